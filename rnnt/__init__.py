@@ -1,0 +1,1 @@
+"""rnnt: recurrent neural network transducers, from download to transcript."""
