@@ -1,0 +1,122 @@
+"""What a training run reports: metrics.jsonl, one JSON object a line, and the same numbers for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from numbers import Number
+from pathlib import Path
+
+
+class Events:
+    """The log of the run in `folder`: `metrics.jsonl`, and TensorBoard's files below `tensorboard/`.
+
+    `resume_step=None` starts a log anew, replacing one that is there. Resuming at step s drops the lines of later steps
+    and a last line that was cut short, so that the log of a resumed run equals that of one left alone; TensorBoard is
+    told to forget them too. A full disk does not stop a run: there is one warning, lines that do not fit are lost
+    whole, and metrics.jsonl goes on once there is room.
+    """
+
+    def __init__(self, folder: Path | str, resume_step: int | None = None) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / "metrics.jsonl"
+        self._first_step = 0 if resume_step is None else resume_step + 1
+        self._board = None
+        self._board_failed = False
+        self._warned = False
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Unbuffered: each line is one write, and what a killed run has logged is in the file.
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+        # Cutting a file needs no room on the disk and happens at once or not at all, which rewriting it would not.
+        self._end = 0 if resume_step is None else _end_of_step(self.path, resume_step)
+        self._file.truncate(self._end)
+
+    def log(self, step: int, **values) -> None:
+        """Appends {"step": step, **values}: numbers (also 0-dim tensors or arrays), strings, lists of these, None.
+
+        Numbers that are not finite are written as null, which JSON has no other word for. Numbers also go to
+        TensorBoard under their names.
+        """
+        plain = {name: _plain(value) for name, value in values.items()}
+        finite = {name: _without_nan(value) for name, value in plain.items()}
+        line = json.dumps({"step": int(step), **finite}, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        self._write(line)
+        self._write_board(int(step), plain)
+
+    def close(self) -> None:
+        """Closes the files; further calls of log() are an error, of close() not."""
+        self._file.close()
+        if self._board is not None:
+            try:
+                self._board.close()
+            except OSError as error:
+                self._warn(error)
+            self._board = None
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def _write(self, line: bytes) -> None:
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError("no room for a line")
+            self._end += len(line)
+        except OSError as error:
+            self._warn(error)
+            self._file.truncate(self._end)  # takes away the part of the line that was written
+
+    def _write_board(self, step: int, values: dict) -> None:
+        numbers = {name: value for name, value in values.items() if isinstance(value, Number)}
+        if self._board_failed or not numbers:
+            return
+        try:
+            if self._board is None:
+                from torch.utils.tensorboard import SummaryWriter  # imported late: it takes seconds
+
+                self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._first_step)
+            for name, value in numbers.items():
+                self._board.add_scalar(name, value, step)
+        except OSError as error:
+            self._board_failed = True
+            self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"cannot write the log in {self.folder} ({error}); training goes on", stacklevel=4)
+
+
+def _plain(value):
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") else value
+
+
+def _without_nan(value):
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _end_of_step(path: Path, step: int) -> int:
+    """The byte after the last whole line up to `step`."""
+    end = position = 0
+    with open(path, "rb") as file:
+        for line in file:
+            position += len(line)
+            try:
+                record_step = json.loads(line)["step"]
+            except (ValueError, TypeError, KeyError):
+                continue
+            if record_step > step:
+                break
+            if line.endswith(b"\n"):
+                end = position
+    return end
