@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import warnings
 from numbers import Number
 from pathlib import Path
@@ -41,7 +40,7 @@ class Events:
         """
         plain = {name: _plain(value) for name, value in values.items()}
         finite = {name: _without_nan(value) for name, value in plain.items()}
-        line = json.dumps({"step": int(step), **finite}, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        line = json.dumps({"step": int(step), **finite}, allow_nan=False).encode() + b"\n"
         self._write(line)
         self._write_board(int(step), plain)
 
@@ -94,8 +93,6 @@ class Events:
 def _plain(value):
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
     return value.item() if hasattr(value, "item") else value
 
 

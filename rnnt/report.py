@@ -1,0 +1,221 @@
+"""The files that an evaluation leaves: every pair, the scores, what was skipped, and a page that shows the errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from rnnt.evaluation import ErrorRate, Pair, align_words, character_error_rate, word_error_rate
+
+SHOWN = 500  # utterances in each list of the page
+TOP = 20  # rows in each table of frequent errors
+
+Columns = Sequence[tuple[str, str]]  # an alignment: (reference word, hypothesis word), "" where there is none
+
+
+def write_report(folder: Path, pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]] = ()) -> None:
+    """Writes the report on `pairs` into `folder`, each file whole or not at all.
+
+    `skipped` lists (id, reason) of the utterances that could not be used. The files: `pairs.jsonl` (every pair in the
+    given order, with its word errors), `scores.json` (word and character error rates with counts and intervals, as
+    fractions), `skipped.tsv` if any were skipped, and `report.html`, one page that needs nothing else. Raises
+    ValueError where there are no pairs; skipped.tsv is then written all the same.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if skipped:
+        _write(folder / "skipped.tsv", "".join(f"{_cell(name)}\t{_cell(reason)}\n" for name, reason in skipped))
+    else:
+        (folder / "skipped.tsv").unlink(missing_ok=True)  # of an earlier evaluation
+    words, characters = word_error_rate(pairs), character_error_rate(pairs)
+    alignments = align_words(pairs)
+    records = (
+        {**dataclasses.asdict(pair), "errors": _errors(columns), "words": _length(columns)}
+        for pair, columns in zip(pairs, alignments)
+    )
+    scores = {
+        "title": title,
+        "utterances": len(pairs),
+        "skipped": len(skipped),
+        "seconds": sum(pair.seconds for pair in pairs),
+        "word": {"rate": words.rate, **dataclasses.asdict(words)},
+        "character": {"rate": characters.rate, **dataclasses.asdict(characters)},
+    }
+    _write(folder / "pairs.jsonl", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    _write(folder / "report.html", _page(title, pairs, alignments, words, characters, skipped))
+    _write(folder / "scores.json", json.dumps(scores, ensure_ascii=False, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            # Names of files that are not UTF-8 come as lone surrogates: they are shown escaped.
+            file.write(text.encode("utf-8", "backslashreplace"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _errors(columns: Columns) -> int:
+    return sum(said != heard for said, heard in columns)
+
+
+def _length(columns: Columns) -> int:
+    return sum(said != "" for said, _ in columns)
+
+
+def _kind(said: str, heard: str) -> str:
+    if said == heard:
+        return ""
+    return "I" if not said else "D" if not heard else "S"
+
+
+def _page(
+    title: str,
+    pairs: Sequence[Pair],
+    alignments: Sequence[Columns],
+    words: ErrorRate,
+    characters: ErrorRate,
+    skipped: Sequence[tuple[str, str]],
+) -> str:
+    ranked = sorted(
+        ((_errors(columns), pair, columns) for pair, columns in zip(pairs, alignments)),
+        key=lambda row: (-row[0], _length(row[2]) if row[0] else 0),  # as many errors in fewer words are worse
+    )
+    wrong = [row for row in ranked if row[0]]
+    right = [row[1] for row in ranked if not row[0]]
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _totals(pairs, len(wrong), len(skipped), words, characters),
+        _frequent(alignments),
+        f"<h2>Utterances with errors, most errors first ({len(wrong):,})</h2>",
+        "<p>Above what was said, below what was recognised. "
+        '<span class="k S">S</span> substituted, <span class="k D">D</span> deleted (said, not recognised), '
+        '<span class="k I">I</span> inserted (recognised, not said).</p>',
+        _limit(len(wrong), "worst", "pairs.jsonl"),
+        *(_utterance(pair, columns, errors) for errors, pair, columns in wrong[:SHOWN]),
+        _folded("Without errors", ((pair.id, pair.reference) for pair in right[:SHOWN]), len(right), "pairs.jsonl"),
+        _folded("Skipped", skipped[:SHOWN], len(skipped), "skipped.tsv"),
+    ]
+    body = "\n".join(part for part in parts if part)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{escape(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def _totals(pairs: Sequence[Pair], wrong: int, skipped: int, words: ErrorRate, characters: ErrorRate) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{rate.unit.capitalize()} error rate</th><td><b>{100 * rate.rate:.2f} %</b></td>'
+        f"<td>{100 * rate.low:.2f} – {100 * rate.high:.2f} %</td><td>{rate.errors:,}</td>"
+        f"<td>{rate.substitutions:,}</td><td>{rate.deletions:,}</td><td>{rate.insertions:,}</td>"
+        f"<td>{rate.reference_length:,}</td></tr>"
+        for rate in (words, characters)
+    )
+    heads = ("", "rate", "95 % interval", "errors", "substituted", "deleted", "inserted", "in the reference")
+    hours = sum(pair.seconds for pair in pairs) / 3600
+    facts = [f"{len(pairs):,} utterances", f"{wrong:,} of them with errors ({100 * wrong / len(pairs):.1f} %)"]
+    if hours:
+        facts.append(f"{hours:.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes")
+    if skipped:
+        facts.append(f"{skipped:,} skipped")
+    head = "".join(f'<th scope="col">{name}</th>' if name else "<td></td>" for name in heads)
+    return f'<table class="n"><tr>{head}</tr>{rows}</table><p>{", ".join(facts)}.</p>'
+
+
+def _frequent(alignments: Iterable[Columns]) -> str:
+    counts = Counter(column for columns in alignments for column in columns if column[0] != column[1])
+    tables = []
+    for kind, heading in (("S", "Most confused"), ("D", "Most deleted"), ("I", "Most inserted")):
+        top = sorted((-count, column) for column, count in counts.items() if _kind(*column) == kind)
+        rows = "".join(f"<tr><td>{_words_of(column)}</td><td>{-count:,}</td></tr>" for count, column in top[:TOP])
+        more = f"<p>and {len(top) - TOP:,} more</p>" if len(top) > TOP else ""
+        content = f"<table>{rows}</table>{more}" if rows else "<p>none</p>"
+        tables.append(f"<section><h2>{heading}</h2>{content}</section>")
+    return f'<div class="tops">{"".join(tables)}</div>'
+
+
+def _words_of(column: tuple[str, str]) -> str:
+    return " → ".join(f"<bdi>{escape(word)}</bdi>" for word in column if word)
+
+
+def _utterance(pair: Pair, columns: Columns, errors: int) -> str:
+    cells = "".join(_column(said, heard) for said, heard in columns)
+    length = _length(columns)
+    facts = f"{errors} {'error' if errors == 1 else 'errors'} in {length} {'word' if length == 1 else 'words'}"
+    seconds = f", {pair.seconds:.1f} s" if pair.seconds else ""
+    # dir=auto lets the columns of a right-to-left script run its way.
+    return (
+        f'<article><h3>{escape(pair.id)} <small>{facts}{seconds}</small></h3><div class="a" dir="auto">{cells}</div>'
+        "</article>"
+    )
+
+
+def _column(said: str, heard: str) -> str:
+    kind = _kind(said, heard)
+    upper = _word("del" if kind == "D" else "span", said)
+    lower = _word("ins" if kind == "I" else "span", heard)
+    mark = f"<b>{kind}</b>" if kind else ""
+    return f'<span class="c {kind}">{upper}{lower}{mark}</span>'
+
+
+def _word(tag: str, word: str) -> str:
+    return f"<{tag}>{escape(word)}</{tag}>" if word else "<i>∗</i>"
+
+
+def _folded(heading: str, rows: Iterable[tuple[str, str]], count: int, where: str) -> str:
+    if not count:
+        return ""
+    items = "".join(f"<tr><td>{escape(name)}</td><td><bdi>{escape(text)}</bdi></td></tr>" for name, text in rows)
+    table = f"{_limit(count, 'first', where)}<table>{items}</table>"
+    return f"<details><summary>{heading} ({count:,})</summary>{table}</details>"
+
+
+def _limit(count: int, which: str, where: str) -> str:
+    return f"<p>Only the {which} {SHOWN} are shown; all are in {where}.</p>" if count > SHOWN else ""
+
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --faint: #6b6b6b; --line: #d8d8d8;
+  --S: #8a4b00; --S-back: #ffedd1; --D: #a3122a; --D-back: #ffe3e6; --I: #1a4fa3; --I-back: #e1ecff; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #16181b; --faint: #9a9a9a; --line: #3a3d42;
+  --S: #ffc266; --S-back: #40300f; --D: #ff97a3; --D-back: #471a21; --I: #9cc2ff; --I-back: #1a2f52; } }
+body { font: 16px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 1.5rem 0 .5rem; }
+h3 { font-size: .9rem; margin: 0; overflow-wrap: anywhere; } small { font-weight: normal; color: var(--faint); }
+table { border-collapse: collapse; } th, td { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top; }
+td { overflow-wrap: anywhere; } .n td, .n th, .tops td:last-child { text-align: right; }
+.n { display: block; overflow-x: auto; } .n th[scope=row] { text-align: left; }
+.n th[scope=col] { font-weight: normal; }
+.tops { display: flex; flex-wrap: wrap; gap: 0 3rem; }
+article { border-top: 1px solid var(--line); padding: .6rem 0; }
+.a { display: flex; flex-wrap: wrap; gap: .3rem; margin-top: .2rem; }
+.c { display: inline-flex; flex-direction: column; padding: 0 .25rem; border-radius: .25rem; }
+.c i { font-style: normal; color: var(--faint); } .c b { font-size: .75rem; }
+.k { padding: 0 .35rem; border-radius: .25rem; font-weight: bold; }
+.S { color: var(--S); background: var(--S-back); } .D { color: var(--D); background: var(--D-back); }
+.I { color: var(--I); background: var(--I-back); }
+details { margin: 1.5rem 0; } summary { font-size: 1.1rem; font-weight: bold; cursor: pointer; }
+"""
