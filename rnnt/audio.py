@@ -1,0 +1,96 @@
+"""Audio files and sample rates: whatever soundfile reads becomes 16-bit mono samples at one rate."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+# Writers to a pipe cannot know the length and put a huge one into the header (ffmpeg 0xFFFFFFFF, sox 0x7FFFF000).
+_UNKNOWN_BYTES = 0x7FFF0000
+_DATA_CHUNK = re.compile(r"(?:data|SSND|Data Size)\s*:\s*(\d+) \(should be (\d+)\)")
+# A piece that a manifest asks for may overrun the file by the rounding of its times, and no more.
+_OVERRUN_SECONDS = 0.1
+
+
+def read_audio(
+    path: str | os.PathLike[str], sample_rate: int = 16000, start: float = 0.0, seconds: float | None = None
+) -> np.ndarray:
+    """Read a file, or `seconds` of it from `start` (seconds), as int16 mono samples (N,) at `sample_rate`.
+
+    Channels are averaged, other rates are resampled, and floating-point samples beyond full scale are clipped.
+    Raises ValueError with one line that names the file when it is missing, empty, not audio, truncated, without
+    samples, or holds NaN or infinity; OSError where the system refuses to read it.
+    """
+    path = Path(path)
+    if start < 0 or (seconds is not None and seconds <= 0):
+        raise ValueError(f"{path}: cannot read {seconds} s from {start} s")
+    samples, rate = _decode(path, start, seconds)
+    if not len(samples):
+        raise ValueError(f"{path}: holds no samples" + (f" after {start:g} s" if start else ""))
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{path}: holds samples that are NaN or infinite")
+    if samples.shape[1] > 1:
+        samples = samples.mean(axis=1, keepdims=True)
+    samples = to_pcm(resample(samples[:, 0], rate, sample_rate))
+    if not len(samples):
+        raise ValueError(f"{path}: holds no samples at {sample_rate} Hz")
+    return samples
+
+
+def resample(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
+    """Resample float samples (N,) with soxr in high quality; the same samples when the rates are equal."""
+    if rate_in <= 0 or rate_out <= 0:
+        raise ValueError(f"sample rates must be positive, not {rate_in} and {rate_out}")
+    if rate_in == rate_out or not len(samples):
+        return samples
+    return soxr.resample(samples, rate_in, rate_out, quality="HQ")
+
+
+def to_pcm(samples: np.ndarray) -> np.ndarray:
+    """Turn float samples in [-1, 1) into int16, clipping what lies beyond. 16-bit samples survive unchanged."""
+    return np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
+
+
+def _decode(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray, int]:
+    """The float32 samples (N, channels) and their rate."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    if not path.is_file():
+        raise ValueError(f"{path}: is not a file")
+    if size == 0:
+        raise ValueError(f"{path}: is empty (0 bytes)")
+    if not os.access(path, os.R_OK):
+        raise PermissionError(f"{path}: may not be read (check its permissions)")
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless .raw
+        reason = getattr(error, "error_string", "it has no header")
+        raise ValueError(f"{path}: is not audio that can be read ({reason.rstrip('.')})") from None
+    with file:
+        chunk = _DATA_CHUNK.search(file.extra_info)
+        if chunk and int(chunk[2]) < int(chunk[1]) < _UNKNOWN_BYTES:
+            raise ValueError(
+                f"{path}: is truncated (its header promises {chunk[1]} bytes of audio, {chunk[2]} are there)"
+            )
+        first = round(start * file.samplerate)
+        available = max(file.frames - first, 0)
+        wanted = available if seconds is None else round(seconds * file.samplerate)
+        if wanted - available > _OVERRUN_SECONDS * file.samplerate:
+            length = file.frames / file.samplerate
+            raise ValueError(f"{path}: is {length:.2f} s long, too short for {seconds:g} s from {start:g} s")
+        count = min(wanted, available)
+        if not count:
+            return np.zeros((0, file.channels), np.float32), file.samplerate
+        try:
+            file.seek(first)
+            samples = file.read(count, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError:
+            raise ValueError(f"{path}: is truncated or damaged (the decoder stopped before the end)") from None
+        if len(samples) < count:
+            raise ValueError(f"{path}: is truncated (its header promises {count} samples, {len(samples)} can be read)")
+        return samples, file.samplerate

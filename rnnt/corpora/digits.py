@@ -1,0 +1,140 @@
+"""Connected digits made of recordings of single digits, `{digit}_{speaker}_{index}.wav`.
+
+The layout is that of the Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset), whose own rule
+makes indices 0-4 the test set and the others the training set.
+"""
+
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from rnnt.audio import read_audio, to_pcm
+from rnnt.corpora import Split, Utterance
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+TEST_INDICES = range(5)
+MAX_DIGITS = 7
+PAUSE_SECONDS = (0.0, 0.25)  # between two digits
+END_SECONDS = (0.05, 0.3)  # before the first and after the last
+
+_NAME = re.compile(r"(\d)_(.+)_(\d+)")
+_FRAME_SECONDS = 0.016
+_QUIET_SHARE = 0.15  # the share of a recording's frames, the quietest, taken for its noise floor
+
+
+def splits(
+    source: Path,
+    leave_out: str | None = None,
+    seed: int = 0,
+    train_utterances: int = 6000,
+    test_utterances: int = 500,
+) -> dict[str, Split]:
+    """Utterances of 1 to 7 digits by one speaker, the same for the same `seed`.
+
+    Splits `train` and `test` share no recording. `leave_out` moves all recordings of that speaker to the split
+    `leave-out-<speaker>`, of `test_utterances` too. The recordings of a speaker are dealt like a pack of cards that is
+    shuffled when it runs out, so all are used equally often. Raises ValueError for a folder without such recordings
+    and for an unknown speaker.
+    """
+    if min(train_utterances, test_utterances) < 1:
+        raise ValueError("train_utterances and test_utterances must be at least 1")
+    folder = source / "recordings" if (source / "recordings").is_dir() else source
+    recordings, problems = _scan(folder)
+    speakers = sorted({speaker for speaker, *_ in recordings})
+    if not speakers:
+        raise ValueError(
+            f"{source}: expected recordings named {{digit}}_{{speaker}}_{{index}}.wav here or in recordings/"
+        )
+    if leave_out is not None and leave_out not in speakers:
+        raise ValueError(f"no speaker {leave_out!r} to leave out; there are {', '.join(speakers)}")
+
+    pools: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for speaker, index, path in recordings:
+        part = "test" if index in TEST_INDICES else "train"
+        pools[f"leave-out-{speaker}" if speaker == leave_out else part][speaker].append(path)
+    counts = defaultdict(lambda: test_utterances, train=train_utterances)
+    return {
+        name: Split(list(_compose(name, pools[name], counts[name], seed)), problems if name == max(pools) else ())
+        for name in sorted(pools)
+    }
+
+
+def _scan(folder: Path) -> tuple[list[tuple[str, int, Path]], list[tuple[str, str]]]:
+    """Speaker, index and path of each usable recording in a fixed order, and the problems."""
+    recordings, problems = [], []
+    for path in sorted(folder.glob("*.wav")):
+        name = _NAME.fullmatch(path.stem)
+        if not name:
+            problems.append((path.stem, f"{path}: is not named {{digit}}_{{speaker}}_{{index}}.wav"))
+            continue
+        try:  # a recording takes part in many utterances: better to drop it than all of them
+            read_audio(path)
+        except (ValueError, OSError) as error:
+            problems.append((path.stem, str(error)))
+            continue
+        recordings.append((name[2], int(name[3]), path))
+    return recordings, problems
+
+
+def _compose(split: str, pool: dict[str, list[Path]], count: int, seed: int) -> Iterator[Utterance]:
+    rng = np.random.default_rng([seed, zlib.crc32(split.encode())])
+    decks = {speaker: _deal(paths, rng) for speaker, paths in sorted(pool.items())}
+    for number in range(count):
+        speaker = list(decks)[number % len(decks)]
+        paths = tuple(next(decks[speaker]) for _ in range(rng.integers(1, MAX_DIGITS + 1)))
+        pauses = rng.uniform(*PAUSE_SECONDS, size=len(paths) + 1)
+        pauses[[0, -1]] = rng.uniform(*END_SECONDS, size=2)
+        yield Utterance(
+            id=f"{speaker}-{split}-{seed}-{number:05d}",
+            text=" ".join(WORDS[int(path.name[0])] for path in paths),
+            speaker=speaker,
+            read=partial(_read, paths, tuple(pauses.tolist()), int(rng.integers(2**32))),
+        )
+
+
+def _deal(paths: list[Path], rng: np.random.Generator) -> Iterator[Path]:
+    while True:
+        for index in rng.permutation(len(paths)):
+            yield paths[index]
+
+
+def _read(paths: tuple[Path, ...], pauses: tuple[float, ...], noise_seed: int, sample_rate: int) -> np.ndarray:
+    """The recordings in turn, with pauses (seconds) before, between and after them."""
+    rng = np.random.default_rng(noise_seed)
+    recordings = [_recording(path, sample_rate) for path in paths]
+    floors = [floor for _, floor in recordings]
+    parts = []
+    for index, seconds in enumerate(pauses):
+        # Of the two neighbours the quieter one: its noise was surely no speech.
+        floor = min(floors[max(index - 1, 0) : index + 1], key=np.sum)
+        parts.append(_noise(floor, round(seconds * sample_rate), rng))
+        if index < len(recordings):
+            parts.append(recordings[index][0])
+    return to_pcm(np.concatenate(parts) / np.float32(32768))
+
+
+@lru_cache(maxsize=4096)
+def _recording(path: Path, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """The samples of a recording and the amplitude spectrum of its noise floor, estimated from its quietest frames."""
+    samples = read_audio(path, sample_rate)
+    size = round(_FRAME_SECONDS * sample_rate)
+    padded = np.pad(samples, (0, max(size - len(samples), 0))).astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[:: size // 2]
+    window = np.hanning(size).astype(np.float32)
+    power = np.abs(np.fft.rfft(frames * window)) ** 2 / np.sum(window**2)
+    quietest = np.argsort(power.sum(axis=1))[: max(round(_QUIET_SHARE * len(power)), 1)]
+    return samples, np.sqrt(power[quietest].mean(axis=0))
+
+
+def _noise(floor: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise of `length` samples with the amplitude spectrum `floor`: pauses sound like the recordings' background."""
+    if length == 0:
+        return np.zeros(0, np.float32)
+    white = np.fft.rfft(rng.standard_normal(length))
+    gain = np.interp(np.linspace(0, 1, len(white)), np.linspace(0, 1, len(floor)), floor)
+    return np.fft.irfft(white * gain, length).astype(np.float32)

@@ -1,0 +1,340 @@
+"""Utterances on disk: a folder of Arrow shards that are memory-mapped, and `dataset.json` that describes them.
+
+    DATA/<split>/shard-00000.arrow ...   columns id, num_samples, text, speaker, audio (int16 PCM, mono)
+    DATA/<split>/num_samples.npy         int32, of all utterances: a dataset opens without touching its shards
+    DATA/<split>/dataset.json            version, utterances, hours, sample rate, source, SHA-256 of the shards
+    DATA/<split>/skipped.tsv             id and reason of each utterance that was left out
+"""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+VERSION = 1
+DESCRIPTION = "dataset.json"
+LENGTHS = "num_samples.npy"
+SKIPPED = "skipped.tsv"
+
+# Small batches: to find an utterance, Arrow parses the description of its batch, and a writer holds one in memory.
+BATCH_BYTES = 4 << 20
+# A mapped shard keeps its file open, and a process may often open no more than 1024.
+_OPEN_SHARDS = 256
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("num_samples", pa.int32(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("speaker", pa.string(), nullable=False),
+        pa.field("audio", pa.large_list(pa.field("item", pa.int16(), nullable=False)), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One utterance read from a dataset."""
+
+    id: str
+    audio: np.ndarray  # int16 (N,), a read-only view of the mapped shard: copy it before writing into it
+    text: str
+    speaker: str
+
+
+class Dataset(Sequence[Recording]):
+    """One or several splits on disk, one after the other: `Dataset("data/train-clean-100", "data/train-clean-360")`.
+
+    Reading an utterance copies nothing; it is safe from several threads, in forked processes, and after pickling.
+    Raises ValueError if a folder is missing, is no dataset, lacks (part of) a shard, or has another sample rate.
+    """
+
+    def __init__(self, *folders: str | os.PathLike[str]) -> None:
+        if not folders:
+            raise ValueError("name at least one dataset folder")
+        self.folders = tuple(Path(folder).absolute() for folder in folders)
+        descriptions = [read_description(folder) for folder in self.folders]
+        self.sample_rate: int = descriptions[0]["sample_rate"]
+        for folder, description in zip(self.folders, descriptions):
+            if description["sample_rate"] != self.sample_rate:
+                raise ValueError(
+                    f"{folder} is at {description['sample_rate']} Hz and {self.folders[0]} at {self.sample_rate} Hz: "
+                    "prepare both with the same --sample-rate"
+                )
+        shards = [
+            (folder / shard["name"], shard)
+            for folder, description in zip(self.folders, descriptions)
+            for shard in description["shards"]
+        ]
+        self._shards = [(str(path), shard["sha256"]) for path, shard in shards]
+        # Where each record batch starts: its first utterance, its shard, its number in the shard.
+        rows = [rows for _, shard in shards for rows in shard["batches"]]
+        self._batch_first = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
+        self._batch_shard = np.repeat(np.arange(len(shards), dtype=np.int32), [len(s["batches"]) for _, s in shards])
+        self._shard_first_batch = np.searchsorted(self._batch_shard, np.arange(len(shards)))
+        self.num_samples: np.ndarray = np.concatenate([_read_lengths(folder) for folder in self.folders])  # int32
+        if len(self.num_samples) != self._batch_first[-1]:
+            raise ValueError(
+                f"{', '.join(map(str, self.folders))}: {LENGTHS} does not fit the shards; prepare it again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.num_samples)
+
+    @property
+    def hours(self) -> float:
+        """Hours of audio."""
+        return float(self.num_samples.sum(dtype=np.int64)) / self.sample_rate / 3600
+
+    def __getitem__(self, index: int) -> Recording:
+        batch, row = self._locate(index)
+        audio = batch.column("audio")
+        start, end = audio.offsets[row].as_py(), audio.offsets[row + 1].as_py()
+        return Recording(
+            id=batch.column("id")[row].as_py(),
+            audio=audio.values.slice(start, end - start).to_numpy(zero_copy_only=True),
+            text=batch.column("text")[row].as_py(),
+            speaker=batch.column("speaker")[row].as_py(),
+        )
+
+    def text(self, index: int) -> str:
+        """The text of an utterance, its audio untouched."""
+        return self._field("text", index)
+
+    def id(self, index: int) -> str:
+        """The id of an utterance."""
+        return self._field("id", index)
+
+    def speaker(self, index: int) -> str:
+        """The speaker of an utterance, "" where it is not known."""
+        return self._field("speaker", index)
+
+    def texts(self) -> Iterator[str]:
+        """All texts in order."""
+        for number in range(len(self._batch_shard)):
+            yield from self._batch(number).column("text").to_pylist()
+
+    def verify(self) -> None:
+        """Read every shard and compare its SHA-256. Raises ValueError that names the damaged shards."""
+        damaged = [path for path, sha256 in self._shards if sha256_of(Path(path)) != sha256]
+        if damaged:
+            raise ValueError(f"damaged: {', '.join(damaged)}; remove the folder and prepare it again")
+
+    def _field(self, column: str, index: int) -> str:
+        batch, row = self._locate(index)
+        return batch.column(column)[row].as_py()
+
+    def _locate(self, index: int) -> tuple[pa.RecordBatch, int]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"utterance {index} of {len(self)}")
+        index = index % len(self)
+        number = int(np.searchsorted(self._batch_first, index, side="right")) - 1
+        return self._batch(number), int(index - self._batch_first[number])
+
+    def _batch(self, number: int) -> pa.RecordBatch:
+        shard = self._batch_shard[number]
+        return _open_shard(*self._shards[shard]).batch(int(number - self._shard_first_batch[shard]))
+
+
+class _Shard:
+    def __init__(self, path: str) -> None:
+        try:
+            self._reader = pa.ipc.open_file(pa.memory_map(path))
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path}: is damaged ({error}); remove the folder and prepare it again") from None
+        self._lock = threading.Lock()  # Arrow does not promise that its reader is thread-safe
+
+    def batch(self, number: int) -> pa.RecordBatch:
+        with self._lock:
+            return self._reader.get_batch(number)
+
+
+@lru_cache(maxsize=_OPEN_SHARDS)
+def _open_shard(path: str, sha256: str) -> _Shard:
+    """Opened once a process, whichever `Dataset` asks. The checksum tells apart what lay at one path at two times."""
+    return _Shard(path)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The contents of `dataset.json`, after a check that all shards are there in full. Raises ValueError otherwise."""
+    path = folder / DESCRIPTION
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such dataset; `rnnt prepare` makes one")
+    if not path.is_file():
+        below = sorted(file.parent.name for file in folder.glob(f"[!.]*/{DESCRIPTION}"))
+        mend = f"it holds the splits {', '.join(below)}: name one of them" if below else "`rnnt prepare` makes one"
+        raise ValueError(f"{folder}: is not a dataset (it has no {DESCRIPTION}); {mend}")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        version = description["version"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path}: cannot be read; remove the folder and prepare it again") from None
+    if version != VERSION:
+        raise ValueError(f"{path}: has format version {version}, this program reads {VERSION}; prepare it again")
+    for shard in description["shards"]:
+        file = folder / shard["name"]
+        size = file.stat().st_size if file.is_file() else None
+        if size != shard["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes instead of {shard['bytes']}"
+            raise ValueError(f"{file}: {found}; copy it again, or remove {folder} and prepare it again")
+    return description
+
+
+def _read_lengths(folder: Path) -> np.ndarray:
+    path = folder / LENGTHS
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); remove {folder} and prepare it again") from None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What `dataset.json` says of one shard."""
+
+    name: str
+    bytes: int
+    sha256: str
+    batches: list[int]  # utterances in each record batch
+
+
+class ShardWriter:
+    """Writes one shard to a temporary file; `close` flushes it to the disk and gives it its name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bytes = 0  # of audio so far
+        self._temporary = path.with_name(path.name + ".tmp")
+        self._file = _HashingFile(self._temporary)
+        self._writer = pa.ipc.new_file(self._file, _SCHEMA)
+        self._pending: list[Recording] = []
+        self._pending_bytes = 0
+        self._batches: list[int] = []
+
+    def add(self, recording: Recording) -> None:
+        size = recording.audio.nbytes
+        if self._pending and self._pending_bytes + size > BATCH_BYTES:
+            self._flush()
+        self._pending.append(recording)
+        self._pending_bytes += size
+        self.bytes += size
+
+    def close(self) -> Shard:
+        self._flush()
+        self._writer.close()
+        self._file.sync()
+        self._file.close()
+        os.replace(self._temporary, self.path)
+        sync_folder(self.path.parent)
+        return Shard(self.path.name, self._file.bytes, self._file.sha256.hexdigest(), self._batches)
+
+    def abort(self) -> None:
+        """Remove the temporary file."""
+        with suppress(OSError):  # a full disk refuses what is still buffered
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        lengths = np.array([len(recording.audio) for recording in self._pending], np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        samples = pa.array(np.concatenate([recording.audio for recording in self._pending]), pa.int16())
+        columns = [
+            pa.array([recording.id for recording in self._pending], pa.string()),
+            pa.array(lengths, pa.int32()),
+            pa.array([recording.text for recording in self._pending], pa.string()),
+            pa.array([recording.speaker for recording in self._pending], pa.string()),
+            pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), samples, type=_SCHEMA.field("audio").type),
+        ]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
+        self._batches.append(len(self._pending))
+        self._pending, self._pending_bytes = [], 0
+
+
+class _HashingFile:
+    """A file to write that keeps the SHA-256 of its contents, so that no shard must be read back for it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self.sha256 = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        self.bytes += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def write_description(folder: Path, shards: Sequence[Shard], sample_rate: int, **more: Any) -> None:
+    """Complete a folder of shards: write the lengths and, last, `dataset.json` with `more` in it."""
+    lengths = [np.zeros(0, np.int32)]
+    for shard in shards:
+        reader = pa.ipc.open_file(pa.memory_map(str(folder / shard.name)))
+        lengths += [reader.get_batch(i).column("num_samples").to_numpy() for i in range(reader.num_record_batches)]
+    num_samples = np.concatenate(lengths)
+    with (folder / LENGTHS).open("wb") as file:
+        np.save(file, num_samples, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    description = {
+        "version": VERSION,
+        "utterances": len(num_samples),
+        "hours": float(num_samples.sum(dtype=np.int64)) / sample_rate / 3600,
+        "sample_rate": sample_rate,
+        **more,
+        "shards": [asdict(shard) for shard in shards],
+    }
+    write_json(folder / DESCRIPTION, description)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file of JSON so that at any instant either the old or the new one is there, in full."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as hexadecimal digits."""
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+    return sha256.hexdigest()
