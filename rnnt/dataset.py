@@ -1,9 +1,10 @@
 """Utterances on disk: a folder of Arrow shards that are memory-mapped, and `dataset.json` that describes them.
 
-    DATA/<split>/shard-00000.arrow ...   columns id, num_samples, text, speaker, audio (int16 PCM, mono)
-    DATA/<split>/num_samples.npy         int32, of all utterances: a dataset opens without touching its shards
-    DATA/<split>/dataset.json            version, utterances, hours, sample rate, source, SHA-256 of the shards
-    DATA/<split>/skipped.tsv             id and reason of each utterance that was left out
+Below DATA/<split>/:
+- `shard-00000.arrow` ...: columns id, num_samples, text, speaker, audio (int16 PCM, mono)
+- `num_samples.npy`: int32, of all utterances, so that a dataset opens without touching its shards
+- `dataset.json`: version, utterances, hours, sample rate, source, size and SHA-256 of each shard
+- `skipped.tsv`: id and reason of each utterance that was left out
 """
 
 import hashlib

@@ -52,3 +52,11 @@ def read_splits(name: str, source: Path, **options) -> dict[str, Split]:
         if key not in known:
             raise ValueError(f"corpus {name!r} has no option {key!r}; it has {', '.join(known) or 'none'}")
     return splits(Path(source), **options)
+
+
+def read_text(path: Path) -> str:
+    """The contents of a text file. Raises ValueError that names it if it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark at the start
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start}); convert it to UTF-8") from None

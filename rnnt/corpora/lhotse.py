@@ -1,0 +1,73 @@
+"""Cut manifests of lhotse (github.com/lhotse-speech/lhotse), and so every corpus that lhotse has a recipe for."""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from lhotse import CutSet
+from lhotse.cut import Cut
+from lhotse.serialization import load_manifest_lazy_or_eager
+
+from rnnt.audio import resample, to_pcm
+from rnnt.corpora import Split, Utterance
+
+_SUFFIX = re.compile(r"\.(jsonl|json|yaml|yml)(\.gz)?$")
+
+
+def splits(source: Path) -> dict[str, Split]:
+    """Each supervision of each cut is an utterance, its audio loaded by lhotse.
+
+    `source` is a manifest, or a folder whose manifests with "cuts" in their name are a split each. A split has the name
+    of the file without `cuts` and suffixes. Raises ValueError if there is no manifest or it holds no cuts.
+    """
+    if not source.exists():
+        raise ValueError(f"{source}: no such file or folder")
+    paths = (
+        [source] if source.is_file() else sorted(path for path in source.glob("*cuts*") if _SUFFIX.search(path.name))
+    )
+    if not paths:
+        raise ValueError(f"{source}: expected a lhotse cut manifest, or a folder of *cuts*.jsonl.gz")
+    found: dict[str, Split] = {}
+    for path in paths:
+        name = _split_name(path)
+        if name in found:
+            raise ValueError(f"{path}: a second manifest for the split {name!r}; prepare it on its own")
+        found[name] = _manifest(path)
+    return found
+
+
+def _split_name(path: Path) -> str:
+    stem = _SUFFIX.sub("", path.name)
+    return re.sub(r"(^|[_.-])cuts([_.-]|$)", lambda match: "_" if match[1] and match[2] else "", stem) or stem
+
+
+def _manifest(path: Path) -> Split:
+    try:
+        cuts = load_manifest_lazy_or_eager(path)
+        if not isinstance(cuts, CutSet):
+            raise ValueError(f"holds a {type(cuts).__name__}, expected cuts")
+        problems: list[tuple[str, str]] = []
+        return Split(list(_utterances(cuts, problems)), problems)
+    except (ValueError, KeyError, TypeError, AssertionError, NotImplementedError, EOFError, OSError) as error:
+        raise ValueError(f"{path}: is no lhotse cut manifest that can be read ({error})") from None
+
+
+def _utterances(cuts: CutSet, problems: list[tuple[str, str]]) -> Iterator[Utterance]:
+    for cut in cuts:
+        if not cut.supervisions:
+            problems.append((cut.id, "the cut has no supervision"))
+            continue
+        for part in cut.trim_to_supervisions(keep_overlapping=False):
+            supervision = part.supervisions[0]
+            yield Utterance(supervision.id, supervision.text or "", supervision.speaker or "", partial(_read, part))
+
+
+def _read(cut: Cut, sample_rate: int) -> np.ndarray:
+    if not cut.has_recording:
+        raise ValueError(f"cut {cut.id} has no recording")
+    samples = cut.load_audio()  # (channels, N), float32
+    if not np.isfinite(samples).all():
+        raise ValueError(f"cut {cut.id} holds samples that are NaN or infinite")
+    return to_pcm(resample(samples.mean(axis=0), cut.sampling_rate, sample_rate))

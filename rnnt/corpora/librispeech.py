@@ -1,0 +1,51 @@
+"""LibriSpeech (openslr.org/12; Panayotov et al. 2015) in its own layout, each part a split.
+
+<part>/<speaker>/<chapter>/ holds <speaker>-<chapter>-<number>.flac and <speaker>-<chapter>.trans.txt, whose lines are an
+id and its text in capitals.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from rnnt.audio import read_audio
+from rnnt.corpora import Split, Utterance, read_text
+
+
+def splits(source: Path) -> dict[str, Split]:
+    """Every part below `source` or `source/LibriSpeech`, text in lower case. Raises ValueError for another layout."""
+    root = source / "LibriSpeech" if (source / "LibriSpeech").is_dir() else source
+    found = {part.name: _part(part) for part in sorted(root.glob("*")) if any(part.glob("*/*/*.trans.txt"))}
+    if not found:
+        raise ValueError(
+            f"{source}: expected LibriSpeech's layout, <part>/<speaker>/<chapter>/*.flac and *.trans.txt, "
+            "as in dev-clean/84/121123/84-121123-0000.flac"
+        )
+    return found
+
+
+def _part(part: Path) -> Split:
+    utterances: list[Utterance] = []
+    problems: list[tuple[str, str]] = []
+    for chapter in sorted(part.glob("*/*")):
+        texts: dict[str, str] = {}
+        for path in sorted(chapter.glob("*.trans.txt")):
+            for line in read_text(path).splitlines():
+                identity, _, text = line.strip().partition(" ")
+                texts[identity] = text.lower()
+        texts.pop("", None)  # empty lines
+        audio = {path.stem: path for path in chapter.glob("*.flac")}
+        for identity in sorted(texts.keys() | audio.keys()):
+            if identity not in texts:
+                problems.append((identity, f"{audio[identity]}: has no line in a .trans.txt beside it"))
+            elif identity not in audio:
+                problems.append((identity, f"{chapter / identity}.flac: is missing, and the transcript names it"))
+            else:
+                read = partial(_read, audio[identity])
+                utterances.append(Utterance(identity, texts[identity], chapter.parent.name, read))
+    return Split(utterances, problems)
+
+
+def _read(path: Path, sample_rate: int) -> np.ndarray:
+    return read_audio(path, sample_rate)
