@@ -134,10 +134,10 @@ def _totals(pairs: Sequence[Pair], wrong: int, skipped: int, words: ErrorRate, c
         for rate in (words, characters)
     )
     heads = ("", "rate", "95 % interval", "errors", "substituted", "deleted", "inserted", "in the reference")
-    hours = sum(pair.seconds for pair in pairs) / 3600
+    seconds = sum(pair.seconds for pair in pairs)
     facts = [f"{len(pairs):,} utterances", f"{wrong:,} of them with errors ({100 * wrong / len(pairs):.1f} %)"]
-    if hours:
-        facts.append(f"{hours:.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes")
+    if seconds:
+        facts.append(f"{seconds / 3600:.2f} hours" if seconds >= 3600 else f"{seconds / 60:.2f} minutes")
     if skipped:
         facts.append(f"{skipped:,} skipped")
     head = "".join(f'<th scope="col">{name}</th>' if name else "<td></td>" for name in heads)
