@@ -58,7 +58,8 @@ def groups_of(dtype):
 def gradients(step, numpy_groups, scale):
     rng = np.random.default_rng(step + 1)
     grads = [[np.asarray(scale * rng.normal(size=np.shape(p))) for p in group["params"]] for group in numpy_groups]
-    grads[1][-1] *= step >= 5  # a zero tensor with zero gradients in a group without decay: |update| = 0
+    grads[1][0] *= step >= 5  # no gradient and no decay: |update| = 0 while |p| > 0
+    grads[1][-1] *= step >= 7  # |update| = 0 and |p| = 0
     grads[0][1] *= step % 3 != 0
     return grads
 

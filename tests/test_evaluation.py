@@ -1,0 +1,126 @@
+"""Error counts against a textbook edit distance, intervals against a simulation."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnt.evaluation import ErrorRate, Pair, align_words, character_error_rate, word_error_rate
+
+
+def distance(a, b):
+    """Levenshtein's distance by the textbook table."""
+    table = [[max(i, j) if not (i and j) else 0 for j in range(len(b) + 1)] for i in range(len(a) + 1)]
+    for i in range(1, len(a) + 1):
+        for j in range(1, len(b) + 1):
+            table[i][j] = min(table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (a[i - 1] != b[j - 1]))
+    return table[-1][-1]
+
+
+def pairs_of(*texts):
+    return [Pair(str(i), reference, hypothesis) for i, (reference, hypothesis) in enumerate(texts)]
+
+
+texts = st.lists(st.sampled_from(["a", "b", "cc", "é", "ab"]), max_size=7).map(" ".join)
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=6))
+def test_counts_equal_the_textbook_distance(given_texts):
+    pairs = pairs_of(*given_texts)
+    for rate, split in ((word_error_rate(pairs, resamples=5), str.split), (character_error_rate(pairs, 5), list)):
+        assert rate.errors == sum(distance(split(r), split(h)) for r, h in given_texts)
+        assert rate.errors == rate.substitutions + rate.deletions + rate.insertions
+        assert rate.reference_length == sum(len(split(r)) for r, _ in given_texts)
+        recognised = sum(len(split(h)) for _, h in given_texts)
+        assert recognised - rate.reference_length == rate.insertions - rate.deletions
+        assert 0 <= rate.low <= rate.high
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=6))
+def test_alignments_read_back_as_the_texts_and_have_the_least_errors(given_texts):
+    alignments = align_words(pairs_of(*given_texts))
+    assert len(alignments) == len(given_texts)
+    for (reference, hypothesis), columns in zip(given_texts, alignments):
+        assert " ".join(said for said, _ in columns if said) == reference
+        assert " ".join(heard for _, heard in columns if heard) == hypothesis
+        assert sum(a != b for a, b in columns) == distance(reference.split(), hypothesis.split())
+        assert ("", "") not in columns
+
+
+def test_a_known_case():
+    rate = word_error_rate(pairs_of(("the cat sat on the mat", "the bat sat the mat today now"), ("yes", "yes")))
+    assert (rate.substitutions, rate.deletions, rate.insertions, rate.reference_length) == (1, 1, 2, 7)
+    assert rate.rate == pytest.approx(4 / 7)
+    rate = character_error_rate(pairs_of(("a b", "ab")))
+    assert (rate.errors, rate.deletions, rate.reference_length) == (1, 1, 3)  # the space counts
+
+
+def test_only_white_space_is_forgiven():
+    assert word_error_rate(pairs_of(("  a\tb\u00a0c\n", "a b  c"))).errors == 0
+    assert character_error_rate(pairs_of(("  a\tb\n", "a b"))).errors == 0
+    assert word_error_rate(pairs_of(("a b", "A b,"))).errors == 2
+    assert word_error_rate(pairs_of(("\u00e9", "e\u0301"))).errors == 1  # composed and decomposed
+
+
+def test_empty_texts():
+    rate = word_error_rate(pairs_of(("", ""), ("a b", ""), ("", "c"), (" ", "\n")))
+    assert (rate.substitutions, rate.deletions, rate.insertions, rate.reference_length) == (0, 2, 1, 2)
+    silent = word_error_rate(pairs_of(("", "a b"), ("", "")))
+    assert (silent.rate, silent.reference_length) == (2.0, 0)
+    nothing = character_error_rate(pairs_of(("", "")))
+    assert (nothing.rate, nothing.low, nothing.high) == (0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="no utterance to score"):
+        word_error_rate([])
+
+
+def test_in_words():
+    rate = ErrorRate("word", 67, 54, 3, 10, 1155, 0.0555, 0.0605)
+    assert str(rate) == "WER 5.80 % [5.55, 6.05], 54 substitutions, 3 deletions, 10 insertions, 1155 words"
+    assert str(character_error_rate(pairs_of(("ab", "ab")))).startswith("CER 0.00 % [0.00, 0.00], 0 subst")
+
+
+def simulate(rng, utterances, probability):
+    """Utterances of 1 to 20 words, each word lost with a probability that is the utterance's own."""
+    pairs = []
+    for i in range(utterances):
+        words = rng.integers(1, 21)
+        lost = rng.random(words) < rng.choice([0, 2 * probability])
+        pairs.append(Pair(str(i), "a " * int(words), "a " * int(words - lost.sum())))
+    return pairs
+
+
+def test_bootstrap_covers_the_true_rate_and_is_not_too_wide():
+    rng = np.random.default_rng(0)
+    rates = [word_error_rate(simulate(rng, 200, 0.1), resamples=300) for _ in range(200)]
+    assert 0.90 <= np.mean([rate.low <= 0.1 <= rate.high for rate in rates]) <= 0.99
+    spread = np.std([rate.rate for rate in rates])
+    assert np.mean([rate.high - rate.low for rate in rates]) == pytest.approx(2 * 1.96 * spread, rel=0.1)
+
+
+def test_bootstrap_is_the_same_for_the_same_seed():
+    pairs = simulate(np.random.default_rng(1), 100, 0.1)
+    first = word_error_rate(pairs)
+    assert first == word_error_rate(pairs) == word_error_rate(pairs, seed=0)
+    other = word_error_rate(pairs, seed=1)
+    assert (other.low, other.high) != (first.low, first.high)
+    assert other.low == pytest.approx(first.low, rel=0.1)
+    assert first.low < first.rate < first.high
+
+
+def test_bootstrap_in_blocks_equals_the_plain_one():
+    """With this many utterances not all resamples are drawn at once."""
+    rng = np.random.default_rng(2)
+    lost = rng.random(10_000) < 0.2
+    rate = word_error_rate([Pair("", "a b", "a" if gone else "a b") for gone in lost], resamples=1000, seed=3)
+    plain_rng = np.random.default_rng(3)
+    plain = [lost[plain_rng.integers(10_000, size=10_000)].mean() / 2 for _ in range(1000)]
+    assert [rate.low, rate.high] == pytest.approx(np.percentile(plain, [2.5, 97.5]), rel=0.01)
+
+
+def test_order_of_the_utterances_does_not_matter_to_the_counts():
+    pairs = simulate(np.random.default_rng(4), 50, 0.1)
+    shuffled = random.Random(0).sample(pairs, len(pairs))
+    for score in (word_error_rate, character_error_rate):
+        assert score(pairs).errors == score(shuffled).errors
