@@ -94,3 +94,13 @@ def _decode(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray
         if len(samples) < count:
             raise ValueError(f"{path}: is truncated (its header promises {count} samples, {len(samples)} can be read)")
         return samples, file.samplerate
+def trim_silence(audio: np.ndarray, threshold_db: float = -60.0, window: int = 2048) -> np.ndarray:
+    """Cut both ends off as far as the mean power of `window` samples stays that far below its loudest place."""
+    if len(audio) <= window:
+        return audio
+    power = np.concatenate([[0.0], np.cumsum(audio.astype(np.float64) ** 2)])
+    mean = power[window:] - power[:-window]
+    loud = np.flatnonzero(mean > mean.max() * 10 ** (threshold_db / 10))
+    return audio if len(loud) == 0 else audio[loud[0] : loud[-1] + window]
+
+

@@ -1,0 +1,302 @@
+"""Every setting of a run: frozen dataclasses, validated on construction, loaded from YAML and overridden by dotted keys."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    _require(value in choices, f"{name} is {value!r}; choose one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """Waveform -> log-mel frames. The defaults are those of the MLPerf model."""
+
+    sample_rate: int = 16000
+    trim_silence: bool = False  # at both ends, what is 60 dB below the loudest part
+    dither: float = 1e-5  # amplitude of the white noise added, full scale = 1
+    preemphasis: float = 0.97
+    n_fft: int = 512
+    window: int = 320  # samples, symmetric Hann
+    hop: int = 160  # samples
+    mels: int = 80
+    low_hz: float = 0.0
+    high_hz: float = 8000.0
+    log_floor: float = 1e-20  # added to the mel power before the logarithm
+    normalization: str = "utterance"  # per bin: utterance | global (statistics of the training data) | none
+    stack: int = 3  # frames put together, every stack-th kept
+
+    def __post_init__(self):
+        _one_of("features.normalization", self.normalization, ("utterance", "global", "none"))
+        _require(0 < self.window <= self.n_fft, "features.window must lie between 1 and features.n_fft")
+        _require(self.hop > 0 and self.stack > 0 and self.mels > 0, "features.hop, stack and mels must be positive")
+        _require(
+            0 <= self.low_hz < self.high_hz <= self.sample_rate / 2,
+            f"features.low_hz < features.high_hz <= {self.sample_rate / 2:.0f} (half the sample rate) does not hold",
+        )
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of a training batch; each is off at its default."""
+
+    speed_min: float = 1.0  # tempo and pitch together, as a tape played faster
+    speed_max: float = 1.0
+    pitch_min: float = 1.0  # the spectrum alone, as a shorter vocal tract
+    pitch_max: float = 1.0
+    noise_probability: float = 0.0  # share of the utterances that get noise
+    noise_snr_min: float = 5.0  # dB
+    noise_snr_max: float = 40.0
+    frequency_masks: int = 0
+    frequency_width: int = 20  # bins at most
+    time_masks: int = 0
+    time_width: float = 0.03  # share of the utterance at most
+
+    def __post_init__(self):
+        for name in ("speed", "pitch"):
+            low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
+            _require(0.5 <= low <= high <= 2, f"0.5 <= augment.{name}_min <= augment.{name}_max <= 2 does not hold")
+        _require(0 <= self.noise_probability <= 1, "augment.noise_probability must lie between 0 and 1")
+        _require(self.noise_snr_min <= self.noise_snr_max, "augment.noise_snr_min is above augment.noise_snr_max")
+        _require(0 <= self.time_width <= 1, "augment.time_width must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Text -> symbols 0 .. V-2."""
+
+    kind: str = "sentencepiece"  # sentencepiece | characters | words
+    size: int = 1023  # pieces of a SentencePiece model
+    path: str = ""  # a trained tokenizer; empty: train one on the training text
+
+    def __post_init__(self):
+        _one_of("tokenizer.kind", self.kind, ("sentencepiece", "characters", "words"))
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """LSTM layers, frames put together in time, LSTM layers."""
+
+    hidden: int = 1024
+    pre_layers: int = 2
+    time_stack: int = 2
+    post_layers: int = 3
+    dropout: float = 0.1
+    bidirectional: bool = False  # each direction then has `hidden` units
+
+    def __post_init__(self):
+        _require(self.hidden > 0 and self.time_stack > 0, "encoder.hidden and encoder.time_stack must be positive")
+        _require(self.pre_layers > 0 and self.post_layers > 0, "encoder.pre_layers and post_layers must be positive")
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    embedding: int = 512
+    hidden: int = 512
+    layers: int = 2
+    dropout: float = 0.3
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    hidden: int = 512
+    activation: str = "relu"  # relu | tanh
+    dropout: float = 0.3
+
+    def __post_init__(self):
+        _one_of("joint.activation", self.activation, ("relu", "tanh"))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    joint: JointConfig = field(default_factory=JointConfig)
+    forget_bias: float = 1.0  # of the LSTMs' forget gates, before init_scale
+    init_scale: float = 0.5  # multiplies every LSTM weight and bias at the start
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which prepared utterances are trained on. Names may be shell patterns, such as train-*."""
+
+    train: list[str] = field(default_factory=lambda: ["train*"])
+    valid: list[str] = field(default_factory=lambda: ["valid*"])
+    min_seconds: float = 0.1
+    max_seconds: float = 16.7
+    buckets: int = 6  # of like duration, so that a batch holds little padding
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    name: str = "lamb"  # lamb | adamw
+    lr: float = 0.004
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-9
+    weight_decay: float = 1e-3
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self):
+        _one_of("optim.name", self.name, ("lamb", "adamw"))
+        _require(self.lr > 0, "optim.lr must be positive")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning rate over epochs."""
+
+    name: str = "hold"  # hold: warm-up, hold, x decay an epoch | cosine: warm-up, half a cosine to the last epoch
+    warmup: float = 6.0  # epochs
+    hold: float = 40.0
+    decay: float = 0.935
+    minimum: float = 1e-5
+
+    def __post_init__(self):
+        _one_of("schedule.name", self.name, ("hold", "cosine"))
+        _require(self.warmup >= 0 and self.hold >= 0, "schedule.warmup and schedule.hold must not be negative")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    epochs: int = 100
+    steps: int = 0  # stop after so many; 0: by epochs alone
+    batch: int = 384  # utterances of one optimizer step
+    accumulation: int = 1  # parts a batch is worked through in
+    ctc_weight: float = 0.0  # of a CTC loss on the encoder; its head is not part of the model
+    ctc_epochs: float = 0.0  # the CTC weight falls linearly to zero over so many epochs; 0: it stays
+    curriculum_epochs: float = 0.0  # the longest utterance grows from curriculum_seconds to max_seconds over these
+    curriculum_seconds: float = 2.0
+    ema: float = 0.999  # decay of the averaged weights that are evaluated; 0: none
+    ema_warmup: bool = False  # a smaller decay at first: min(ema, (1 + n) / (10 + n))
+    validate_every: int = 1  # epochs
+    validate_from: int = 1  # the first epoch that is validated (the last one always is)
+    checkpoint_every: int = 0  # steps; 0: at each epoch's end alone
+    keep_checkpoints: int = 2
+    target_wer: float = 0.0  # stop when reached
+    max_skipped: int = 100  # steps in a row without a finite loss and gradient, then the run ends
+
+    def __post_init__(self):
+        _require(self.batch > 0 and self.accumulation > 0, "train.batch and train.accumulation must be positive")
+        _require(
+            self.batch % self.accumulation == 0,
+            f"train.batch ({self.batch}) is not a multiple of train.accumulation ({self.accumulation})",
+        )
+        _require(0 <= self.ema < 1, "train.ema must lie in [0, 1)")
+        _require(self.validate_every > 0 and self.keep_checkpoints > 0, "validate_every and keep_checkpoints must be > 0")
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    max_symbols_per_frame: int = 30
+    max_symbols: int = 300  # of one utterance
+    batch: int = 32
+
+    def __post_init__(self):
+        _require(self.max_symbols_per_frame > 0 and self.max_symbols > 0, "decoding limits must be positive")
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: int = 0
+    device: str = "auto"  # auto: the GPU where there is one
+    precision: str = "float32"  # float32 | bfloat16 (autocast)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def __post_init__(self):
+        _one_of("precision", self.precision, ("float32", "bfloat16"))
+
+
+def _known_keys(cls: type, prefix: str = "") -> list[str]:
+    keys = []
+    for item in dataclasses.fields(cls):
+        keys.append(prefix + item.name)
+        if dataclasses.is_dataclass(item.type):
+            keys += _known_keys(item.type, f"{prefix}{item.name}.")
+    return keys
+
+
+def _flatten(tree: dict, prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in tree.items():
+        keys += _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
+    return keys
+
+
+def presets() -> list[str]:
+    """Names of the shipped configurations."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def find(name: str) -> Path:
+    """The file of a preset or the path of a YAML file. ValueError where there is neither."""
+    if name.endswith((".yaml", ".yml")):
+        _require(Path(name).is_file(), f"no configuration file {name}")
+        return Path(name)
+    path = PRESETS / f"{name}.yaml"
+    _require(path.is_file(), f"no preset {name!r}; there are {', '.join(presets())}, or give a .yaml file")
+    return path
+
+
+def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Read a preset's name or a YAML file; `overrides` are dotted, such as optim.lr=0.002.
+
+    Raises ValueError, naming the key, for an unknown key, a value of the wrong type or one out of range.
+    """
+    path = find(str(path))
+    for item in overrides:
+        _require("=" in item, f"{item!r} is no setting; write it as key=value, such as optim.lr=0.002")
+    try:
+        tree = OmegaConf.merge(OmegaConf.create(path.read_text()), OmegaConf.from_dotlist(list(overrides)))
+    except Exception as error:  # whatever the YAML parser raises
+        raise ValueError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from None
+    return from_tree(tree, str(path))
+
+
+def from_tree(tree, where: str) -> Config:
+    """Build a Config from nested dictionaries (or an OmegaConf tree) that may leave out any key."""
+    plain = OmegaConf.to_container(tree) if OmegaConf.is_config(tree) else tree
+    _require(isinstance(plain, dict), f"{where} does not hold settings")
+    known = _known_keys(Config)
+    for key in _flatten(plain):
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1, 0.5)
+            raise ValueError(f"{where}: unknown key {key}" + (f"; did you mean {close[0]}?" if close else ""))
+    schema = OmegaConf.structured(Config)
+    OmegaConf.set_readonly(schema, False)
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(schema, plain))
+    except OmegaConfBaseException as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ValueError(f"{where}: {getattr(error, 'full_key', '') or 'a key'}: {reason}") from None
+
+
+def to_yaml(config: Config) -> str:
+    """The complete configuration, as `from_tree` reads it."""
+    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
+
+
+def model_values(config: Config) -> dict:
+    """The part of the configuration that decides what a trained model computes."""
+    tree = dataclasses.asdict(config)
+    return {key: tree[key] for key in ("features", "tokenizer", "model")}

@@ -1,0 +1,27 @@
+"""The encoder (transcription network): feature frames -> encoder frames."""
+
+import torch
+from torch import nn
+
+from rnnt.config import EncoderConfig
+from rnnt.features import stack_frames
+from rnnt.model.recurrent import LstmStack
+
+
+class Encoder(nn.Module):
+    """LSTM layers, `time_stack` frames put together, LSTM layers: (B, S, F') -> (B, T, D), T = ceil(S / time_stack)."""
+
+    def __init__(self, inputs: int, config: EncoderConfig):
+        super().__init__()
+        self.time_stack = config.time_stack
+        self.width = config.hidden * (2 if config.bidirectional else 1)
+        shared = (config.dropout, config.bidirectional)
+        self.pre = LstmStack(inputs, config.hidden, config.pre_layers, *shared)
+        self.post = LstmStack(self.width * config.time_stack, config.hidden, config.post_layers, *shared)
+
+    def forward(self, features_BSF: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x_BSD = self.pre(features_BSF, lengths)
+        if self.time_stack > 1:
+            valid = torch.arange(x_BSD.shape[1], device=x_BSD.device)[None] < lengths[:, None]
+            x_BSD, lengths = stack_frames(x_BSD.masked_fill(~valid[:, :, None], 0.0), lengths, self.time_stack)
+        return self.post(x_BSD, lengths), lengths

@@ -1,0 +1,246 @@
+"""A trained model with all that it needs to turn audio into text. `load` opens one from a folder."""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rnnt import tokenizer as tokenizers
+from rnnt.audio import read_audio, trim_silence
+from rnnt.config import Config, from_tree, to_yaml
+from rnnt.dataset import Dataset
+from rnnt.decoding import Hypothesis, greedy
+from rnnt.evaluation import Pair
+from rnnt.features import Features
+from rnnt.loader import collate
+from rnnt.model import Transducer
+from rnnt.tokenizer import Tokenizer, UnknownSymbolError
+
+Audio = str | os.PathLike | np.ndarray | torch.Tensor
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The text of one utterance; for each token the encoder frame that emitted it, its time in seconds and log P."""
+
+    text: str
+    tokens: list[int]
+    frames: list[int]
+    times: list[float]
+    log_probs: list[float]
+    seconds: float  # of audio
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of a dataset: pairs in its order, the mean loss in nats a symbol, and what was skipped (id, reason)."""
+
+    pairs: list[Pair]
+    loss: float
+    skipped: list[tuple[str, str]]
+
+
+class Recognizer(nn.Module):
+    """Features, model and tokenizer; `config` is that of the run that made them."""
+
+    def __init__(self, config: Config, tokenizer: Tokenizer):
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.features = Features(config.features)
+        self.model = Transducer(self.features.width, len(tokenizer) + 1, config.model)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.joint.output.weight.device
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one encoder frame to the next."""
+        return self.features.frame_seconds * self.config.model.encoder.time_stack
+
+    def transcribe(self, inputs: Iterable[Audio], batch_size: int | None = None) -> list[Transcript]:
+        """Texts of audio files (any format and rate) or waveforms at the model's rate (float in [-1, 1] or int16, (N,)).
+
+        Utterances of like length share a batch; the results come in the order of the inputs, and none depends on its
+        batch. Raises ValueError that names the input which cannot be read.
+        """
+        audio = [self.waveform(item) for item in inputs]
+        order = sorted(range(len(audio)), key=lambda i: len(audio[i]))
+        results: dict[int, Transcript] = {}
+        size = batch_size or self.config.decoding.batch
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            for i, hypothesis in zip(part, self._decode([audio[i] for i in part])[0]):
+                results[i] = self._transcript(hypothesis, len(audio[i]))
+        return [results[i] for i in range(len(audio))]
+
+    def waveform(self, item: Audio) -> np.ndarray:
+        """An input as int16 samples at the model's rate."""
+        if isinstance(item, (str, os.PathLike)):
+            return read_audio(item, self.config.features.sample_rate)
+        samples = np.asarray(item)
+        if samples.ndim != 1 or len(samples) == 0:
+            raise ValueError(f"a waveform must be (N,) with N > 0, not {samples.shape}")
+        if samples.dtype == np.int16:
+            return samples
+        if not np.issubdtype(samples.dtype, np.floating):
+            raise ValueError(f"a waveform must be int16 or float in [-1, 1], not {samples.dtype}")
+        if not np.isfinite(samples).all():
+            raise ValueError("a waveform holds NaN or infinity")
+        return np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+
+    def evaluate(
+        self,
+        dataset: Dataset,
+        batch_size: int | None = None,
+        track: Callable[[Iterable, int, str], Iterable] = lambda items, total, name: items,
+    ) -> Evaluation:
+        """Decode every utterance. One that cannot be read or decoded is skipped and listed; its words are not scored.
+
+        track(iterable, total, description) may show the progress. An utterance whose reference holds symbols that the
+        tokenizer does not know is scored all the same, and left out of the loss.
+        """
+        if dataset.sample_rate != self.config.features.sample_rate:
+            raise ValueError(
+                f"the data is at {dataset.sample_rate} Hz, the model at {self.config.features.sample_rate} Hz; "
+                "prepare the data again with the model's rate"
+            )
+        pairs: dict[int, Pair] = {}
+        skipped: list[tuple[str, str]] = []
+        total_loss, symbols = 0.0, 0
+        for i, transcript, loss, length, problem in track(
+            self._evaluate_each(dataset, batch_size or self.config.decoding.batch), len(dataset), "evaluate"
+        ):
+            record_id = dataset.id(i)
+            if problem:
+                skipped.append((record_id, problem))
+                continue
+            pairs[i] = Pair(record_id, dataset.text(i), transcript.text, transcript.seconds)
+            if math.isfinite(loss):
+                total_loss, symbols = total_loss + loss, symbols + length
+        ordered = [pairs[i] for i in sorted(pairs)]
+        return Evaluation(ordered, total_loss / symbols if symbols else math.nan, skipped)
+
+    def _evaluate_each(self, dataset: Dataset, size: int) -> Iterator[tuple]:
+        order = np.argsort(dataset.num_samples, kind="stable")
+        for start in range(0, len(order), size):
+            part = [int(i) for i in order[start : start + size]]
+            try:
+                results = self._evaluate_batch(dataset, part)
+            except (ValueError, RuntimeError):  # find the culprit by decoding one by one
+                results = []
+                for i in part:
+                    try:
+                        results += self._evaluate_batch(dataset, [i])
+                    except (ValueError, RuntimeError) as error:
+                        results.append((i, None, math.nan, 0, str(error).splitlines()[0]))
+            yield from results
+
+    def _evaluate_batch(self, dataset: Dataset, part: list[int]) -> list[tuple]:
+        records = [dataset[i] for i in part]
+        hypotheses, encoder_BTD, lengths = self._decode([record.audio for record in records])
+        targets, known = [], []
+        for record in records:
+            try:
+                targets.append(self.tokenizer.encode(record.text))
+                known.append(True)
+            except UnknownSymbolError:
+                targets.append([])
+                known.append(False)
+        sizes = torch.tensor([len(target) for target in targets])
+        padded = nn.utils.rnn.pad_sequence([torch.tensor(x, dtype=torch.long) for x in targets], batch_first=True)
+        with torch.inference_mode():
+            losses = self.model.loss(encoder_BTD, lengths, padded.to(self.device), sizes.to(self.device)).tolist()
+        return [
+            (i, self._transcript(hypothesis, len(record.audio)), loss if ok else math.nan, len(target), "")
+            for i, hypothesis, record, loss, ok, target in zip(part, hypotheses, records, losses, known, targets)
+        ]
+
+    @torch.inference_mode()
+    def _decode(self, audio: Sequence[np.ndarray]) -> tuple[list[Hypothesis], torch.Tensor, torch.Tensor]:
+        training = self.training
+        self.eval()
+        try:
+            if self.config.features.trim_silence:
+                audio = [trim_silence(samples) for samples in audio]
+            batch = collate(audio, [[]] * len(audio), [""] * len(audio)).to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+                encoder_BTD, lengths = self.model.encoder(*self.features(batch.audio, batch.num_samples))
+                return greedy(self.model, encoder_BTD, lengths, self.config.decoding), encoder_BTD, lengths
+        finally:
+            self.train(training)
+
+    def _transcript(self, hypothesis: Hypothesis, num_samples: int) -> Transcript:
+        return Transcript(
+            self.tokenizer.decode(hypothesis.tokens),
+            hypothesis.tokens,
+            hypothesis.frames,
+            [round(frame * self.frame_seconds, 3) for frame in hypothesis.frames],
+            hypothesis.log_probs,
+            num_samples / self.config.features.sample_rate,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the model's folder: config.yaml, tokenizer, model.safetensors. Each file is replaced as a whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "config.yaml", to_yaml(self.config))
+        self.tokenizer.save(folder)
+        temporary = folder / "model.safetensors.tmp"
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, folder / "model.safetensors")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that at any instant either the old or the new one is there, whole."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_config(path: Path) -> Config:
+    """The config.yaml of a run or a model. Raises ValueError where it is not one."""
+    if not path.is_file():
+        raise ValueError(f"{path.parent} is no model and no run: it has no config.yaml")
+    try:
+        return from_tree(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from None
+
+
+def model_folder(path: str | Path) -> Path:
+    """The model's folder that a path means: itself, or RUN/best. Raises ValueError where there is no model."""
+    path = Path(path)
+    for folder in (path, path / "best"):
+        if (folder / "model.safetensors").is_file():
+            return folder
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; give a model's folder or a run's")
+    hint = "; it has no model yet" if (path / "config.yaml").is_file() else ""
+    raise ValueError(f"{path} holds no model.safetensors and no best/model.safetensors{hint}")
+
+
+def load(path: str | Path, device: str = "cpu") -> Recognizer:
+    """Open a model's folder, or the best model of a run. Raises ValueError where it is none or damaged."""
+    folder = model_folder(path)
+    config = read_config(folder / "config.yaml")
+    recognizer = Recognizer(config, tokenizers.load(folder, config.tokenizer))
+    try:
+        recognizer.load_state_dict(load_file(folder / "model.safetensors"))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{folder}/model.safetensors is damaged or of another model: {reason}") from None
+    return recognizer.to(device).eval()

@@ -1,0 +1,152 @@
+"""Text <-> symbols 0 .. V-2: SentencePiece pieces, characters or words."""
+
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from rnnt.config import TokenizerConfig
+
+
+class UnknownSymbolError(ValueError):
+    """A text holds something that the tokenizer has no symbol for."""
+
+
+class Symbols:
+    """Characters or words, one symbol each.
+
+    kind: "characters" (the space is one of them) or "words"; symbols: in the order of their numbers.
+    """
+
+    def __init__(self, kind: str, symbols: Sequence[str]):
+        self.kind = kind
+        self.symbols = list(symbols)
+        self._index = {symbol: i for i, symbol in enumerate(self.symbols)}
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def encode(self, text: str) -> list[int]:
+        parts = _split(text, self.kind)
+        unknown = sorted({part for part in parts if part not in self._index})
+        if unknown:
+            raise UnknownSymbolError(f"unknown to the tokenizer: {' '.join(map(repr, unknown))}")
+        return [self._index[part] for part in parts]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return ("" if self.kind == "characters" else " ").join(self.symbols[token] for token in tokens)
+
+    def save(self, folder: Path) -> None:
+        content = {"kind": self.kind, "symbols": self.symbols}
+        _write(folder / "tokenizer.json", json.dumps(content, ensure_ascii=False, indent=1).encode())
+
+
+class SentencePiece:
+    """A SentencePiece model. size: symbols, at least the model's pieces; the surplus is never seen and never decoded."""
+
+    kind = "sentencepiece"
+
+    def __init__(self, model: bytes, size: int = 0):
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError as error:
+            raise ValueError(f"not a SentencePiece model: {str(error).splitlines()[0]}") from None
+        self._model = model
+        self._size = max(size, self._processor.get_piece_size())
+
+    def __len__(self) -> int:
+        return self._size
+
+    def encode(self, text: str) -> list[int]:
+        tokens = self._processor.encode(text)
+        unknown = self._processor.unk_id()
+        if unknown in tokens:
+            pieces = self._processor.encode(text, out_type=str)
+            missing = sorted({piece for piece, token in zip(pieces, tokens) if token == unknown})
+            raise UnknownSymbolError(f"unknown to the tokenizer: {' '.join(map(repr, missing))}")
+        return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        pieces, unknown = self._processor.get_piece_size(), self._processor.unk_id()
+        return self._processor.decode([token for token in tokens if token < pieces and token != unknown])
+
+    def save(self, folder: Path) -> None:
+        _write(folder / "tokenizer.model", self._model)
+
+
+Tokenizer = Symbols | SentencePiece
+
+
+def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+    """Learn a tokenizer of the configured kind from the training texts. ValueError where they hold no text.
+
+    A SentencePiece unigram model covers every character; a text too small for `size` pieces gives fewer.
+    """
+    texts = [" ".join(text.split()) for text in texts]
+    if not any(texts):
+        raise ValueError("the training texts are empty: there is nothing to learn a tokenizer from")
+    if config.kind != "sentencepiece":
+        return Symbols(config.kind, sorted(set().union(*(_split(text, config.kind) for text in texts))))
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        vocab_size=config.size,
+        model_type="unigram",
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        bos_id=-1,
+        eos_id=-1,
+        hard_vocab_limit=False,
+        num_threads=1,  # the result depends on the number of threads
+        minloglevel=2,
+    )
+    return SentencePiece(model.getvalue(), config.size)
+
+
+def load(path: str | Path, config: TokenizerConfig) -> Tokenizer:
+    """Open a tokenizer file, or the one in a folder. Raises ValueError where there is none or it is damaged."""
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in ("tokenizer.model", "tokenizer.json") if (path / name).is_file()]
+        if not found:
+            raise ValueError(f"{path} holds no tokenizer.model and no tokenizer.json")
+        path = found[0]
+    if not path.is_file():
+        raise ValueError(f"no tokenizer file {path}")
+    if path.suffix == ".model":
+        return SentencePiece(path.read_bytes(), config.size)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Symbols(content["kind"], content["symbols"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is no tokenizer file; it should be a .model of SentencePiece or our .json") from None
+
+
+def most_common_unknown(texts: Iterable[str], tokenizer: Tokenizer) -> Counter:
+    """Reasons for which texts cannot be encoded, with their counts."""
+    reasons: Counter = Counter()
+    for text in texts:
+        try:
+            tokenizer.encode(text)
+        except UnknownSymbolError as error:
+            reasons[str(error)] += 1
+    return reasons
+
+
+def _split(text: str, kind: str) -> list[str]:
+    words = text.split()
+    return words if kind == "words" else list(" ".join(words))
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,48 @@
+"""The live line of a training run: a bar in a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_PLAIN_SECONDS = 15.0
+
+
+class Meter:
+    """Counts steps out of `total`, shows rate and time left; use as a context manager."""
+
+    def __init__(self, total: int, done: int):
+        self._total, self._done, self._first = total, done, done
+        self._start = self._shown = time.monotonic()
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console) if console.is_terminal else None
+        self._task = self._bar.add_task("train", total=total, completed=done) if self._bar else None
+
+    def __enter__(self) -> "Meter":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def step(self, text: str) -> None:
+        """One more step is done."""
+        self._done += 1
+        if self._bar:
+            self._bar.update(self._task, completed=self._done, description=text)
+        elif time.monotonic() - self._shown >= _PLAIN_SECONDS:
+            self._shown = time.monotonic()
+            left = (self._shown - self._start) / (self._done - self._first) * (self._total - self._done)
+            clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}"
+            print(f"{text}, step {self._done}/{self._total}, {clock} left", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if self._bar:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
