@@ -1,4 +1,4 @@
-"""Every setting of a run: frozen dataclasses, validated on construction, loaded from YAML and overridden by dotted keys."""
+"""Every setting of a run: frozen dataclasses, validated on construction, read from YAML, overridden by dotted keys."""
 
 import dataclasses
 import difflib
@@ -195,7 +195,8 @@ class TrainConfig:
             f"train.batch ({self.batch}) is not a multiple of train.accumulation ({self.accumulation})",
         )
         _require(0 <= self.ema < 1, "train.ema must lie in [0, 1)")
-        _require(self.validate_every > 0 and self.keep_checkpoints > 0, "validate_every and keep_checkpoints must be > 0")
+        _require(self.validate_every > 0, "train.validate_every must be positive")
+        _require(self.keep_checkpoints > 0, "train.keep_checkpoints must be positive")
 
 
 @dataclass(frozen=True)
@@ -294,9 +295,3 @@ def from_tree(tree, where: str) -> Config:
 def to_yaml(config: Config) -> str:
     """The complete configuration, as `from_tree` reads it."""
     return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
-
-
-def model_values(config: Config) -> dict:
-    """The part of the configuration that decides what a trained model computes."""
-    tree = dataclasses.asdict(config)
-    return {key: tree[key] for key in ("features", "tokenizer", "model")}

@@ -52,6 +52,16 @@ class Recording:
     speaker: str
 
 
+@dataclass(frozen=True)
+class Shard:
+    """What `dataset.json` says of one shard."""
+
+    name: str
+    bytes: int
+    sha256: str
+    batches: list[int]  # utterances in each record batch
+
+
 class Dataset(Sequence[Recording]):
     """One or several splits on disk, one after the other: `Dataset("data/train-clean-100", "data/train-clean-360")`.
 
@@ -72,15 +82,15 @@ class Dataset(Sequence[Recording]):
                     "prepare both with the same --sample-rate"
                 )
         shards = [
-            (folder / shard["name"], shard)
+            (folder / shard.name, shard)
             for folder, description in zip(self.folders, descriptions)
             for shard in description["shards"]
         ]
-        self._shards = [(str(path), shard["sha256"]) for path, shard in shards]
+        self._shards = [(str(path), shard.sha256) for path, shard in shards]
         # Where each record batch starts: its first utterance, its shard, its number in the shard.
-        rows = [rows for _, shard in shards for rows in shard["batches"]]
+        rows = [rows for _, shard in shards for rows in shard.batches]
         self._batch_first = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
-        self._batch_shard = np.repeat(np.arange(len(shards), dtype=np.int32), [len(s["batches"]) for _, s in shards])
+        self._batch_shard = np.repeat(np.arange(len(shards), dtype=np.int32), [len(s.batches) for _, s in shards])
         self._shard_first_batch = np.searchsorted(self._batch_shard, np.arange(len(shards)))
         self.num_samples: np.ndarray = np.concatenate([_read_lengths(folder) for folder in self.folders])  # int32
         if len(self.num_samples) != self._batch_first[-1]:
@@ -166,7 +176,7 @@ def _open_shard(path: str, sha256: str) -> _Shard:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The contents of `dataset.json`, after a check that all shards are there in full. Raises ValueError otherwise."""
+    """`dataset.json`, its `shards` as `Shard`s, after a check that all are there in full. Raises ValueError if not."""
     path = folder / DESCRIPTION
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such dataset; `rnnt prepare` makes one")
@@ -177,35 +187,26 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         version = description["version"]
+        shards = [Shard(**shard) for shard in description["shards"]] if version == VERSION else []
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path}: cannot be read; remove the folder and prepare it again") from None
     if version != VERSION:
         raise ValueError(f"{path}: has format version {version}, this program reads {VERSION}; prepare it again")
-    for shard in description["shards"]:
-        file = folder / shard["name"]
+    for shard in shards:
+        file = folder / shard.name
         size = file.stat().st_size if file.is_file() else None
-        if size != shard["bytes"]:
-            found = "is missing" if size is None else f"has {size} bytes instead of {shard['bytes']}"
+        if size != shard.bytes:
+            found = "is missing" if size is None else f"has {size} bytes instead of {shard.bytes}"
             raise ValueError(f"{file}: {found}; copy it again, or remove {folder} and prepare it again")
-    return description
+    return {**description, "shards": shards}
 
 
 def _read_lengths(folder: Path) -> np.ndarray:
     path = folder / LENGTHS
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); remove {folder} and prepare it again") from None
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What `dataset.json` says of one shard."""
-
-    name: str
-    bytes: int
-    sha256: str
-    batches: list[int]  # utterances in each record batch
 
 
 class ShardWriter:

@@ -1,9 +1,10 @@
 """Waveform -> log-mel frames -> stacked frames: batched, on whatever device the waveform is on.
 
-Speed perturbation costs nothing extra here. A recording played f times as fast, then cut into frames of w samples every
-h samples, is the recording as it is, cut into frames of f w samples every f h samples, with its frequency axis stretched
-by f. So the tempo scales the window and the hop, and the warp scales the frequencies at which the mel filters are
-evaluated; the waveform is never resampled, every utterance has factors of its own, and tempo and pitch are independent.
+Speed perturbation costs nothing extra here. A recording played f times as fast, then cut into frames of w samples
+every h samples, is the recording as it is, cut into frames of f w samples every f h samples, with its frequency axis
+stretched by f. So the tempo scales the window and the hop, and the warp scales the frequencies at which the mel filters
+are evaluated; the waveform is never resampled, every utterance has factors of its own, and tempo and pitch are
+independent.
 """
 
 import math
@@ -60,7 +61,7 @@ class Features(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Features of a padded batch.
 
-        audio_BN: float in [-1, 1] or int16; num_samples: (B,) int64, what lies behind is never read.
+        audio_BN: float in [-1, 1] or int16; num_samples: (B,); what lies behind is not read.
         Returns (B, S, F') float32, zero behind the valid frames, and their number (B,). S = ceil(ceil(N / hop) / stack).
         """
         with torch.autocast(audio_BN.device.type, enabled=False):
@@ -92,7 +93,7 @@ class Features(nn.Module):
         return torch.log(mel_BSF + config.log_floor), num_frames
 
     def _emphasize(self, audio_BN: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
-        """Dither, pre-emphasis, zero behind the end. The dither is the same for every utterance: no result is random."""
+        """Dither, pre-emphasis, zero behind the end. The dither is the same for every utterance: nothing is random."""
         config = self.config
         n = audio_BN.shape[1]
         if config.dither:
@@ -156,7 +157,7 @@ class Features(nn.Module):
 
 
 def stack_frames(x_BSF: torch.Tensor, lengths: torch.Tensor, stack: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Put `stack` neighbouring frames side by side: (B, S, F) -> (B, ceil(S / stack), F stack), zeros for what is missing.
+    """Put `stack` neighbouring frames side by side: (B, S, F) -> (B, ceil(S / stack), F stack), padded with zeros.
 
     Frames behind the lengths must be zero already.
     """

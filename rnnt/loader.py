@@ -55,7 +55,9 @@ class Loader:
     An utterance whose text the tokenizer cannot encode is not in `usable`; `unusable` lists (id, reason).
     """
 
-    def __init__(self, dataset: Dataset, tokenizer: Tokenizer, device: torch.device, trim: bool = False, ahead: int = 4):
+    def __init__(
+        self, dataset: Dataset, tokenizer: Tokenizer, device: torch.device, trim: bool = False, ahead: int = 4
+    ):
         self.dataset, self.tokenizer, self.device = dataset, tokenizer, device
         self._trim, self._ahead = trim, ahead
         self.unusable: list[tuple[str, str]] = []

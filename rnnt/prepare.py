@@ -42,6 +42,7 @@ from rnnt.progress import track
 MIN_SECONDS = 0.1
 
 _PROGRESS = "progress.json"
+_LOCK = "lock"
 _CHUNK = 8  # utterances a worker gets at once
 _CHUNKS_AHEAD = 3  # for each worker: bounds what lies decoded in memory
 
@@ -103,7 +104,7 @@ def _prepare_split(name: str, split: Split, out: Path, decoder: "_Decoder", sour
     if final.exists():
         return _finished(final, fingerprint)
     partial.mkdir(exist_ok=True)
-    with _locked(partial / "lock"):
+    with _locked(partial / _LOCK):
         progress = _resume(partial, fingerprint)
         try:
             _write_shards(name, split, partial, progress, decoder, shard_bytes)
@@ -127,10 +128,9 @@ def _prepare_split(name: str, split: Split, out: Path, decoder: "_Decoder", sour
             skipped=progress.skipped,
             fingerprint=fingerprint,
         )
-        (partial / _PROGRESS).unlink()
-        (partial / "lock").unlink()
         os.rename(partial, final)
         sync_folder(out)
+    _remove_traces(final)
     return _summary(final)
 
 
@@ -284,7 +284,14 @@ def _finished(final: Path, fingerprint: str) -> Summary:
         raise ValueError(f"{final} exists and is not a dataset; choose another --out")
     if read_description(final).get("fingerprint") != fingerprint:
         raise ValueError(f"{final} holds other utterances or another sample rate; remove it or choose another --out")
+    _remove_traces(final)
     return _summary(final, already_prepared=True)
+
+
+def _remove_traces(final: Path) -> None:
+    """Remove what only an unfinished split needs; after the renaming, as a run may be killed between the two."""
+    for name in (_PROGRESS, _LOCK):
+        (final / name).unlink(missing_ok=True)
 
 
 def _summary(final: Path, already_prepared: bool = False) -> Summary:
@@ -300,7 +307,7 @@ def _resume(partial: Path, fingerprint: str) -> _Progress:
         saved = json.loads(path.read_text(encoding="utf-8"))
         if saved["fingerprint"] == fingerprint:
             progress = _Progress(**{**saved, "shards": [Shard(**shard) for shard in saved["shards"]]})
-    keep = {shard.name for shard in progress.shards} | {SKIPPED, _PROGRESS, "lock"}
+    keep = {shard.name for shard in progress.shards} | {SKIPPED, _PROGRESS, _LOCK}
     for file in partial.iterdir():
         if file.name not in keep:
             file.unlink()

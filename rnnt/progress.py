@@ -30,8 +30,7 @@ class _Rate(ProgressColumn):
         self._unit = unit
 
     def render(self, task: Task) -> str:
-        speed = task.finished_speed or task.speed
-        return f"{speed:,.0f} {self._unit}/s" if speed else ""
+        return _rate(task.completed, task.elapsed or 0.0, self._unit)
 
 
 def _plain(iterable: Iterable[T], total: int | None, description: str, unit: str) -> Iterator[T]:
@@ -41,16 +40,24 @@ def _plain(iterable: Iterable[T], total: int | None, description: str, unit: str
         yield item
         done += 1
         now = time.monotonic()
-        if now - shown >= PLAIN_SECONDS and done != total:
+        if now - shown >= PLAIN_SECONDS and done != total:  # the last one gets its line below
             shown = now
             _line(description, done, total, unit, now - start)
     _line(description, done, total, unit, time.monotonic() - start)
 
 
 def _line(description: str, done: int, total: int | None, unit: str, seconds: float) -> None:
-    rate = done / seconds if seconds > 0 else 0.0
-    text = f"{description}: {done:,}" + (f" of {total:,}" if total else "") + f" {unit}, {rate:,.0f} {unit}/s"
-    if total and rate and done < total:
-        left = round((total - done) / rate)
+    text = f"{description}: {done:,}" + (f" of {total:,}" if total else "") + f" {unit}"
+    if rate := _rate(done, seconds, unit):
+        text += f", {rate}"
+    if total and done and done < total:
+        left = round((total - done) * seconds / done)
         text += f", {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
     print(text, file=sys.stderr, flush=True)
+
+
+def _rate(done: float, seconds: float, unit: str) -> str:
+    if not done or seconds <= 0:
+        return ""
+    rate = done / seconds
+    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"

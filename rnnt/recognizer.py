@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 import yaml
 from safetensors import SafetensorError
@@ -68,7 +69,7 @@ class Recognizer(nn.Module):
         return self.features.frame_seconds * self.config.model.encoder.time_stack
 
     def transcribe(self, inputs: Iterable[Audio], batch_size: int | None = None) -> list[Transcript]:
-        """Texts of audio files (any format and rate) or waveforms at the model's rate (float in [-1, 1] or int16, (N,)).
+        """Texts of audio files (any format and rate) or waveforms (N,) at the model's rate, int16 or float in [-1, 1].
 
         Utterances of like length share a batch; the results come in the order of the inputs, and none depends on its
         batch. Raises ValueError that names the input which cannot be read.
@@ -82,6 +83,21 @@ class Recognizer(nn.Module):
             for i, hypothesis in zip(part, self._decode([audio[i] for i in part])[0]):
                 results[i] = self._transcript(hypothesis, len(audio[i]))
         return [results[i] for i in range(len(audio))]
+
+    def transcribe_files(
+        self, paths: Sequence[Path], batch_size: int = 16
+    ) -> Iterator[tuple[Path, Transcript | ValueError | OSError]]:
+        """Each path, in order, with its transcript or with the error that says why there is none."""
+        for start in range(0, len(paths), batch_size):
+            results: dict[Path, Transcript | ValueError | OSError] = {}
+            audio = {}
+            for path in paths[start : start + batch_size]:
+                try:
+                    audio[path] = self.waveform(path)
+                except (ValueError, OSError) as error:
+                    results[path] = error
+            results |= zip(audio, self.transcribe(audio.values(), batch_size))
+            yield from ((path, results[path]) for path in paths[start : start + batch_size])
 
     def waveform(self, item: Audio) -> np.ndarray:
         """An input as int16 samples at the model's rate."""
@@ -199,6 +215,21 @@ class Recognizer(nn.Module):
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, folder / "model.safetensors")
+
+
+def audio_files(inputs: Sequence[Path]) -> list[Path]:
+    """The files named and, sorted, the audio files in the folders named. Raises ValueError where one has none."""
+    endings = {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".aif", ".oga", ".mp3"}
+    paths = []
+    for item in inputs:
+        if not item.is_dir():
+            paths.append(item)
+            continue
+        found = sorted(path for path in item.rglob("*") if path.suffix.lower() in endings and path.is_file())
+        if not found:
+            raise ValueError(f"{item} holds no audio files")
+        paths += found
+    return paths
 
 
 def write_text(path: Path, text: str) -> None:

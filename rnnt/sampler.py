@@ -12,7 +12,15 @@ class Sampler:
     in exactly one batch (of those that the curriculum admits yet).
     """
 
-    def __init__(self, num_samples: np.ndarray, usable: np.ndarray, sample_rate: int, data: DataConfig, train: TrainConfig, seed: int):
+    def __init__(
+        self,
+        num_samples: np.ndarray,
+        usable: np.ndarray,
+        sample_rate: int,
+        data: DataConfig,
+        train: TrainConfig,
+        seed: int,
+    ):
         self._seconds = num_samples[usable] / sample_rate
         order = np.argsort(self._seconds, kind="stable")
         self._usable, self._seconds = usable[order], self._seconds[order]

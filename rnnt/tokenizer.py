@@ -3,7 +3,6 @@
 import io
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -30,6 +29,11 @@ class Symbols:
     def __len__(self) -> int:
         return len(self.symbols)
 
+    @property
+    def learned(self) -> int:
+        """Symbols that the training text gave."""
+        return len(self.symbols)
+
     def encode(self, text: str) -> list[int]:
         parts = _split(text, self.kind)
         unknown = sorted({part for part in parts if part not in self._index})
@@ -46,7 +50,7 @@ class Symbols:
 
 
 class SentencePiece:
-    """A SentencePiece model. size: symbols, at least the model's pieces; the surplus is never seen and never decoded."""
+    """A SentencePiece model. size: symbols, at least the model's pieces; what is over is never seen nor decoded."""
 
     kind = "sentencepiece"
 
@@ -60,6 +64,11 @@ class SentencePiece:
 
     def __len__(self) -> int:
         return self._size
+
+    @property
+    def learned(self) -> int:
+        """Pieces that the training text gave."""
+        return self._processor.get_piece_size()
 
     def encode(self, text: str) -> list[int]:
         tokens = self._processor.encode(text)
@@ -125,17 +134,6 @@ def load(path: str | Path, config: TokenizerConfig) -> Tokenizer:
         return Symbols(content["kind"], content["symbols"])
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is no tokenizer file; it should be a .model of SentencePiece or our .json") from None
-
-
-def most_common_unknown(texts: Iterable[str], tokenizer: Tokenizer) -> Counter:
-    """Reasons for which texts cannot be encoded, with their counts."""
-    reasons: Counter = Counter()
-    for text in texts:
-        try:
-            tokenizer.encode(text)
-        except UnknownSymbolError as error:
-            reasons[str(error)] += 1
-    return reasons
 
 
 def _split(text: str, kind: str) -> list[str]:

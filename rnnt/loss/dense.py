@@ -6,7 +6,11 @@ from rnnt.loss.lattice import forward_backward
 
 
 def check_shapes(
-    shape: tuple[int, int, int], targets_BU: torch.Tensor, frames: torch.Tensor, labels: torch.Tensor, names: dict[str, str]
+    shape: tuple[int, int, int],
+    targets_BU: torch.Tensor,
+    frames: torch.Tensor,
+    labels: torch.Tensor,
+    names: dict[str, str],
 ) -> None:
     """Raise ValueError, naming argument and utterance, unless the lengths and targets fit a (B, T, U+1) lattice."""
     batch, size, width = shape
@@ -50,7 +54,7 @@ class _DenseLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets, frames, labels, blank, clamp, normalize):
         wide = logits.dtype if logits.dtype == torch.float64 else torch.float32
-        batch, size, width, _ = logits.shape
+        size = logits.shape[1]
         norm = torch.logsumexp(logits.to(wide), dim=3) if normalize else logits.new_zeros(logits.shape[:3], dtype=wide)
         index = torch.nn.functional.pad(targets.long(), (0, 1)).clamp(0, logits.shape[3] - 1)
         index = index[:, None, :, None].expand(-1, size, -1, -1)
@@ -100,5 +104,7 @@ def rnnt_loss(
     names = {"scores": "logits", "frames": "logit_lengths", "labels": "target_lengths"}
     check_shapes(logits.shape[:3], targets, logit_lengths, target_lengths, names)
     blank = check_labels(targets, target_lengths, logits.shape[3], blank)
-    losses = _DenseLoss.apply(logits, targets, logit_lengths.long(), target_lengths.long(), blank, clamp, fused_log_softmax)
+    losses = _DenseLoss.apply(
+        logits, targets, logit_lengths.long(), target_lengths.long(), blank, clamp, fused_log_softmax
+    )
     return reduce_losses(losses, reduction)

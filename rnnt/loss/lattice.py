@@ -1,7 +1,7 @@
 """Forward-backward over the T x (U+1) lattice of all alignments (Graves 2012, section 2.4; DESIGN section 6).
 
-Vectorised over the batch and over anti-diagonals: all nodes with t + u = d depend on diagonal d - 1 alone. The scores are
-stored skewed, row d holding node (d - u, u) in column u, so that a step reads and writes whole rows. Sums of
+Vectorised over the batch and over anti-diagonals: all nodes with t + u = d depend on diagonal d - 1 alone. The scores
+are stored skewed, row d holding node (d - u, u) in column u, so that a step reads and writes whole rows. Sums of
 probabilities are taken by logaddexp, node by node, which stays exact for scores of any size.
 """
 

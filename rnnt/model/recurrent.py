@@ -5,7 +5,7 @@ from torch import nn
 
 
 def init_lstm(lstm: nn.LSTM, forget_bias: float, scale: float) -> None:
-    """Initialize as the MLPerf model: forget gate's input-side bias `forget_bias`, hidden-side bias 0, then all x scale."""
+    """Initialize as the MLPerf model: forget gate's input-side bias `forget_bias`, hidden-side 0, then all x scale."""
     with torch.no_grad():
         for name, value in lstm.named_parameters():
             if name.startswith("bias"):

@@ -51,7 +51,7 @@ def steps(folder: Path) -> list[Path]:
 
 
 def load_newest(folder: Path) -> tuple[dict | None, list[str]]:
-    """The state of the newest whole checkpoint, None where there is none, and a line for each damaged one passed over."""
+    """The state of the newest whole checkpoint (None without one), and a line for each damaged one passed over."""
     problems = []
     for path in reversed(steps(folder)):
         try:

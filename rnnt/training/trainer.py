@@ -3,12 +3,11 @@
 import fnmatch
 import math
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
 from rnnt import tokenizer as tokenizers
@@ -16,7 +15,7 @@ from rnnt.augment import Augmentation
 from rnnt.config import Config, to_yaml
 from rnnt.dataset import Dataset
 from rnnt.evaluation import word_error_rate
-from rnnt.loader import Batch, Loader, collate
+from rnnt.loader import Batch, Loader
 from rnnt.recognizer import Recognizer, read_config, write_text
 from rnnt.sampler import Sampler
 from rnnt.training import checkpoint
@@ -26,8 +25,10 @@ from rnnt.training.meter import Meter
 from rnnt.training.optimizer import global_norm, make_optimizer
 from rnnt.training.schedule import cosine, warmup_hold_decay
 
-_MAY_CHANGE = ("device", "train.epochs", "train.steps", "train.target_wer", "train.validate_every", "train.validate_from",
-               "train.checkpoint_every", "train.keep_checkpoints", "train.max_skipped", "decoding.batch")  # fmt: skip
+_MAY_CHANGE = (  # of a run that is resumed
+    "device", "train.epochs", "train.steps", "train.target_wer", "train.validate_every", "train.validate_from",
+    "train.checkpoint_every", "train.keep_checkpoints", "train.max_skipped", "decoding.batch",
+)  # fmt: skip
 _STATISTICS_UTTERANCES = 2000
 
 
@@ -80,7 +81,9 @@ class Trainer:
         usable = self.loader.usable[fits[self.loader.usable]]
         if len(usable) == 0:
             raise ValueError(f"no utterance to train on: {self._left_out(fits)}")
-        self.sampler = Sampler(train_data.num_samples, usable, train_data.sample_rate, config.data, config.train, config.seed)
+        self.sampler = Sampler(
+            train_data.num_samples, usable, train_data.sample_rate, config.data, config.train, config.seed
+        )
 
         torch.manual_seed(config.seed)
         self.recognizer = Recognizer(config, tokenizer).to(self.device)
@@ -113,9 +116,13 @@ class Trainer:
 
     def _left_out(self, fits: np.ndarray) -> str:
         data, unusable = self.config.data, self.loader.unusable
-        parts = [f"{int((~fits).sum())} of {len(fits)} utterances are not within {data.min_seconds}-{data.max_seconds} s"]
+        parts = [
+            f"{int((~fits).sum())} of {len(fits)} utterances are not within {data.min_seconds}-{data.max_seconds} s"
+        ]
         if unusable:
-            parts.append(f"{len(unusable)} hold text that the tokenizer lacks (first {unusable[0][0]}: {unusable[0][1]})")
+            parts.append(
+                f"{len(unusable)} hold text that the tokenizer lacks (first {unusable[0][0]}: {unusable[0][1]})"
+            )
         return "left out of training: " + "; ".join(parts)
 
     def _measure_features(self, usable: np.ndarray) -> None:
@@ -212,7 +219,8 @@ class Trainer:
             started = now
             self.events.log(
                 self.step, epoch=round(fraction, 4), loss=loss, lr=self.optimizer.param_groups[0]["lr"],
-                grad_norm=float(self.optimizer.grad_norm), utterances_per_second=round(rate, 1), time=round(time.time(), 1),
+                grad_norm=float(self.optimizer.grad_norm), utterances_per_second=round(rate, 1),
+                time=round(time.time(), 1),
                 **({"skipped": problem} if problem else {}),
             )  # fmt: skip
             self.meter.step(f"epoch {self.epoch + 1}, loss {loss:.3f}, {rate:.0f} utt/s")
@@ -303,7 +311,9 @@ class Trainer:
             rate = word_error_rate(result.pairs)
             for name, reason in result.skipped:
                 self.meter.say(f"not scored: {name}: {reason}")
-            self.events.log(self.step, epoch=self.epoch, valid_wer=rate.rate, valid_loss=result.loss, time=round(time.time(), 1))
+            self.events.log(
+                self.step, epoch=self.epoch, valid_wer=rate.rate, valid_loss=result.loss, time=round(time.time(), 1)
+            )
             self.meter.say(f"epoch {self.epoch}, step {self.step}: validation {rate}")
             if rate.rate <= self.best_wer:
                 self.best_wer = rate.rate
@@ -331,5 +341,6 @@ def _check_same(old: Config, new: Config, out: Path) -> None:
     if changed:
         key = changed[0]
         raise ValueError(
-            f"{out} holds a run with {key}={before[key]}, not {after[key]}; choose another --out, or remove it to start anew"
+            f"{out} holds a run with {key}={before[key]}, not {after[key]}; "
+            "choose another --out, or remove it to start anew"
         )

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Make .venv and install the package in it. Safe and quick to run again.
+#   bash install.sh [EXTRAS]      extras, comma-separated: synth (default), mlperf, triton, dev
+#   PYTHON=python3.12 bash install.sh
+set -euo pipefail
+cd "$(dirname "$0")"
+extras=${1:-synth}
+python=${PYTHON:-python3}
+
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    echo "error: $python is not Python 3.10 or newer; name one with PYTHON=..." >&2
+    exit 2
+fi
+if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+    echo "error: $python has no venv module; on Debian or Ubuntu: apt-get install python3-venv" >&2
+    exit 2
+fi
+# The stamp says with what this environment was made; it is written last.
+stamp=.venv/installed
+want="$extras $(cksum < pyproject.toml) $PWD"
+if [ -x .venv/bin/rnnt ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
+    echo "up to date: .venv ($extras)"
+    exit 0
+fi
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+echo "installing into .venv ($extras); the first time takes some minutes"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
+echo "$want" > "$stamp"
+echo "installed: .venv/bin/rnnt"

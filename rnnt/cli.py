@@ -1,0 +1,211 @@
+"""The `rnnt` command: one function a verb."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+KEY_VALUE = "[KEY=VALUE]..."
+Overrides = Annotated[list[str] | None, typer.Argument(metavar=KEY_VALUE, help="settings, such as optim.lr=0.002")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes the GPU where there is one")]
+
+
+def main() -> None:
+    """Run the command. A user's mistake gets one line and exit code 2."""
+    try:
+        app()
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.callback()
+def rnnt() -> None:
+    """Train, evaluate and run recurrent neural network transducers (RNN-T)."""
+
+
+@app.command()
+def prepare(
+    corpus: Annotated[str, typer.Argument(help="librispeech, digits, synthetic, folder, lhotse or mlperf-json")],
+    source: Annotated[Path, typer.Argument(help="where the corpus lies; - for synthetic, which needs none")],
+    options: Annotated[list[str] | None, typer.Argument(metavar=KEY_VALUE, help="the corpus's options")] = None,
+    out: Annotated[Path, typer.Option(help="folder for the splits, one below it each")] = ...,
+    leave_out: Annotated[str | None, typer.Option(help="digits: a speaker to keep out of training")] = None,
+    sample_rate: Annotated[int, typer.Option(help="samples per second of the prepared audio")] = 16000,
+    workers: Annotated[int | None, typer.Option(help="processes; all cores by default")] = None,
+) -> None:
+    """Turn a corpus into memory-mapped splits, once.
+
+    Example: rnnt prepare librispeech /data/LibriSpeech --out /data/prepared
+    """
+    from rnnt.corpora import read_splits
+    from rnnt.prepare import prepare
+
+    values = _key_values(options or [])
+    if leave_out is not None:
+        values["leave_out"] = leave_out
+    splits = read_splits(corpus, source, **values)
+    for name, summary in prepare(splits, out, sample_rate, workers, f"{corpus} {source}").items():
+        state = "already prepared" if summary.already_prepared else f"{summary.skipped} skipped"
+        print(f"{out / name}: {summary.utterances} utterances, {summary.hours:.2f} hours, {state}")
+        if summary.skipped:
+            print(f"  why: {out / name / 'skipped.tsv'}")
+
+
+@app.command()
+def tokenizer(
+    data: Annotated[list[Path], typer.Argument(help="prepared splits whose text to learn from")],
+    out: Annotated[Path, typer.Option(help="folder for tokenizer.model or tokenizer.json")] = ...,
+    kind: Annotated[str, typer.Option(help="sentencepiece, characters or words")] = "sentencepiece",
+    size: Annotated[int, typer.Option(help="pieces of a SentencePiece model")] = 1023,
+) -> None:
+    """Learn a tokenizer from the text of prepared splits.
+
+    Example: rnnt tokenizer /data/prepared/train-* --out /data/prepared
+    """
+    from rnnt import tokenizer as tokenizers
+    from rnnt.config import TokenizerConfig
+    from rnnt.dataset import Dataset
+
+    learned = tokenizers.train(Dataset(*data).texts(), TokenizerConfig(kind, size))
+    out.mkdir(parents=True, exist_ok=True)
+    learned.save(out)
+    print(f"{out}: {kind}, {learned.learned} symbols")
+    if learned.learned < len(learned):
+        print(f"  the text is too small for {size} pieces; the others stay unused")
+
+
+@app.command()
+def train(
+    preset: Annotated[str, typer.Argument(help="the name of a preset, or a .yaml file")],
+    overrides: Overrides = None,
+    data: Annotated[Path, typer.Option(help="folder of prepared splits")] = ...,
+    out: Annotated[Path, typer.Option(help="the run's folder; one that holds a run is resumed")] = ...,
+) -> None:
+    """Train a model, or go on with a run that was interrupted.
+
+    Example: rnnt train digits --data data/digits --out runs/digits train.epochs=10
+    """
+    from rnnt.config import load
+    from rnnt.training.trainer import Trainer
+
+    trainer = Trainer(load(preset, overrides or []), data, out)
+    print(f"{trainer.model.num_parameters():,} parameters, {trainer.device}, run {out}", file=sys.stderr)
+    best = trainer.run()
+    if best != float("inf"):
+        print(f"best validation WER {100 * best:.2f} %")
+    print(f"model: {out / 'best'}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="a run or a model")],
+    data: Annotated[list[Path], typer.Option(help="a prepared split; may be given several times")] = ...,
+    out: Annotated[Path | None, typer.Option(help="the report's folder; evaluation-<split> beside the model")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="utterances decoded together")] = None,
+    device: Device = "auto",
+) -> None:
+    """Score a model on a prepared split: error rates, every pair, and a page that shows the errors.
+
+    Example: rnnt evaluate runs/digits --data data/digits/test
+    """
+    from rnnt.dataset import Dataset
+    from rnnt.evaluation import character_error_rate, word_error_rate
+    from rnnt.progress import track
+    from rnnt.recognizer import load, model_folder
+    from rnnt.report import write_report
+
+    folder = model_folder(model)
+    dataset = Dataset(*data)
+    result = load(folder, _device(device)).evaluate(dataset, batch_size, track)
+    name = "+".join(path.resolve().name for path in data)
+    out = out or folder.parent / f"evaluation-{name}"
+    write_report(out, result.pairs, f"{folder} on {name}", result.skipped)
+    print(word_error_rate(result.pairs))
+    print(character_error_rate(result.pairs))
+    print(f"loss {result.loss:.4f} nats a symbol, {len(result.pairs)} utterances, {len(result.skipped)} skipped")
+    print(f"report: {out / 'report.html'}")
+
+
+@app.command()
+def transcribe(
+    model: Annotated[Path, typer.Argument(help="a run or a model")],
+    inputs: Annotated[list[Path], typer.Argument(help="audio files, or folders of them", metavar="FILE|DIR...")],
+    as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with times and probabilities")] = False,
+    batch_size: Annotated[int, typer.Option(help="files decoded together")] = 16,
+    device: Device = "auto",
+) -> None:
+    """Print the text of audio files. A file that cannot be read is named on standard error; the rest go on.
+
+    Example: rnnt transcribe runs/digits recording.wav
+    """
+    from rnnt.recognizer import audio_files, load
+
+    paths = audio_files(inputs)
+    recognizer = load(model, _device(device))
+    failed = 0
+    for path, result in recognizer.transcribe_files(paths, batch_size):
+        if isinstance(result, Exception):
+            failed += 1
+            print(f"error: {result}", file=sys.stderr)
+            if as_json:
+                print(json.dumps({"path": str(path), "error": str(result)}, ensure_ascii=False), flush=True)
+        elif as_json:
+            print(json.dumps({"path": str(path), **asdict(result)}, ensure_ascii=False), flush=True)
+        else:
+            print(f"{path}\t{result.text}", flush=True)
+    if failed:
+        print(f"{failed} of {len(paths)} files could not be transcribed", file=sys.stderr)
+        raise typer.Exit(1 if failed < len(paths) else 2)
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="a run, a model, a prepared split or a folder of splits")]) -> None:
+    """Say what a folder holds.
+
+    Example: rnnt info runs/digits
+    """
+    from rnnt.info import describe
+
+    print(describe(path))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for the corpus, the run and the picture")] = Path("runs/demo"),
+) -> None:
+    """Build a synthetic corpus, train a small model on it, score it and use it: minutes on two cores.
+
+    Example: rnnt demo --out /tmp/demo
+    """
+    from rnnt.demo import run
+
+    run(out)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _key_values(items: list[str]) -> dict:
+    values = {}
+    for item in items:
+        key, sign, value = item.partition("=")
+        if not sign:
+            raise ValueError(f"{item!r} is no option; write it as key=value, such as seed=1")
+        values[key.replace("-", "_")] = yaml.safe_load(value)
+    return values
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Set-up and the main job on an embedded default: corpus, training, scores, transcripts. The last line is the error rate.
+#   bash scripts/demo.sh [FOLDER]
+set -euo pipefail
+out=$(realpath -m "${1:-$(dirname "$0")/../runs/demo}")
+cd "$(dirname "$0")/.."
+bash install.sh
+.venv/bin/rnnt demo --out "$out"

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Prepare every part of LibriSpeech found below DIR, and learn the 1023 pieces of the training text.
+#   bash scripts/preprocess_librispeech.sh DIR      DIR/LibriSpeech/<part> -> DIR/prepared/<part>, DIR/prepared/tokenizer.model
+set -euo pipefail
+if [ $# -ne 1 ] || [ ! -d "$1" ]; then
+    echo "usage: bash scripts/preprocess_librispeech.sh DIR   (DIR holds LibriSpeech, as download_librispeech.sh leaves it)" >&2
+    exit 2
+fi
+dir=$(realpath "$1")
+cd "$(dirname "$0")/.."
+[ -x .venv/bin/rnnt ] || bash install.sh
+out=$dir/prepared
+.venv/bin/rnnt prepare librispeech "$dir" --out "$out"
+if [ -f "$out/tokenizer.model" ]; then
+    echo "tokenizer: $out/tokenizer.model is there already"
+    exit 0
+fi
+shopt -s nullglob
+splits=("$out"/train-*/)
+if [ ${#splits[@]} -eq 0 ]; then
+    echo "warning: no train-* part was found; the tokenizer is learned from the parts there are" >&2
+    splits=("$out"/*/)
+fi
+.venv/bin/rnnt tokenizer "${splits[@]}" --out "$out" --size 1023
