@@ -1,7 +1,7 @@
 """LibriSpeech (openslr.org/12; Panayotov et al. 2015) in its own layout, each part a split.
 
-<part>/<speaker>/<chapter>/ holds <speaker>-<chapter>-<number>.flac and <speaker>-<chapter>.trans.txt, whose lines are an
-id and its text in capitals.
+<part>/<speaker>/<chapter>/ holds <speaker>-<chapter>-<number>.flac and one <speaker>-<chapter>.trans.txt, whose lines
+are an id and its text in capitals.
 """
 
 from functools import partial

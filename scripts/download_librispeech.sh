@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Fetch LibriSpeech (openslr.org/12) and unpack it as DIR/LibriSpeech/<part>.
+#
+#   bash scripts/download_librispeech.sh DIR                          # all seven parts, 60 GB to fetch
+#   bash scripts/download_librispeech.sh DIR dev-clean train-clean-100
+#
+# Run it again after an interruption: a transfer continues where it stopped, and finished parts are left alone.
+#   LIBRISPEECH_URL   a mirror, the folder that holds the .tar.gz files (default: openslr.org)
+#   LIBRISPEECH_MD5   a file in md5sum's format to use in place of the sums below
+set -euo pipefail
+
+url=${LIBRISPEECH_URL:-https://www.openslr.org/resources/12}
+sums='42e2234ba48799c1f50f24a7926300a1  dev-clean.tar.gz
+c8d0bcc9cca99d4f8b62fcc847357931  dev-other.tar.gz
+32fa31d27d2e1cad72775fee3f4849a9  test-clean.tar.gz
+fb5a50374b501bb3bac4815ee91d3135  test-other.tar.gz
+2a93770f6d5c6c964bc36631d331a522  train-clean-100.tar.gz
+c0e676e450a7ff2f54aeade5171606fa  train-clean-360.tar.gz
+d1a0fd59409feb2c614ce4d30c387708  train-other-500.tar.gz'
+
+fail() {
+    echo "download_librispeech.sh: $*" >&2
+    exit 2
+}
+
+all_parts() {
+    awk '{ sub(/^\*/, "", $2); sub(/\.tar\.gz$/, "", $2); print $2 }' <<<"$sums"
+}
+
+md5_of() {
+    if command -v md5sum >/dev/null; then
+        md5sum <"$1" | cut -d ' ' -f 1
+    else
+        md5 -q "$1"
+    fi
+}
+
+size_of() {
+    if [ -f "$1" ]; then wc -c <"$1"; else echo 0; fi
+}
+
+fetch() { # part archive
+    local before code from=$url/$1.tar.gz partial=$2.partial
+    command -v curl >/dev/null || fail "curl is missing: install it (apt-get install curl), or fetch $from yourself into $2"
+    # A transfer of hours breaks now and then: go on for as long as each attempt brings something.
+    while :; do
+        before=$(size_of "$partial")
+        code=0
+        curl -fL -C - -o "$partial" "$from" || code=$?
+        if [ "$code" -eq 33 ] && [ "$before" -gt 0 ]; then # a server that cannot resume
+            rm -f "$partial"
+        elif [ "$code" -eq 0 ]; then
+            break
+        elif [ "$(size_of "$partial")" -le "$before" ]; then
+            fail "$from could not be fetched (curl error $code); run the same command again to continue"
+        fi
+    done
+    mv "$partial" "$2"
+}
+
+get_part() { # part
+    local part=$1 archive=$dir/archives/$1.tar.gz wanted found temporary=$dir/.$1.unpacking
+    if [ -f "$dir/LibriSpeech/$part/.complete" ]; then
+        echo "$part: already there"
+        return
+    fi
+    wanted=$(awk -v name="$part.tar.gz" '{ sub(/^\*/, "", $2) } $2 == name { print $1 }' <<<"$sums")
+    [ -n "$wanted" ] || fail "no part $part; there are" $(all_parts)
+
+    # This script moves parts there only when they are complete, so this one is somebody else's: not ours to remove.
+    [ ! -e "$dir/LibriSpeech/$part" ] ||
+        fail "$dir/LibriSpeech/$part was not unpacked by this script; move it away, or 'touch' $part/.complete to keep it"
+
+    if [ ! -f "$archive" ]; then
+        echo "$part: fetching $url/$part.tar.gz"
+        fetch "$part" "$archive"
+    fi
+    echo "$part: checking"
+    found=$(md5_of "$archive")
+    if [ "$found" != "$wanted" ]; then
+        rm -f "$archive"
+        fail "$part.tar.gz has the MD5 $found instead of $wanted; the archive is removed, run the same command again"
+    fi
+
+    echo "$part: unpacking"
+    rm -rf "$temporary"
+    mkdir -p "$temporary" "$dir/LibriSpeech"
+    tar -xzf "$archive" -C "$temporary" || fail "$archive could not be unpacked into $dir (is the disk full?)"
+    [ -d "$temporary/LibriSpeech/$part" ] || fail "$archive holds no LibriSpeech/$part"
+    touch "$temporary/LibriSpeech/$part/.complete"
+    mv "$temporary/LibriSpeech/$part" "$dir/LibriSpeech/$part"
+    find "$temporary/LibriSpeech" -maxdepth 1 -type f -exec mv {} "$dir/LibriSpeech/" ';' # READMEs and lists of speakers
+    rm -rf "$temporary" "$archive"
+    echo "$part: done"
+}
+
+[ $# -ge 1 ] || fail "usage: download_librispeech.sh DIR [PART ...]"
+dir=$1
+shift
+mkdir -p "$dir/archives"
+if [ -n "${LIBRISPEECH_MD5:-}" ]; then
+    sums=$(cat "$LIBRISPEECH_MD5") || fail "LIBRISPEECH_MD5=$LIBRISPEECH_MD5 cannot be read"
+fi
+if [ $# -eq 0 ]; then
+    # shellcheck disable=SC2046 # names of parts hold no spaces
+    set -- $(all_parts)
+fi
+for part; do
+    get_part "$part"
+done
+rmdir "$dir/archives" 2>/dev/null || true
+echo "LibriSpeech is in $dir/LibriSpeech"

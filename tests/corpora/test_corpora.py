@@ -1,0 +1,34 @@
+import pickle
+
+import pytest
+
+from rnnt.corpora import CORPORA, Utterance, find, read_splits, read_text
+
+
+def test_every_corpus_is_found_by_name():
+    assert set(CORPORA) == {"librispeech", "digits", "synthetic", "folder", "lhotse", "mlperf-json"}
+    for name in CORPORA.keys() - {"synthetic"}:  # that one needs an optional dependency
+        assert callable(find(name))
+
+
+def test_unknown_corpora_and_options_are_explained(tmp_path):
+    with pytest.raises(ValueError, match="unknown corpus 'timmit'; there are librispeech, digits, "):
+        find("timmit")
+    with pytest.raises(ValueError, match="'digits' has no option 'leave_outt'; it has leave_out, seed"):
+        read_splits("digits", tmp_path, leave_outt="theo")
+    with pytest.raises(ValueError, match="'librispeech' has no option 'seed'; it has none"):
+        read_splits("librispeech", tmp_path, seed=1)
+
+
+def test_text_files_must_be_utf_8(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffgrün".encode())
+    assert read_text(path) == "grün"
+    path.write_bytes("grün".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a.txt: is not UTF-8 text \(byte 2\)"):
+        read_text(path)
+
+
+def test_utterances_travel_to_other_processes():
+    utterance = Utterance("a", "text", "speaker", int)
+    assert pickle.loads(pickle.dumps(utterance)) == utterance

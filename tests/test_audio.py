@@ -1,0 +1,128 @@
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnt.audio import read_audio, resample, to_pcm
+
+
+def tone(seconds=0.5, rate=16000, hertz=440.0, level=0.3):
+    return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def level_of(samples, rate, hertz):
+    """The amplitude of one frequency, by projection onto it; edges are left out."""
+    samples = samples[rate // 20 : -rate // 20] / 32768
+    phase = 2j * np.pi * hertz * np.arange(len(samples)) / rate
+    return 2 * abs(np.mean(samples * np.exp(-phase) * np.hanning(len(samples)) * 2))
+
+
+def test_reads_16_bit_files_unchanged(tmp_path):
+    samples = np.random.default_rng(0).integers(-32768, 32768, 4000).astype(np.int16)
+    for name in ("a.wav", "a.flac", "a.aiff"):
+        soundfile.write(tmp_path / name, samples, 16000, subtype="PCM_16")
+        read = read_audio(tmp_path / name)
+        assert read.dtype == np.int16
+        np.testing.assert_array_equal(read, samples)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
+def test_other_rates_keep_the_tone_and_the_length(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", tone(rate=rate), rate)
+    read = read_audio(tmp_path / "a.wav")
+    assert abs(len(read) - 8000) <= 1
+    assert level_of(read, 16000, 440.0) == pytest.approx(0.3, rel=1e-3)
+
+
+def test_resampling_removes_what_the_lower_rate_cannot_hold():
+    aliased = to_pcm(resample(tone(rate=48000, hertz=10000.0), 48000, 16000))
+    assert level_of(aliased, 16000, 6000.0) < 1e-4
+
+
+def test_stereo_is_averaged(tmp_path):
+    left, right = tone(level=0.2), tone(level=0.4)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16000, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), tone(level=0.3) * 32768, atol=1)
+
+
+def test_eight_bit(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), 16000, subtype="PCM_U8")
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), tone() * 32768, atol=257)
+
+
+def test_loud_float_files_are_clipped(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.array([0.5, 2.0, -2.0, 1.0, -1.0], np.float32), 16000, subtype="FLOAT")
+    assert read_audio(tmp_path / "a.wav").tolist() == [16384, 32767, -32768, 32767, -32768]
+
+
+def test_a_piece_of_a_file(tmp_path):
+    samples = np.arange(16000, dtype=np.int16)
+    soundfile.write(tmp_path / "a.flac", samples, 16000)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.flac", start=0.25, seconds=0.5), samples[4000:12000])
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.flac", start=0.75), samples[12000:])
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.flac", start=0.75, seconds=0.26), samples[12000:])
+    with pytest.raises(ValueError, match=r"a.flac: is 1.00 s long, too short for 0.5 s from 0.75 s"):
+        read_audio(tmp_path / "a.flac", start=0.75, seconds=0.5)
+    with pytest.raises(ValueError, match="holds no samples after 2 s"):
+        read_audio(tmp_path / "a.flac", start=2.0)
+    with pytest.raises(ValueError, match="cannot read"):
+        read_audio(tmp_path / "a.flac", start=-1.0)
+
+
+@given(st.lists(st.integers(-32768, 32767)))
+def test_pcm_survives_floating_point(values):
+    samples = np.array(values, np.int16)
+    np.testing.assert_array_equal(to_pcm(samples / np.float32(32768)), samples)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.mp3"])
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_truncated_files(tmp_path, name, kept):
+    path = tmp_path / name
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 32000), 16000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(ValueError, match=rf"{name}: is truncated"):
+        read_audio(path)
+
+
+def test_a_header_from_a_pipe_is_no_truncation(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(), 16000, subtype="PCM_16")
+    data = bytearray(path.read_bytes())
+    expected = read_audio(path)
+    for unknown in (0xFFFFFFFF, 0x7FFFF000):  # ffmpeg, sox
+        struct.pack_into("<I", data, 40, unknown)
+        path.write_bytes(data)
+        np.testing.assert_array_equal(read_audio(path), expected)
+
+
+def test_files_that_are_no_audio(tmp_path):
+    def complaint(name, content=None):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=name) as error:
+            read_audio(tmp_path / name)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    assert "no such file" in complaint("missing.wav")
+    assert "empty" in complaint("empty.wav", b"")
+    assert "is not audio" in complaint("text.wav", b"this is text, long enough for any header\n" * 10)
+    assert "is not audio" in complaint("text.flac", b"\x00" * 1000)
+    assert "is not audio" in complaint("headerless.raw", b"\x00" * 1000)
+    (tmp_path / "folder.wav").mkdir()
+    assert "is not a file" in complaint("folder.wav")
+    soundfile.write(tmp_path / "zero.wav", np.zeros(0, np.float32), 16000)
+    assert "holds no samples" in complaint("zero.wav")
+    for name, bad in (("nan.wav", np.nan), ("inf.wav", -np.inf)):
+        soundfile.write(tmp_path / name, np.array([0.1, bad, 0.2], np.float32), 16000, subtype="FLOAT")
+        assert "NaN or infinite" in complaint(name)
+
+
+def test_rates_must_be_positive():
+    with pytest.raises(ValueError, match="positive"):
+        resample(np.zeros(10, np.float32), 16000, 0)

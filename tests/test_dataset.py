@@ -1,0 +1,182 @@
+import json
+import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from rnnt.dataset import BATCH_BYTES, Dataset, Recording, ShardWriter, write_description
+
+
+def recordings(count, seed=0, longest=5000):
+    rng = np.random.default_rng(seed)
+    return [
+        Recording(
+            id=f"id-{seed}-{number}",
+            audio=rng.integers(-32768, 32768, rng.integers(1, longest)).astype(np.int16),
+            text=f"text {number} äß",
+            speaker=f"s{number % 3}",
+        )
+        for number in range(count)
+    ]
+
+
+def write(folder, *shards, sample_rate=16000):
+    folder.mkdir()
+    written = []
+    for number, shard in enumerate(shards):
+        writer = ShardWriter(folder / f"shard-{number:05d}.arrow")
+        for recording in shard:
+            writer.add(recording)
+        written.append(writer.close())
+    write_description(folder, written, sample_rate, source="made up")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Two splits of several shards and of several batches in a shard, and what is in them."""
+    parts = [recordings(7, 0), recordings(20, 1, longest=BATCH_BYTES // 4), recordings(1, 2)]
+    folder = tmp_path_factory.mktemp("data")
+    write(folder / "a", parts[0], parts[1])
+    write(folder / "b", parts[2])
+    return folder, [recording for part in parts for recording in part]
+
+
+def same(left, right):
+    np.testing.assert_array_equal(left.audio, right.audio)
+    assert (left.id, left.text, left.speaker) == (right.id, right.text, right.speaker)
+
+
+def test_gives_back_what_was_written(stored):
+    folder, expected = stored
+    dataset = Dataset(folder / "a", folder / "b")
+    assert len(json.loads((folder / "a" / "dataset.json").read_text())["shards"][1]["batches"]) > 2
+    assert len(dataset) == len(expected)
+    for recording, other in zip(dataset, expected):
+        same(recording, other)
+    same(dataset[-1], expected[-1])
+    same(dataset[np.int64(9)], expected[9])
+    assert dataset.num_samples.tolist() == [len(recording.audio) for recording in expected]
+    assert dataset.hours == pytest.approx(sum(len(recording.audio) for recording in expected) / 16000 / 3600)
+    assert list(dataset.texts()) == [recording.text for recording in expected]
+    assert [dataset.text(i) for i in range(len(dataset))] == [recording.text for recording in expected]
+    assert (dataset.id(8), dataset.speaker(8)) == (expected[8].id, expected[8].speaker)
+    for index in (len(expected), -len(expected) - 1):
+        with pytest.raises(IndexError):
+            dataset[index]
+
+
+def test_audio_is_a_view_of_the_mapped_shard(stored):
+    dataset = Dataset(stored[0] / "a")
+    before = pa.total_allocated_bytes()
+    audio = [dataset[index].audio for index in range(len(dataset))]
+    assert pa.total_allocated_bytes() == before
+    assert not any(samples.flags.owndata or samples.flags.writeable for samples in audio)
+
+
+def test_many_threads_read_at_once(stored):
+    folder, expected = stored
+    dataset = Dataset(folder / "a", folder / "b")
+    order = np.random.default_rng(0).integers(0, len(expected), 2000).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        for index, recording in zip(order, pool.map(dataset.__getitem__, order)):
+            same(recording, expected[index])
+
+
+def test_survives_pickling_and_forking(stored):
+    folder, expected = stored
+    dataset = Dataset(folder / "a")
+    same(dataset[3], expected[3])
+    same(pickle.loads(pickle.dumps(dataset))[8], expected[8])
+    child = os.fork()
+    if child == 0:
+        try:
+            same(dataset[8], expected[8])
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_an_index_of_ten_million_utterances_is_small(tmp_path):
+    dataset = Dataset(write(tmp_path / "a", recordings(1000, longest=3)))
+    arrays = [value.nbytes for value in vars(dataset).values() if isinstance(value, np.ndarray)]
+    assert sum(arrays) / len(dataset) < 10  # bytes, no Python objects an utterance: below 100 MB in all
+
+
+def test_a_rewritten_folder_is_read_anew(tmp_path):
+    same(Dataset(write(tmp_path / "a", recordings(3, 0)))[1], recordings(3, 0)[1])
+    (tmp_path / "a").rename(tmp_path / "old")
+    same(Dataset(write(tmp_path / "a", recordings(3, 1)))[1], recordings(3, 1)[1])
+
+
+def test_verify_finds_a_changed_byte(tmp_path):
+    folder = write(tmp_path / "a", recordings(5), recordings(5, 1))
+    Dataset(folder).verify()
+    shard = folder / "shard-00001.arrow"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(ValueError, match=r"damaged: .*shard-00001.arrow; "):
+        Dataset(folder).verify()
+
+
+def test_mistakes_are_explained(tmp_path):
+    with pytest.raises(ValueError, match="at least one"):
+        Dataset()
+    with pytest.raises(ValueError, match="no such dataset"):
+        Dataset(tmp_path / "missing")
+    with pytest.raises(ValueError, match="is not a dataset"):
+        Dataset(tmp_path)
+    write(tmp_path / "train", recordings(2))
+    write(tmp_path / "test", recordings(2), sample_rate=8000)
+    (tmp_path / ".valid.partial").mkdir()
+    (tmp_path / ".valid.partial" / "dataset.json").write_text("{}")
+    with pytest.raises(ValueError, match="it holds the splits test, train: name one of them"):
+        Dataset(tmp_path)
+    with pytest.raises(ValueError, match=r"test is at 8000 Hz and .*train at 16000 Hz"):
+        Dataset(tmp_path / "train", tmp_path / "test")
+
+
+def test_a_shard_that_is_missing_or_cut(tmp_path):
+    folder = write(tmp_path / "a", recordings(2), recordings(2, 1))
+    shard = folder / "shard-00001.arrow"
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-1])
+    with pytest.raises(ValueError, match=rf"shard-00001.arrow: has {len(data) - 1} bytes instead of {len(data)}"):
+        Dataset(folder)
+    shard.unlink()
+    with pytest.raises(ValueError, match=r"shard-00001.arrow: is missing"):
+        Dataset(folder)
+    shard.write_bytes(bytes(len(data)))  # the right size, and still no Arrow file
+    with pytest.raises(ValueError, match=r"shard-00001.arrow: is damaged"):
+        Dataset(folder)[2]
+
+
+def test_a_description_that_is_damaged_or_of_another_version(tmp_path):
+    folder = write(tmp_path / "a", recordings(2))
+    path = folder / "dataset.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({**description, "version": 99}))
+    with pytest.raises(ValueError, match="version 99"):
+        Dataset(folder)
+    for content in ("{", "[]", json.dumps({"version": 1}), json.dumps({**description, "shards": [{}]})):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=r"dataset.json: cannot be read"):
+            Dataset(folder)
+
+
+def test_the_lengths_must_fit(tmp_path):
+    folder = write(tmp_path / "a", recordings(2))
+    np.save(folder / "num_samples.npy", np.zeros(3, np.int32))
+    with pytest.raises(ValueError, match="does not fit"):
+        Dataset(folder)
+    (folder / "num_samples.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"num_samples.npy: cannot be read"):
+        Dataset(folder)
+    (folder / "num_samples.npy").unlink()
+    with pytest.raises(ValueError, match=r"num_samples.npy: cannot be read"):
+        Dataset(folder)
