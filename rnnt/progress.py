@@ -35,15 +35,16 @@ class _Rate(ProgressColumn):
 
 def _plain(iterable: Iterable[T], total: int | None, description: str, unit: str) -> Iterator[T]:
     start = shown = time.monotonic()
-    done = 0
+    done = shown_done = 0
     for item in iterable:
         yield item
         done += 1
         now = time.monotonic()
         if now - shown >= PLAIN_SECONDS and done != total:  # the last one gets its line below
-            shown = now
+            shown, shown_done = now, done
             _line(description, done, total, unit, now - start)
-    _line(description, done, total, unit, time.monotonic() - start)
+    if done != shown_done or not done:
+        _line(description, done, total, unit, time.monotonic() - start)
 
 
 def _line(description: str, done: int, total: int | None, unit: str, seconds: float) -> None:

@@ -40,16 +40,16 @@ size_of() {
 }
 
 fetch() { # part archive
-    local before code from=$url/$1.tar.gz partial=$2.partial
+    local before code status from=$url/$1.tar.gz partial=$2.partial
     command -v curl >/dev/null || fail "curl is missing: install it (apt-get install curl), or fetch $from yourself into $2"
     # A transfer of hours breaks now and then: go on for as long as each attempt brings something.
     while :; do
         before=$(size_of "$partial")
         code=0
-        curl -fL -C - -o "$partial" "$from" || code=$?
+        status=$(curl -fL -C - -o "$partial" -w '%{http_code}' "$from") || code=$?
         if [ "$code" -eq 33 ] && [ "$before" -gt 0 ]; then # a server that cannot resume
             rm -f "$partial"
-        elif [ "$code" -eq 0 ]; then
+        elif [ "$code" -eq 0 ] || [ "$status" = 416 ]; then # 416: there is nothing after what is here already
             break
         elif [ "$(size_of "$partial")" -le "$before" ]; then
             fail "$from could not be fetched (curl error $code); run the same command again to continue"

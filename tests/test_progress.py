@@ -38,9 +38,9 @@ def test_a_plain_line_now_and_then_without_a_terminal(clock, capsys):
 
 
 def test_without_a_known_total(clock, capsys):
-    for _ in track(iter("abcde"), None, "files", unit="file"):
+    for _ in track(iter("abcd"), None, "files", unit="file"):
         clock.now += 6
-    assert capsys.readouterr().err.splitlines() == ["files: 2 file, 0.2 file/s", "files: 5 file, 0.2 file/s"]
+    assert capsys.readouterr().err.splitlines() == ["files: 2 file, 0.2 file/s", "files: 4 file, 0.2 file/s"]
 
 
 def test_nothing_to_do(clock, capsys):
