@@ -114,7 +114,7 @@ def _prepare_split(name: str, split: Split, out: Path, decoder: "_Decoder", sour
             raise OSError(
                 error.errno,
                 f"the disk of {out} is full; make room and run the same command again: "
-                f"it continues after the {len(progress.shards)} shards of {name!r} that are whole",
+                f"it continues after the last whole shard of {name!r} ({len(progress.shards)} so far)",
             ) from None
         if not progress.shards:
             lines = (partial / SKIPPED).read_text(encoding="utf-8").splitlines()[1:4]

@@ -27,6 +27,10 @@ def refuse(reason, sample_rate):
     raise OSError(reason)
 
 
+def interrupt(sample_rate):
+    raise KeyboardInterrupt
+
+
 def utterances(count, **replaced):
     """Good utterances `u0`, `u1`, ..., of which `replaced` names some to read in another way."""
     return [
@@ -211,7 +215,7 @@ def test_a_full_disk_keeps_the_whole_shards(tmp_path, recordings, undisturbed, m
         return write(self, data)
 
     monkeypatch.setattr(rnnt.dataset._HashingFile, "write", full)
-    with pytest.raises(OSError, match=r"the disk of .* is full; make room .* after the 2 shards of 'all'"):
+    with pytest.raises(OSError, match=r"the disk of .* is full; make room .* shard of 'all' \(2 so far\)"):
         prepare(folder.splits(recordings, split="all"), tmp_path, workers=1, shard_bytes=SHARD_BYTES)
     assert sorted(path.name for path in (tmp_path / ".all.partial").iterdir()) == [
         "lock",
@@ -265,11 +269,15 @@ def test_a_finished_split_is_left_alone(tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_the_rest_of_another_preparation_is_thrown_away(tmp_path, recordings):
-    out, _ = killed_prepare(tmp_path, recordings, 1, "third shard named")
-    summary = prepare({"all": Split(utterances(5))}, out, workers=1)["all"]
+def test_the_rest_of_another_preparation_is_thrown_away(tmp_path):
+    interrupted = utterances(30, u3=partial(refuse, "bad"), u25=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        prepare({"all": Split(interrupted)}, tmp_path, workers=1, shard_bytes=SHARD_BYTES)
+    assert len(list((tmp_path / ".all.partial").glob("shard-*.arrow"))) > 1
+    assert not list((tmp_path / ".all.partial").glob("*.tmp"))
+    summary = prepare({"all": Split(utterances(5))}, tmp_path, workers=1)["all"]
     assert (summary.utterances, summary.skipped) == (5, 0)
-    assert [recording.id for recording in Dataset(out / "all")] == ["u0", "u1", "u2", "u3", "u4"]
+    assert [recording.id for recording in Dataset(tmp_path / "all")] == ["u0", "u1", "u2", "u3", "u4"]
 
 
 def test_two_preparations_at_once(tmp_path):

@@ -47,10 +47,14 @@ def find(name: str) -> Callable[..., dict[str, Split]]:
 def read_splits(name: str, source: Path, **options) -> dict[str, Split]:
     """Scan the corpus `name` at `source`. Raises ValueError for an unknown corpus or option, or a wrong layout."""
     splits = find(name)
-    known = [key for key in inspect.signature(splits).parameters if key != "source"]
-    for key in options:
+    known = {key: kind.annotation for key, kind in inspect.signature(splits).parameters.items() if key != "source"}
+    for key, value in options.items():
         if key not in known:
             raise ValueError(f"corpus {name!r} has no option {key!r}; it has {', '.join(known) or 'none'}")
+        kind = known[key]
+        if isinstance(value, bool) or not isinstance(value, int | float if kind is float else kind):
+            wanted = kind.__name__ if isinstance(kind, type) else str(kind)
+            raise ValueError(f"option {key!r} of corpus {name!r} must be {wanted}, not {value!r}")
     return splits(Path(source), **options)
 
 

@@ -18,6 +18,13 @@ def test_unknown_corpora_and_options_are_explained(tmp_path):
         read_splits("digits", tmp_path, leave_outt="theo")
     with pytest.raises(ValueError, match="'librispeech' has no option 'seed'; it has none"):
         read_splits("librispeech", tmp_path, seed=1)
+    for key, value, wanted in (("seed", "one", "int"), ("seed", True, "int"), ("leave_out", 7, r"str \| None")):
+        with pytest.raises(ValueError, match=f"option '{key}' of corpus 'digits' must be {wanted}, not {value!r}"):
+            read_splits("digits", tmp_path, **{key: value})
+    with pytest.raises(ValueError, match="must be float, not 'much'"):
+        read_splits("folder", tmp_path, valid="much")
+    with pytest.raises(ValueError, match="expected audio"):  # a whole number is a share too
+        read_splits("folder", tmp_path, valid=0)
 
 
 def test_text_files_must_be_utf_8(tmp_path):
