@@ -17,9 +17,11 @@ def check_shapes(
     for name, value in (("targets", targets_BU), (names["frames"], frames), (names["labels"], labels)):
         if value.is_floating_point():
             raise ValueError(f"{name} must hold integers, not {value.dtype}")
+        if value.dim() != (2 if name == "targets" else 1):
+            raise ValueError(f"{name} must be {'(B, U)' if name == 'targets' else '(B,)'}, not {tuple(value.shape)}")
         if len(value) != batch:
             raise ValueError(f"{name} is for {len(value)} utterances, {names['scores']} for {batch}")
-    if targets_BU.dim() != 2 or targets_BU.shape[1] != width - 1:
+    if targets_BU.shape[1] != width - 1:
         raise ValueError(f"targets are {tuple(targets_BU.shape)}, but {names['scores']} need ({batch}, {width - 1})")
     for name, value, low, high in ((names["frames"], frames, 1, size), (names["labels"], labels, 0, width - 1)):
         wrong = ((value < low) | (value > high)).nonzero()

@@ -2,7 +2,9 @@
 
 Vectorised over the batch and over anti-diagonals: all nodes with t + u = d depend on diagonal d - 1 alone. The scores
 are stored skewed, row d holding node (d - u, u) in column u, so that a step reads and writes whole rows. Sums of
-probabilities are taken by logaddexp, node by node, which stays exact for scores of any size.
+probabilities are taken by logaddexp, node by node, in float64: occupancies are exponentials of differences of large
+numbers, whose float32 rounding is 1e-4 for an utterance's lattice, and enormous for scores of -1e4. The lattice is
+small beside the logits, so this costs nothing that can be measured.
 """
 
 import torch
@@ -31,19 +33,19 @@ def forward_backward(
 
     blank_BTU, label_BTU: (B, T, U+1) log-probabilities of blank and of the next label at each node (the label's last
     column is not read); frames, labels: (B,) valid T and U, T >= 1. What lies outside is not read.
-    Returns log P (B,), g_blank and g_label (B, T, U+1), zero outside the lattice. Both are zero for an utterance with
-    log P of -inf or NaN.
+    Returns log P (B,), g_blank and g_label (B, T, U+1) in the scores' type, zero outside the lattice. Both are zero for
+    an utterance with log P of -inf or NaN.
     """
     batch, size, width = blank_BTU.shape
-    device, minus_inf = blank_BTU.device, float("-inf")
+    device, dtype, minus_inf = blank_BTU.device, blank_BTU.dtype, float("-inf")
     t = torch.arange(size, device=device)[None, :, None]
     u = torch.arange(width, device=device)[None, None, :]
     inside = (t < frames[:, None, None]) & (u <= labels[:, None, None])
     last_blank = (t == frames[:, None, None] - 1) & (u == labels[:, None, None])
     blank_ok = inside & ((t < frames[:, None, None] - 1) | last_blank)
     label_ok = inside & (u < labels[:, None, None])
-    blank = skew(blank_BTU.masked_fill(~blank_ok, minus_inf), minus_inf)
-    label = skew(label_BTU.masked_fill(~label_ok, minus_inf), minus_inf)
+    blank = skew(blank_BTU.double().masked_fill(~blank_ok, minus_inf), minus_inf)
+    label = skew(label_BTU.double().masked_fill(~label_ok, minus_inf), minus_inf)
     diagonals = blank.shape[1]
 
     alpha = torch.full_like(blank, minus_inf)
@@ -77,4 +79,4 @@ def forward_backward(
     keep = usable[:, None, None] & inside
     g_blank = torch.where(keep, unskew(g_blank, size), 0.0)
     g_label = torch.where(keep, unskew(g_label, size), 0.0)
-    return log_p, g_blank, g_label
+    return log_p.to(dtype), g_blank.to(dtype), g_label.to(dtype)

@@ -1,0 +1,132 @@
+"""transducer_loss against the joint written out, in float64, and against poison where nothing may be read."""
+
+import pytest
+import torch
+
+from rnnt import rnnt_loss, transducer_loss
+
+SIZES = [(6, 3), (2, 4), (5, 0), (1, 1)]
+NAMES = ("encoder", "predictor", "weight", "bias")
+
+
+def problem(seed=0, vocabulary=5, width=4):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    frames, labels = torch.tensor(SIZES).T
+    inputs = (normal(4, 6, width), normal(4, 5, width), normal(vocabulary, width), normal(vocabulary))
+    targets = torch.randint(0, vocabulary - 1, (4, 4), generator=generator)
+    return inputs, targets, frames, labels
+
+
+def gradients(loss, inputs):
+    return torch.autograd.grad(loss, inputs)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("implementation", ["auto", "reference"])
+def test_equals_the_joint_written_out(activation, implementation):
+    inputs, targets, frames, labels = problem()
+    encoder, predictor, weight, bias = inputs
+    nodes = [[encoder[:, t] + predictor[:, u] for u in range(5)] for t in range(6)]
+    hidden = getattr(torch, activation)(torch.stack([torch.stack(row, 1) for row in nodes], 1))
+    logits = torch.einsum("btuh,vh->btuv", hidden, weight) + bias
+    expected = rnnt_loss(logits, targets, frames, labels)
+    loss = transducer_loss(
+        *inputs, targets, frames, labels, activation=activation, implementation=implementation
+    )
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    for name, value, reference in zip(NAMES, gradients(loss, inputs), gradients(expected, inputs)):
+        torch.testing.assert_close(value, reference, rtol=1e-10, atol=1e-12, msg=name)
+
+
+def test_finite_differences():
+    inputs, targets, frames, labels = problem()
+
+    def loss(*inputs):
+        return transducer_loss(*inputs, targets, frames, labels, activation="tanh", reduction="none")
+
+    assert torch.autograd.gradcheck(loss, inputs, eps=1e-6, atol=1e-7)
+
+
+def test_padding_is_not_read_forwards_or_backwards():
+    inputs, targets, frames, labels = problem()
+    expected = transducer_loss(*inputs, targets, frames, labels, reduction="none")
+    reference = gradients(expected.sum(), inputs)
+    poisoned = [x.detach().clone() for x in inputs]
+    for i, (t, u) in enumerate(SIZES):
+        poisoned[0][i, t:] = torch.nan
+        poisoned[1][i, u + 1 :] = torch.inf
+        targets[i, u:] = 99
+    for x in poisoned:
+        x.requires_grad_()
+    losses = transducer_loss(*poisoned, targets, frames, labels, reduction="none")
+    assert torch.equal(losses, expected)
+    for name, value, other in zip(NAMES, gradients(losses.sum(), poisoned), reference):
+        assert torch.equal(value, other), name
+
+
+@pytest.mark.parametrize("where", [0, 1])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_an_utterance_that_is_not_finite_leaves_the_others_alone(where, value):
+    inputs, targets, frames, labels = problem()
+    others = transducer_loss(*inputs, targets, frames, labels, reduction="none")[1:]
+    reference = gradients(others.sum(), inputs)
+    broken = [x.detach().clone() for x in inputs]
+    broken[where][0, 0, 0] = value
+    for x in broken:
+        x.requires_grad_()
+    losses = transducer_loss(*broken, targets, frames, labels, reduction="none")
+    assert losses[0] == torch.inf
+    assert torch.equal(losses[1:], others)
+    for name, grad, other in zip(NAMES, gradients(losses.sum(), broken), reference):
+        torch.testing.assert_close(grad, other, rtol=1e-12, atol=1e-14, msg=name)
+
+
+def test_dropout_falls_on_the_hidden_layer_and_repeats_with_the_seed():
+    inputs, targets, frames, labels = problem()
+
+    def loss(seed, rate):
+        torch.manual_seed(seed)
+        return transducer_loss(*inputs, targets, frames, labels, dropout=rate)
+
+    assert torch.equal(loss(1, 0.5), loss(1, 0.5))
+    assert not torch.equal(loss(1, 0.5), loss(2, 0.5))
+    assert torch.equal(loss(1, 0.0), loss(2, 0.0))
+    # With nothing left of the hidden layer the logits are the bias alone.
+    bias_only = transducer_loss(*inputs[:2], inputs[2] * 0, inputs[3], targets, frames, labels)
+    torch.testing.assert_close(loss(1, 1.0), bias_only)
+
+
+def test_blank_may_be_any_symbol():
+    inputs, targets, frames, labels = problem()
+    expected = transducer_loss(*inputs, targets, frames, labels)
+    order = [4, 0, 1, 2, 3]  # blank first, as in other toolkits
+    moved = transducer_loss(*inputs[:2], inputs[2][order], inputs[3][order], targets + 1, frames, labels, blank=0)
+    torch.testing.assert_close(moved, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"implementation": "magic"}, "implementation is 'magic'"),
+        ({"activation": "gelu"}, "activation is 'gelu'; choose relu or tanh"),
+        ({"reduction": "max"}, "reduction is 'max'"),
+        ({"weight_VH": torch.zeros(5, 3)}, "differ in their last size"),
+        ({"encoder_BTH": torch.zeros(6, 4)}, r"must be \(B, T, H\)"),
+        ({"predictor_BUH": torch.zeros(3, 5, 4)}, "predictor is for 3 utterances, encoder for 4"),
+        ({"bias_V": torch.zeros(4)}, r"bias is \(4,\), but weight is for 5 symbols"),
+        ({"encoder_lengths": torch.tensor([6, 2, 7, 1])}, r"encoder_lengths\[2\] is 7"),
+        ({"target_lengths": torch.tensor([3, 4, 0, 5])}, r"target_lengths\[3\] is 5"),
+        ({"targets_BU": torch.full((4, 4), 4)}, r"targets\[0, 0\] is 4, which is blank"),
+        ({"targets_BU": torch.zeros(4, 5, dtype=torch.long)}, r"targets are \(4, 5\)"),
+    ],
+)
+def test_a_mistake_is_named(changes, message):
+    inputs, targets, frames, labels = problem()
+    given = dict(zip(("encoder_BTH", "predictor_BUH", "weight_VH", "bias_V"), inputs))
+    given |= {"targets_BU": targets, "encoder_lengths": frames, "target_lengths": labels}
+    with pytest.raises(ValueError, match=message):
+        transducer_loss(**{**given, **changes})
