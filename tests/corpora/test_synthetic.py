@@ -120,7 +120,7 @@ def test_seed_and_size():
     ]
 
 
-@pytest.mark.parametrize("size", [0, -1, MAX_UTTERANCES + 1])
+@pytest.mark.parametrize("size", [0, -1, MAX_UTTERANCES["test"] + 1])
 def test_size_out_of_range(size):
     with pytest.raises(ValueError, match="test_utterances must be between"):
         splits(test_utterances=size)
