@@ -34,9 +34,7 @@ def test_equals_the_joint_written_out(activation, implementation):
     hidden = getattr(torch, activation)(torch.stack([torch.stack(row, 1) for row in nodes], 1))
     logits = torch.einsum("btuh,vh->btuv", hidden, weight) + bias
     expected = rnnt_loss(logits, targets, frames, labels)
-    loss = transducer_loss(
-        *inputs, targets, frames, labels, activation=activation, implementation=implementation
-    )
+    loss = transducer_loss(*inputs, targets, frames, labels, activation=activation, implementation=implementation)
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     for name, value, reference in zip(NAMES, gradients(loss, inputs), gradients(expected, inputs)):
         torch.testing.assert_close(value, reference, rtol=1e-10, atol=1e-12, msg=name)
