@@ -12,8 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,45 +20,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from rnnt.shard import Recording, Shard, sync_folder
+
 VERSION = 1
 DESCRIPTION = "dataset.json"
 LENGTHS = "num_samples.npy"
 SKIPPED = "skipped.tsv"
 
-# Small batches: to find an utterance, Arrow parses the description of its batch, and a writer holds one in memory.
-BATCH_BYTES = 4 << 20
 # A mapped shard keeps its file open, and a process may often open no more than 1024.
 _OPEN_SHARDS = 256
-
-_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("num_samples", pa.int32(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
-        pa.field("speaker", pa.string(), nullable=False),
-        pa.field("audio", pa.large_list(pa.field("item", pa.int16(), nullable=False)), nullable=False),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One utterance read from a dataset."""
-
-    id: str
-    audio: np.ndarray  # int16 (N,), a read-only view of the mapped shard: copy it before writing into it
-    text: str
-    speaker: str
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What `dataset.json` says of one shard."""
-
-    name: str
-    bytes: int
-    sha256: str
-    batches: list[int]  # utterances in each record batch
 
 
 class Dataset(Sequence[Recording]):
@@ -156,7 +125,7 @@ class Dataset(Sequence[Recording]):
         return _open_shard(*self._shards[shard]).batch(int(number - self._shard_first_batch[shard]))
 
 
-class _Shard:
+class _OpenShard:
     def __init__(self, path: str) -> None:
         try:
             self._reader = pa.ipc.open_file(pa.memory_map(path))
@@ -170,9 +139,9 @@ class _Shard:
 
 
 @lru_cache(maxsize=_OPEN_SHARDS)
-def _open_shard(path: str, sha256: str) -> _Shard:
+def _open_shard(path: str, sha256: str) -> _OpenShard:
     """Opened once a process, whichever `Dataset` asks. The checksum tells apart what lay at one path at two times."""
-    return _Shard(path)
+    return _OpenShard(path)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -209,88 +178,6 @@ def _read_lengths(folder: Path) -> np.ndarray:
         raise ValueError(f"{path}: cannot be read ({error}); remove {folder} and prepare it again") from None
 
 
-class ShardWriter:
-    """Writes one shard to a temporary file; `close` flushes it to the disk and gives it its name."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.bytes = 0  # of audio so far
-        self._temporary = path.with_name(path.name + ".tmp")
-        self._file = _HashingFile(self._temporary)
-        self._writer = pa.ipc.new_file(self._file, _SCHEMA)
-        self._pending: list[Recording] = []
-        self._pending_bytes = 0
-        self._batches: list[int] = []
-
-    def add(self, recording: Recording) -> None:
-        size = recording.audio.nbytes
-        if self._pending and self._pending_bytes + size > BATCH_BYTES:
-            self._flush()
-        self._pending.append(recording)
-        self._pending_bytes += size
-        self.bytes += size
-
-    def close(self) -> Shard:
-        self._flush()
-        self._writer.close()
-        self._file.sync()
-        self._file.close()
-        os.replace(self._temporary, self.path)
-        sync_folder(self.path.parent)
-        return Shard(self.path.name, self._file.bytes, self._file.sha256.hexdigest(), self._batches)
-
-    def abort(self) -> None:
-        """Remove the temporary file."""
-        with suppress(OSError):  # a full disk refuses what is still buffered
-            self._file.close()
-        self._temporary.unlink(missing_ok=True)
-
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        lengths = np.array([len(recording.audio) for recording in self._pending], np.int64)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        samples = pa.array(np.concatenate([recording.audio for recording in self._pending]), pa.int16())
-        columns = [
-            pa.array([recording.id for recording in self._pending], pa.string()),
-            pa.array(lengths, pa.int32()),
-            pa.array([recording.text for recording in self._pending], pa.string()),
-            pa.array([recording.speaker for recording in self._pending], pa.string()),
-            pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), samples, type=_SCHEMA.field("audio").type),
-        ]
-        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
-        self._batches.append(len(self._pending))
-        self._pending, self._pending_bytes = [], 0
-
-
-class _HashingFile:
-    """A file to write that keeps the SHA-256 of its contents, so that no shard must be read back for it."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self.sha256 = hashlib.sha256()
-        self.bytes = 0
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
-
-    def write(self, data: bytes) -> int:
-        self.sha256.update(data)
-        self.bytes += len(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-
-
 def write_description(folder: Path, shards: Sequence[Shard], sample_rate: int, **more: Any) -> None:
     """Complete a folder of shards: write the lengths and, last, `dataset.json` with `more` in it."""
     lengths = [np.zeros(0, np.int32)]
@@ -322,15 +209,6 @@ def write_json(path: Path, value: Any) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

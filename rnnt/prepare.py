@@ -29,15 +29,12 @@ from rnnt.dataset import (
     DESCRIPTION,
     SKIPPED,
     VERSION,
-    Recording,
-    Shard,
-    ShardWriter,
     read_description,
-    sync_folder,
     write_description,
     write_json,
 )
 from rnnt.progress import track
+from rnnt.shard import Recording, Shard, ShardWriter, sync_folder
 
 MIN_SECONDS = 0.1
 
@@ -108,6 +105,9 @@ def _prepare_split(name: str, split: Split, out: Path, decoder: "_Decoder", sour
         progress = _resume(partial, fingerprint)
         try:
             _write_shards(name, split, partial, progress, decoder, shard_bytes)
+            if progress.shards:
+                more = {"source": source, "skipped": progress.skipped, "fingerprint": fingerprint}
+                write_description(partial, progress.shards, decoder.sample_rate, **more)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -120,14 +120,6 @@ def _prepare_split(name: str, split: Split, out: Path, decoder: "_Decoder", sour
             lines = (partial / SKIPPED).read_text(encoding="utf-8").splitlines()[1:4]
             shutil.rmtree(partial)
             raise ValueError(f"no utterance of split {name!r} is usable: {'; '.join(lines)}".replace("\t", ": "))
-        write_description(
-            partial,
-            progress.shards,
-            decoder.sample_rate,
-            source=source,
-            skipped=progress.skipped,
-            fingerprint=fingerprint,
-        )
         os.rename(partial, final)
         sync_folder(out)
     _remove_traces(final)
@@ -305,8 +297,10 @@ def _resume(partial: Path, fingerprint: str) -> _Progress:
     path = partial / _PROGRESS
     if path.is_file():
         saved = json.loads(path.read_text(encoding="utf-8"))
-        if saved["fingerprint"] == fingerprint:
-            progress = _Progress(**{**saved, "shards": [Shard(**shard) for shard in saved["shards"]]})
+        shards = [Shard(**shard) for shard in saved["shards"]]
+        sizes = {file.name: file.stat().st_size for file in partial.iterdir()}
+        if saved["fingerprint"] == fingerprint and all(sizes.get(shard.name) == shard.bytes for shard in shards):
+            progress = _Progress(**{**saved, "shards": shards})
     keep = {shard.name for shard in progress.shards} | {SKIPPED, _PROGRESS, _LOCK}
     for file in partial.iterdir():
         if file.name not in keep:

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rnnt.dataset import BATCH_BYTES, Dataset, Recording, ShardWriter, write_description
+from rnnt.dataset import Dataset, write_description
+from rnnt.shard import BATCH_BYTES, Recording, ShardWriter
 
 
 def recordings(count, seed=0, longest=5000):

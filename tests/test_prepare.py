@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-import rnnt.dataset
 import rnnt.prepare
+import rnnt.shard
 from rnnt.corpora import Split, Utterance, folder
 from rnnt.dataset import Dataset
 from rnnt.prepare import prepare
@@ -104,7 +104,7 @@ def test_the_number_of_workers_changes_no_byte(tmp_path, recordings, undisturbed
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import rnnt.dataset, rnnt.prepare
+import rnnt.prepare, rnnt.shard
 from rnnt.corpora import folder
 
 def kill_at(holder, name, call, after=False):
@@ -135,9 +135,9 @@ if __name__ == "__main__":
         return executor
     rnnt.prepare._Decoder._started = remember
     {
-        "adding": lambda: kill_at(rnnt.dataset.ShardWriter, "add", 17),
-        "first shard named": lambda: kill_at(rnnt.dataset.ShardWriter, "close", 1, after=True),
-        "third shard named": lambda: kill_at(rnnt.dataset.ShardWriter, "close", 3, after=True),
+        "adding": lambda: kill_at(rnnt.shard.ShardWriter, "add", 17),
+        "first shard named": lambda: kill_at(rnnt.shard.ShardWriter, "close", 1, after=True),
+        "third shard named": lambda: kill_at(rnnt.shard.ShardWriter, "close", 3, after=True),
         "third shard noted": lambda: kill_at(rnnt.prepare, "write_json", 3, after=True),
         "describing": lambda: kill_at(rnnt.prepare, "write_description", 1),
         "described": lambda: kill_at(rnnt.prepare, "write_description", 1, after=True),
@@ -205,7 +205,7 @@ def test_workers_leave_with_a_killed_parent(tmp_path, recordings, undisturbed):
 
 def test_a_full_disk_keeps_the_whole_shards(tmp_path, recordings, undisturbed, monkeypatch):
     written = 0
-    write = rnnt.dataset._HashingFile.write
+    write = rnnt.shard._HashingFile.write
 
     def full(self, data):
         nonlocal written
@@ -214,7 +214,7 @@ def test_a_full_disk_keeps_the_whole_shards(tmp_path, recordings, undisturbed, m
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(self, data)
 
-    monkeypatch.setattr(rnnt.dataset._HashingFile, "write", full)
+    monkeypatch.setattr(rnnt.shard._HashingFile, "write", full)
     with pytest.raises(OSError, match=r"the disk of .* is full; make room .* shard of 'all' \(2 so far\)"):
         prepare(folder.splits(recordings, split="all"), tmp_path, workers=1, shard_bytes=SHARD_BYTES)
     assert sorted(path.name for path in (tmp_path / ".all.partial").iterdir()) == [
@@ -325,3 +325,11 @@ def test_texts_are_kept_on_one_line(tmp_path):
     odd = Utterance("a", " several\n lines\tand tabs ", "", partial(noise, 0, 0.2))
     prepare({"train": Split([odd])}, tmp_path, workers=1)
     assert Dataset(tmp_path / "train").text(0) == "several lines and tabs"
+
+
+def test_a_partial_folder_that_lost_a_shard_starts_again(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        prepare({"all": Split(utterances(30, u25=interrupt))}, tmp_path, workers=1, shard_bytes=SHARD_BYTES)
+    (tmp_path / ".all.partial" / "shard-00000.arrow").unlink()
+    prepare({"all": Split(utterances(30))}, tmp_path, workers=1, shard_bytes=SHARD_BYTES)
+    assert len(list(Dataset(tmp_path / "all").texts())) == 30
