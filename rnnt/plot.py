@@ -1,0 +1,114 @@
+"""Pictures of a training run."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Of the palette by Okabe and Ito, told apart by the colour-blind too.
+_BLUE, _VERMILION = "#0072b2", "#d55e00"
+_SMOOTHED_SHARE = 0.03  # of the steps, in the window over which the loss is averaged
+
+
+def learning_curve(metrics: Path, picture: Path) -> None:
+    """Draw a run's `metrics.jsonl` as a PNG: above the training loss, raw and averaged; below the validation WER.
+
+    Lines that are not whole (the last of a killed run) and values that are not finite (null) are passed over. The
+    picture is there in full or not at all. Raises ValueError if there is nothing to draw, OSError if `metrics` cannot
+    be read or `picture` not be written.
+    """
+    loss, error_rate = _read(metrics)
+    if not len(loss) and not len(error_rate):
+        raise ValueError(f"{metrics}: has no losses and no validations yet; train for a few steps first")
+    figure = Figure(figsize=(8, 6), dpi=120, layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
+    _draw_loss(above, loss)
+    _draw_error_rate(below, error_rate)
+    below.set_xlabel("step")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for panel in (above, below):
+        panel.grid(color="0.9")
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.margins(x=0.02)
+    _save(figure, Path(picture))
+
+
+def _draw_loss(panel, loss: np.ndarray) -> None:
+    panel.set_ylabel("training loss")
+    if not len(loss):
+        return
+    steps, values = loss.T
+    panel.plot(steps, values, color=_BLUE, alpha=0.25, linewidth=0.8, label="each step")
+    panel.plot(steps, _smoothed(values), color=_BLUE, linewidth=1.8, label="averaged")
+    if values.min() > 0:  # it falls by orders of magnitude
+        panel.set_yscale("log")
+    panel.legend(frameon=False)
+
+
+def _draw_error_rate(panel, error_rate: np.ndarray) -> None:
+    panel.set_ylabel("validation WER (%)")
+    panel.set_ylim(0, 100)
+    if not len(error_rate):
+        panel.text(0.5, 0.5, "no validation yet", ha="center", va="center", color="0.5", transform=panel.transAxes)
+        return
+    steps, percent = error_rate[:, 0], 100 * error_rate[:, 1]
+    # Insertions can lift the rate above 100 %, early and of no interest: drawn at the edge.
+    panel.plot(steps, percent.clip(max=100), color=_VERMILION, marker="o", markersize=4, linewidth=1.5, clip_on=False)
+    best = percent.argmin()
+    panel.annotate(
+        f"best {percent[best]:.2f} %",
+        (steps[best], min(percent[best], 100)),
+        xytext=(0, 14 if percent[best] < 80 else -20),
+        textcoords="offset points",
+        ha="right" if steps[best] > steps.mean() else "left",
+        color=_VERMILION,
+        fontweight="bold",
+    )
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """The mean over a window centred at each value, shorter at the ends."""
+    window = np.ones(2 * int(_SMOOTHED_SHARE * len(values) / 2) + 1)
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+
+
+def _read(metrics: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of step and loss, and of step and validation WER."""
+    rows = list(_records(metrics))
+    loss, error_rate = (
+        [(row["step"], row[name]) for row in rows if _is_number(row.get("step")) and _is_number(row.get(name))]
+        for name in ("loss", "valid_wer")
+    )
+    return np.array(loss, float).reshape(-1, 2), np.array(error_rate, float).reshape(-1, 2)
+
+
+def _records(metrics: Path) -> Iterator[dict]:
+    with open(metrics, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and bool(np.isfinite(value))
+
+
+def _save(figure: Figure, picture: Path) -> None:
+    temporary = picture.with_name(picture.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            figure.savefig(file, format="png")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, picture)
+    finally:
+        temporary.unlink(missing_ok=True)
