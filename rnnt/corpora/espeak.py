@@ -10,7 +10,10 @@ espeak-ng is under the GPL, version 3; the package that brings it is optional an
 """
 
 import ctypes
+import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +24,7 @@ _SYNCHRONOUS = 2  # samples go to a callback on this thread; the mode "retrieval
 _DO_NOT_EXIT = 0x8000  # without it, missing data ends the process
 _POSITION_CHARACTER, _UTF8 = 1, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
+_LONGEST_PATH = 150
 
 _RECEIVER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 _ENGINE = threading.Lock()  # the library has one global state
@@ -56,17 +60,18 @@ def synthesize(
     with _ENGINE:
         library = ctypes.CDLL(_loader().get_library_path())
         try:
-            sample_rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(data_folder()).encode(), _DO_NOT_EXIT)
-            if sample_rate <= 0:  # it stores the folder in 160 bytes
-                raise ValueError(f"espeak-ng cannot read its data in {data_folder()}; install into a shorter path")
-            library.espeak_SetSynthCallback(receiver)
-            process.srand(seed & 0x7FFFFFFF)
-            library.espeak_ng_SetRandSeed(ctypes.c_long(seed & 0x7FFFFFFF))
-            failed = library.espeak_SetVoiceByName(voice.encode())
-            for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range)):
-                failed |= library.espeak_SetParameter(parameter, int(value), 0)
-            failed |= library.espeak_Synth(encoded, len(encoded) + 1, 0, _POSITION_CHARACTER, 0, _UTF8, None, None)
-            failed |= library.espeak_Synchronize()
+            with _short_path(data_folder()) as folder:
+                sample_rate = library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(folder), _DO_NOT_EXIT)
+                if sample_rate <= 0:
+                    raise ValueError(f"espeak-ng cannot read its data in {data_folder()}; install rnnt elsewhere")
+                library.espeak_SetSynthCallback(receiver)
+                process.srand(seed & 0x7FFFFFFF)
+                library.espeak_ng_SetRandSeed(ctypes.c_long(seed & 0x7FFFFFFF))
+                failed = library.espeak_SetVoiceByName(voice.encode())
+                for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range)):
+                    failed |= library.espeak_SetParameter(parameter, int(value), 0)
+                failed |= library.espeak_Synth(encoded, len(encoded) + 1, 0, _POSITION_CHARACTER, 0, _UTF8, None, None)
+                failed |= library.espeak_Synchronize()
         finally:
             library.espeak_Terminate()
             process.dlclose(ctypes.c_void_p(library._handle))
@@ -92,6 +97,19 @@ def variants() -> frozenset[str]:
 def data_folder() -> Path:
     """The folder of the engine's dictionaries and voices."""
     return Path(_loader().get_data_path())
+
+
+@contextmanager
+def _short_path(folder: Path) -> Iterator[str]:
+    """Another name of the folder where its own is longer than the engine has room for (160 bytes)."""
+    if len(os.fsencode(folder)) <= _LONGEST_PATH or not os.path.isdir("/proc/self/fd"):
+        yield str(folder)
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def _loader():

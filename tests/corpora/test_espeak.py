@@ -123,6 +123,16 @@ def test_data_that_cannot_be_read(engine, monkeypatch, tmp_path):
     assert len(synthesize(TEXT, "en-us")[0]) > 10000
 
 
+def test_data_at_a_long_path(engine, monkeypatch, tmp_path):
+    expected = synthesize(TEXT, "en-gb-scotland+f2")[0]
+    deep = tmp_path / ("x" * 200)
+    deep.symlink_to(espeak.data_folder())
+    monkeypatch.setattr(espeak, "data_folder", lambda: deep)
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc")
+    assert np.array_equal(synthesize(TEXT, "en-gb-scotland+f2")[0], expected)
+
+
 def test_missing_package(monkeypatch, fresh_caches):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)  # makes the import fail
     with pytest.raises(ValueError, match=r"pip install 'rnnt\[synth\]'") as caught:
