@@ -62,7 +62,7 @@ class Features(nn.Module):
         """Features of a padded batch.
 
         audio_BN: float in [-1, 1] or int16; num_samples: (B,); what lies behind is not read.
-        Returns (B, S, F') float32, zero behind the valid frames, and their number (B,). S = ceil(ceil(N / hop) / stack).
+        Returns (B, S, F') float32, zero behind the valid frames, their number (B,). S = ceil(ceil(N / hop) / stack).
         """
         with torch.autocast(audio_BN.device.type, enabled=False):
             mel_BSF, num_frames = self.log_mel(audio_BN, num_samples, augmentation)
@@ -116,8 +116,8 @@ class Features(nn.Module):
         padded[:, :half] = audio_BN.gather(1, ahead)
         padded.scatter_(1, half + num_samples[:, None] + offsets, audio_BN.gather(1, behind))
 
-        position = torch.arange(config.n_fft, device=device) - (config.n_fft - 1) / 2
-        middle = (config.window - 1) / 2
+        middle = (config.window - 1) / 2  # of the window, which stands where torch.stft puts it
+        position = torch.arange(config.n_fft, device=device) - (config.n_fft - config.window) // 2 - middle
         if tempo_B is None:
             starts_BS = (torch.arange(frames, device=device) * config.hop)[None].expand(len(audio_BN), -1)
             place = (position + middle)[None]
