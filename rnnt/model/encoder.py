@@ -20,8 +20,9 @@ class Encoder(nn.Module):
         self.post = LstmStack(self.width * config.time_stack, config.hidden, config.post_layers, *shared)
 
     def forward(self, features_BSF: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x_BSD = self.pre(features_BSF, lengths)
+        behind_BS1 = (torch.arange(features_BSF.shape[1], device=lengths.device) >= lengths[:, None])[:, :, None]
+        # Padding that is not finite would not reach a valid frame, but it would reach the gradient of the weights.
+        x_BSD = self.pre(features_BSF.masked_fill(behind_BS1, 0.0), lengths)
         if self.time_stack > 1:
-            valid = torch.arange(x_BSD.shape[1], device=x_BSD.device)[None] < lengths[:, None]
-            x_BSD, lengths = stack_frames(x_BSD.masked_fill(~valid[:, :, None], 0.0), lengths, self.time_stack)
+            x_BSD, lengths = stack_frames(x_BSD.masked_fill(behind_BS1, 0.0), lengths, self.time_stack)
         return self.post(x_BSD, lengths), lengths

@@ -1,0 +1,49 @@
+"""The predictor: one step after the other equals all at once."""
+
+import pytest
+import torch
+
+from rnnt.config import PredictorConfig
+from rnnt.model.predictor import Predictor
+
+
+def make(layers=2, dropout=0.3):
+    torch.manual_seed(0)
+    return Predictor(7, PredictorConfig(embedding=4, hidden=5, layers=layers, dropout=dropout)).double()
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_steps_equal_the_whole_sequence(layers):
+    predictor = make(layers).eval()
+    targets = torch.tensor([[3, 0, 6, 6], [1, 5, 2, 0]])
+    whole = predictor(targets)
+    assert whole.shape == (2, 5, 5)
+    output, state = predictor.start(2)
+    torch.testing.assert_close(output, whole[:, 0], rtol=1e-12, atol=1e-14)
+    for u in range(4):
+        output, state = predictor.step(targets[:, u], state)
+        torch.testing.assert_close(output, whole[:, u + 1], rtol=1e-12, atol=1e-14)
+
+
+def test_a_sequence_starts_with_zeros_and_may_be_empty():
+    predictor = make().eval()
+    empty = predictor(torch.zeros(3, 0, dtype=torch.long))
+    assert empty.shape == (3, 1, 5)
+    expected = predictor.lstm(torch.zeros(3, 1, 4, dtype=torch.float64))[0]
+    torch.testing.assert_close(empty, expected, rtol=1e-12, atol=0)
+
+
+def test_a_row_has_seen_only_what_comes_before():
+    predictor = make().eval()
+    targets = torch.tensor([[3, 0, 6, 2]])
+    before = predictor(targets)
+    targets[0, 2] = 1
+    after = predictor(targets)
+    assert torch.equal(before[:, :3], after[:, :3]) and not torch.equal(before[:, 3], after[:, 3])
+
+
+def test_dropout_is_for_training():
+    predictor = make(dropout=0.5)
+    targets = torch.zeros(20, 30, dtype=torch.long)
+    assert 0.4 < (predictor.train()(targets) == 0).double().mean() < 0.6
+    assert (predictor.eval()(targets) != 0).all()
