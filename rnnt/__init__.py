@@ -1,6 +1,23 @@
 """rnnt: recurrent neural network transducers, from download to transcript."""
 
-from rnnt.loss import rnnt_loss, transducer_loss
-from rnnt.recognizer import Recognizer, Transcript, load
+from importlib import import_module
 
-__all__ = ["Recognizer", "Transcript", "load", "rnnt_loss", "transducer_loss"]
+_HOMES = {
+    "Recognizer": "rnnt.recognizer",
+    "Transcript": "rnnt.recognizer",
+    "load": "rnnt.recognizer",
+    "rnnt_loss": "rnnt.loss",
+    "transducer_loss": "rnnt.loss",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    """Import a public name when it is first used: preparing data need not wait seconds for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rnnt' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,197 @@
+"""The command as its users meet it: what it prints, writes and returns, and what it says of mistakes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import rnnt
+from rnnt import cli
+from rnnt.config import load, presets
+from rnnt.info import describe
+
+ROOT = Path(__file__).resolve().parents[1]
+PITCH = {"low": 300.0, "mid": 900.0, "high": 2700.0}
+SMALL = [
+    "model.encoder.hidden=24", "model.predictor.hidden=16", "model.predictor.embedding=8", "model.joint.hidden=24",
+    "data.valid=[valid]", "train.batch=8", "train.ctc_weight=0.3", "train.curriculum_epochs=0",
+]  # fmt: skip
+
+
+def call(*arguments) -> int:
+    """Run the command in this process; returns its exit code."""
+    before = sys.argv
+    sys.argv = ["rnnt", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code or 0
+    finally:
+        sys.argv = before
+    return 0
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    """Tones of three pitches with their names as text; one file has no text and one is cut off."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        words = rng.choice(list(PITCH), size=rng.integers(1, 4))
+        t = np.arange(3200) / 16000
+        audio = np.concatenate([np.concatenate([np.sin(2 * np.pi * PITCH[w] * t), np.zeros(1600)]) for w in words])
+        soundfile.write(folder / f"{i:02d}.wav", 0.3 * audio + 0.001 * rng.standard_normal(len(audio)), 16000)
+        (folder / f"{i:02d}.txt").write_text(" ".join(words))
+    soundfile.write(folder / "silent.wav", np.zeros(8000), 16000)
+    (folder / "cut.wav").write_bytes((folder / "00.wav").read_bytes()[:5000])
+    (folder / "cut.txt").write_text("low")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(recordings, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("data")
+    assert call("prepare", "folder", recordings, "--out", out, "valid=0.2", "--workers", "2") == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    assert call("train", "digits", *SMALL, "--data", data, "--out", out, "train.epochs=2") == 0
+    return out
+
+
+def test_prepare_counts_and_lists_what_it_skips(recordings, tmp_path, capsys):
+    assert call("prepare", "folder", recordings, "--out", tmp_path, "split=all") == 0
+    assert "40 utterances" in (printed := capsys.readouterr().out) and "2 skipped" in printed
+    listed = (tmp_path / "all" / "skipped.tsv").read_text()
+    assert "silent" in listed and "cut" in listed
+    assert call("prepare", "folder", recordings, "--out", tmp_path, "split=all") == 0
+    assert "already prepared" in capsys.readouterr().out
+
+
+def test_train_writes_a_run_that_info_describes_and_resumes(run, data, capsys):
+    assert {"config.yaml", "tokenizer.json", "metrics.jsonl", "checkpoints", "best"} <= {p.name for p in run.iterdir()}
+    assert call("info", run) == 0
+    text = capsys.readouterr().out
+    assert "best validation WER" in text and "words" in text
+    steps = int(re.search(r"done: (\d+) steps", text)[1])
+    assert call("train", "digits", *SMALL, "--data", data, "--out", run, "train.epochs=3") == 0
+    assert f"done: {steps * 3 // 2} steps" in describe(run)
+    assert call("train", "digits", *SMALL, "--data", data, "--out", run, "train.epochs=3", "optim.lr=0.1") == 2
+    assert "optim.lr" in capsys.readouterr().err
+
+
+def test_evaluate_prints_rates_and_writes_the_report(run, data, tmp_path, capsys):
+    assert call("evaluate", run, "--data", data / "valid", "--out", tmp_path / "report") == 0
+    text = capsys.readouterr().out
+    assert re.search(r"WER [\d.]+ % \[[\d.]+, [\d.]+\], \d+ substitutions, \d+ deletions, \d+ insertions", text)
+    assert "CER" in text and (tmp_path / "report" / "report.html").is_file()
+    pairs = [json.loads(line) for line in (tmp_path / "report" / "pairs.jsonl").read_text().splitlines()]
+    assert len(pairs) == json.loads((data / "valid" / "dataset.json").read_text())["utterances"]
+
+
+def test_transcribe_goes_on_past_bad_files(run, recordings, capsys):
+    assert call("transcribe", run, recordings, recordings / "absent.wav") == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 41 and "cut.wav" in err and "absent.wav" in err
+    assert call("transcribe", run, recordings / "00.wav", recordings / "cut.wav", "--json") == 1
+    good, bad = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert set(good) >= {"path", "text", "tokens", "times", "log_probs", "seconds"} and "truncated" in bad["error"]
+    assert call("transcribe", run, recordings / "cut.wav") == 2
+
+
+def test_command_and_python_give_the_same_text(run, recordings, capsys):
+    call("transcribe", run, recordings / "00.wav", recordings / "01.wav")
+    texts = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
+    model = rnnt.load(run)
+    assert texts == [x.text for x in model.transcribe([recordings / "00.wav", recordings / "01.wav"])]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["prepare", "nothing", ".", "--out", "x"], "unknown corpus 'nothing'"),
+        (["prepare", "librispeech", ".", "--out", "x"], "LibriSpeech"),
+        (["prepare", "folder", "absent", "--out", "x"], "absent"),
+        (["prepare", "digits", ".", "colour=red", "--out", "x"], "no option 'colour'"),
+        (["prepare", "digits", ".", "colour", "--out", "x"], "write it as key=value"),
+        (["train", "nothing", "--data", "x", "--out", "y"], "no preset 'nothing'"),
+        (["train", "absent.yaml", "--data", "x", "--out", "y"], "absent.yaml"),
+        (["train", "digits", "optim.lrr=1", "--data", "x", "--out", "y"], "did you mean optim.lr?"),
+        (["train", "digits", "optim.lr=fast", "--data", "x", "--out", "y"], "optim.lr"),
+        (["train", "digits", "--data", "absent", "--out", "y"], "no split train in absent"),
+        (["evaluate", "absent", "--data", "x"], "absent does not exist"),
+        (["transcribe", "absent", "x.wav"], "x.wav"),
+        (["info", "absent"], "absent does not exist"),
+        (["tokenizer", "absent", "--out", "x"], "absent"),
+    ],
+)
+def test_mistakes_get_one_line_and_exit_code_2(arguments, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call(*arguments) == 2
+    err = capsys.readouterr().err
+    assert says in err or "absent does not exist" in err
+    assert len(err.strip().splitlines()) == 1 and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_installed_command_reports_mistakes_without_a_traceback(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "rnnt.cli", "info", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 2 and "is no run, no model and no prepared data" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_verb_has_help_with_an_example(capsys):
+    for verb in ("prepare", "tokenizer", "train", "evaluate", "transcribe", "info", "demo"):
+        assert call(verb, "--help") == 0
+        assert f"Example: rnnt {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_presets_load_and_are_described(preset):
+    load(preset)
+    assert f"`{preset}`" in (ROOT / "docs" / "training.md").read_text()
+
+
+def test_commands_of_the_readme_exist():
+    readme = (ROOT / "README.md").read_text()
+    for script in set(re.findall(r"bash (\S+\.sh)", readme)):
+        path = ROOT / script
+        assert path.is_file() and subprocess.run(["bash", "-n", path]).returncode == 0
+    verbs = set(re.findall(r"^    rnnt (\w+)", readme, re.MULTILINE))
+    assert verbs <= {"prepare", "tokenizer", "train", "evaluate", "transcribe", "info", "demo"} and len(verbs) >= 5
+    for page in re.findall(r"\]\(((?!http)[^)]+)\)", readme):
+        assert (ROOT / page).exists(), page
+
+
+def test_training_script_hands_on_the_references_variables(tmp_path):
+    """With a stand-in for the installed command, the script's own work is what it passes on."""
+    script = (ROOT / "scripts" / "train_rnnt_1x1.sh").read_text()
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "train_rnnt_1x1.sh").write_text(script)
+    command = tmp_path / ".venv" / "bin" / "rnnt"
+    command.parent.mkdir(parents=True)
+    command.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    command.chmod(0o755)
+    (tmp_path / "data" / "prepared").mkdir(parents=True)
+    (tmp_path / "data" / "prepared" / "tokenizer.model").touch()
+    done = subprocess.run(
+        ["bash", tmp_path / "scripts" / "train_rnnt_1x1.sh", tmp_path / "run", tmp_path / "data", "train.steps=3"],
+        env={**os.environ, "GLOBAL_BATCH_SIZE": "96", "LEARNING_RATE": "0.002", "AMP": "true", "EMA": "0.99"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    words = done.stdout.splitlines()
+    assert words[:2] == ["train", "librispeech-mlperf"] and words[-1] == "train.steps=3"
+    assert f"tokenizer.path={tmp_path}/data/prepared/tokenizer.model" in words
+    settings = {"train.batch=96", "optim.lr=0.002", "precision=bfloat16", "train.ema=0.99"}
+    assert settings <= set(words)
+    config = load("librispeech-mlperf", [word for word in words[2:] if "=" in word])
+    assert (config.train.batch, config.optim.lr, config.precision, config.train.steps) == (96, 0.002, "bfloat16", 3)
