@@ -16,7 +16,8 @@ from rnnt.report import write_report
 from rnnt.training.trainer import Trainer
 
 PRESET = "demo"
-SENTENCE = "wake me on friday at seven thirty in the morning"
+VOICE = "en-us+f2"  # of the test split
+SENTENCE = "call maria on the third of june"
 
 
 def run(out: Path) -> None:
@@ -47,7 +48,7 @@ def run(out: Path) -> None:
     print(f"   {rate}\n   {character_error_rate(result.pairs)}")
 
     heading("4. Using it: a sentence spoken just now")
-    transcript = recognizer.transcribe([speak(SENTENCE, sample_rate=recognizer.config.features.sample_rate)])[0]
+    transcript = recognizer.transcribe([speak(SENTENCE, VOICE, sample_rate=recognizer.config.features.sample_rate)])[0]
     print(f"   said:  {SENTENCE}\n   heard: {transcript.text}")
 
     heading("Done. What there is now, and what to try next")
