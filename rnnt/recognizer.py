@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rnnt import tokenizer as tokenizers
-from rnnt.audio import read_audio, trim_silence
+from rnnt.audio import read_audio, to_pcm, trim_silence
 from rnnt.config import Config, from_tree, to_yaml
 from rnnt.dataset import Dataset
 from rnnt.decoding import Hypothesis, greedy
@@ -74,7 +75,7 @@ class Recognizer(nn.Module):
         Utterances of like length share a batch; the results come in the order of the inputs, and none depends on its
         batch. Raises ValueError that names the input which cannot be read.
         """
-        audio = [self.waveform(item) for item in inputs]
+        audio = [self._named_waveform(item, number) for number, item in enumerate(inputs)]
         order = sorted(range(len(audio)), key=lambda i: len(audio[i]))
         results: dict[int, Transcript] = {}
         size = batch_size or self.config.decoding.batch
@@ -99,11 +100,19 @@ class Recognizer(nn.Module):
             results |= zip(audio, self.transcribe(audio.values(), batch_size))
             yield from ((path, results[path]) for path in paths[start : start + batch_size])
 
+    def _named_waveform(self, item: Audio, number: int) -> np.ndarray:
+        if isinstance(item, (str, os.PathLike)):
+            return self.waveform(item)
+        try:
+            return self.waveform(item)
+        except ValueError as error:
+            raise ValueError(f"input {number}: {error}") from None
+
     def waveform(self, item: Audio) -> np.ndarray:
         """An input as int16 samples at the model's rate."""
         if isinstance(item, (str, os.PathLike)):
             return read_audio(item, self.config.features.sample_rate)
-        samples = np.asarray(item)
+        samples = item.detach().cpu().numpy() if isinstance(item, torch.Tensor) else np.asarray(item)
         if samples.ndim != 1 or len(samples) == 0:
             raise ValueError(f"a waveform must be (N,) with N > 0, not {samples.shape}")
         if samples.dtype == np.int16:
@@ -112,7 +121,7 @@ class Recognizer(nn.Module):
             raise ValueError(f"a waveform must be int16 or float in [-1, 1], not {samples.dtype}")
         if not np.isfinite(samples).all():
             raise ValueError("a waveform holds NaN or infinity")
-        return np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+        return to_pcm(samples)
 
     def evaluate(
         self,
@@ -152,18 +161,18 @@ class Recognizer(nn.Module):
             part = [int(i) for i in order[start : start + size]]
             try:
                 results = self._evaluate_batch(dataset, part)
-            except (ValueError, RuntimeError):  # find the culprit by decoding one by one
+            except (ValueError, RuntimeError, OSError):  # find the culprit by decoding one by one
                 results = []
                 for i in part:
                     try:
                         results += self._evaluate_batch(dataset, [i])
-                    except (ValueError, RuntimeError) as error:
-                        results.append((i, None, math.nan, 0, str(error).splitlines()[0]))
+                    except (ValueError, RuntimeError, OSError) as error:
+                        reason = " ".join(str(error).split())[:200] or type(error).__name__
+                        results.append((i, None, math.nan, 0, reason))
             yield from results
 
     def _evaluate_batch(self, dataset: Dataset, part: list[int]) -> list[tuple]:
         records = [dataset[i] for i in part]
-        hypotheses, encoder_BTD, lengths = self._decode([record.audio for record in records])
         targets, known = [], []
         for record in records:
             try:
@@ -174,26 +183,32 @@ class Recognizer(nn.Module):
                 known.append(False)
         sizes = torch.tensor([len(target) for target in targets])
         padded = nn.utils.rnn.pad_sequence([torch.tensor(x, dtype=torch.long) for x in targets], batch_first=True)
-        with torch.inference_mode():
+        with self._inference():
+            hypotheses, encoder_BTD, lengths = self._decode([record.audio for record in records])
             losses = self.model.loss(encoder_BTD, lengths, padded.to(self.device), sizes.to(self.device)).tolist()
         return [
             (i, self._transcript(hypothesis, len(record.audio)), loss if ok else math.nan, len(target), "")
             for i, hypothesis, record, loss, ok, target in zip(part, hypotheses, records, losses, known, targets)
         ]
 
-    @torch.inference_mode()
-    def _decode(self, audio: Sequence[np.ndarray]) -> tuple[list[Hypothesis], torch.Tensor, torch.Tensor]:
-        training = self.training
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Without dropout and gradients, in the configured precision; after it the model trains on if it did before."""
+        training, enabled = self.training, self.config.precision == "bfloat16"
         self.eval()
         try:
-            if self.config.features.trim_silence:
-                audio = [trim_silence(samples) for samples in audio]
-            batch = collate(audio, [[]] * len(audio), [""] * len(audio)).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-                encoder_BTD, lengths = self.model.encoder(*self.features(batch.audio, batch.num_samples))
-                return greedy(self.model, encoder_BTD, lengths, self.config.decoding), encoder_BTD, lengths
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+                yield
         finally:
             self.train(training)
+
+    def _decode(self, audio: Sequence[np.ndarray]) -> tuple[list[Hypothesis], torch.Tensor, torch.Tensor]:
+        if self.config.features.trim_silence:
+            audio = [trim_silence(samples) for samples in audio]
+        batch = collate(audio, [[]] * len(audio), [""] * len(audio)).to(self.device)
+        with self._inference():
+            encoder_BTD, lengths = self.model.encoder(*self.features(batch.audio, batch.num_samples))
+            return greedy(self.model, encoder_BTD, lengths, self.config.decoding), encoder_BTD, lengths
 
     def _transcript(self, hypothesis: Hypothesis, num_samples: int) -> Transcript:
         return Transcript(
@@ -206,15 +221,22 @@ class Recognizer(nn.Module):
         )
 
     def save(self, folder: Path) -> None:
-        """Write the model's folder: config.yaml, tokenizer, model.safetensors. Each file is replaced as a whole."""
+        """Write the model's folder: config.yaml, tokenizer, model.safetensors. Each file is replaced as a whole.
+
+        OSError (a full disk) leaves the weights that were there before.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.yaml", to_yaml(self.config))
         self.tokenizer.save(folder)
         temporary = folder / "model.safetensors.tmp"
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / "model.safetensors")
+        try:
+            save_file({name: value.contiguous() for name, value in self.state_dict().items()}, temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, folder / "model.safetensors")
+        except (OSError, SafetensorError) as error:  # safetensors reports a full disk by an error of its own
+            temporary.unlink(missing_ok=True)
+            raise OSError(f"cannot save {folder}: {error}") from error
 
 
 def audio_files(inputs: Sequence[Path]) -> list[Path]:

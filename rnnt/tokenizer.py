@@ -25,6 +25,10 @@ class Symbols:
         self.kind = kind
         self.symbols = list(symbols)
         self._index = {symbol: i for i, symbol in enumerate(self.symbols)}
+        if kind not in ("characters", "words") or not all(isinstance(symbol, str) for symbol in self.symbols):
+            raise ValueError("a tokenizer of symbols holds characters or words")
+        if len(self._index) != len(self.symbols) or not self.symbols:
+            raise ValueError("a tokenizer's symbols must be distinct, and there must be one")
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -55,6 +59,8 @@ class SentencePiece:
     kind = "sentencepiece"
 
     def __init__(self, model: bytes, size: int = 0):
+        if not model:
+            raise ValueError("not a SentencePiece model: it is empty")
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
@@ -91,9 +97,10 @@ Tokenizer = Symbols | SentencePiece
 
 
 def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
-    """Learn a tokenizer of the configured kind from the training texts. ValueError where they hold no text.
+    """Learn a tokenizer of the configured kind from the training texts.
 
-    A SentencePiece unigram model covers every character; a text too small for `size` pieces gives fewer.
+    A SentencePiece unigram model covers every character; a text too small for `size` pieces gives fewer. Raises
+    ValueError where the texts are empty or `size` is less than the number of characters.
     """
     texts = [" ".join(text.split()) for text in texts]
     if not any(texts):
@@ -101,19 +108,27 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     if config.kind != "sentencepiece":
         return Symbols(config.kind, sorted(set().union(*(_split(text, config.kind) for text in texts))))
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts),
-        model_writer=model,
-        vocab_size=config.size,
-        model_type="unigram",
-        character_coverage=1.0,
-        normalization_rule_name="identity",
-        bos_id=-1,
-        eos_id=-1,
-        hard_vocab_limit=False,
-        num_threads=1,  # the result depends on the number of threads
-        minloglevel=2,
-    )
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            vocab_size=config.size,
+            model_type="unigram",
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            bos_id=-1,
+            eos_id=-1,
+            hard_vocab_limit=False,
+            max_sentence_length=1 << 20,  # bytes: longer texts are left out, and with them their characters
+            num_threads=1,  # the result depends on the number of threads
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = str(error).split("] ")[-1].split(". ")[0]
+        raise ValueError(
+            f"cannot learn a tokenizer of tokenizer.size={config.size} pieces from texts of "
+            f"{len(set().union(*texts))} different characters: {reason}"
+        ) from None
     return SentencePiece(model.getvalue(), config.size)
 
 
@@ -128,7 +143,10 @@ def load(path: str | Path, config: TokenizerConfig) -> Tokenizer:
     if not path.is_file():
         raise ValueError(f"no tokenizer file {path}")
     if path.suffix == ".model":
-        return SentencePiece(path.read_bytes(), config.size)
+        try:
+            return SentencePiece(path.read_bytes(), config.size)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return Symbols(content["kind"], content["symbols"])

@@ -16,6 +16,7 @@ _NAME = re.compile(r"step-(\d{8,})")
 def save(folder: Path, step: int, state: dict, keep: int) -> Path:
     """Write `folder`/step-<step>/ and remove all but the newest `keep`. OSError (a full disk) leaves the others alone.
 
+    Those of later steps, which the run passed over as damaged when it resumed, are removed as well.
     state: nested dictionaries and lists of tensors, numbers and strings.
     """
     final = folder / f"step-{step:08d}"
@@ -39,7 +40,9 @@ def save(folder: Path, step: int, state: dict, keep: int) -> Path:
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(f"cannot save {final}: {' '.join(str(error).split())[:200]}") from error
-    for old in steps(folder)[:-keep]:
+    found = steps(folder)
+    place = found.index(final) + 1
+    for old in found[: max(0, place - keep)] + found[place:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 

@@ -305,7 +305,7 @@ class Trainer:
         """Score the averaged weights on the validation splits; keep them as RUN/best if they are the best so far."""
         with self.ema.swapped():
             if self.valid_data is None:
-                self.recognizer.save(self.out / "best")
+                self._save_best()
                 return math.inf
             result = self.recognizer.evaluate(self.valid_data)
             rate = word_error_rate(result.pairs)
@@ -315,10 +315,17 @@ class Trainer:
                 self.step, epoch=self.epoch, valid_wer=rate.rate, valid_loss=result.loss, time=round(time.time(), 1)
             )
             self.meter.say(f"epoch {self.epoch}, step {self.step}: validation {rate}")
-            if rate.rate <= self.best_wer:
+            if rate.rate <= self.best_wer and self._save_best():
                 self.best_wer = rate.rate
-                self.recognizer.save(self.out / "best")
             return rate.rate
+
+    def _save_best(self) -> bool:
+        try:
+            self.recognizer.save(self.out / "best")
+        except OSError as error:
+            self.meter.say(f"warning: {error}; training goes on")
+            return False
+        return True
 
 
 def _pick_device(name: str) -> str:
