@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rnnt.shard import Recording, Shard, sync_folder
+from rnnt import atomic
+from rnnt.shard import Recording, Shard
 
 VERSION = 1
 DESCRIPTION = "dataset.json"
@@ -201,14 +202,8 @@ def write_description(folder: Path, shards: Sequence[Shard], sample_rate: int, *
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a file of JSON so that at any instant either the old or the new one is there, in full."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    """Replace a file of JSON: at any instant either the old or the new one is there, in full."""
+    atomic.write(path, json.dumps(value, ensure_ascii=False, indent=1))
 
 
 def sha256_of(path: Path) -> str:

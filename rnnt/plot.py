@@ -1,13 +1,14 @@
 """Pictures of a training run."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from rnnt import atomic
 
 # Of the palette by Okabe and Ito, told apart by the colour-blind too.
 _BLUE, _VERMILION = "#0072b2", "#d55e00"
@@ -35,7 +36,8 @@ def learning_curve(metrics: Path, picture: Path) -> None:
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(x=0.02)
-    _save(figure, Path(picture))
+    with atomic.replacing(Path(picture)) as file:
+        figure.savefig(file, format="png")
 
 
 def _draw_loss(panel, loss: np.ndarray) -> None:
@@ -100,15 +102,3 @@ def _records(metrics: Path) -> Iterator[dict]:
 
 def _is_number(value) -> bool:
     return isinstance(value, (int, float)) and bool(np.isfinite(value))
-
-
-def _save(figure: Figure, picture: Path) -> None:
-    temporary = picture.with_name(picture.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            figure.savefig(file, format="png")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, picture)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rnnt.atomic import sync_folder
 from rnnt.corpora import Split, Utterance
 from rnnt.dataset import (
     DESCRIPTION,
@@ -34,7 +35,7 @@ from rnnt.dataset import (
     write_json,
 )
 from rnnt.progress import track
-from rnnt.shard import Recording, Shard, ShardWriter, sync_folder
+from rnnt.shard import Recording, Shard, ShardWriter
 
 MIN_SECONDS = 0.1
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import soundfile
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
+from rnnt import atomic
 from rnnt import tokenizer as tokenizers
 from rnnt.audio import read_audio, to_pcm, trim_silence
 from rnnt.config import Config, from_tree, to_yaml
@@ -226,16 +227,12 @@ class Recognizer(nn.Module):
         OSError (a full disk) leaves the weights that were there before.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "config.yaml", to_yaml(self.config))
-        self.tokenizer.save(folder)
-        temporary = folder / "model.safetensors.tmp"
         try:
-            save_file({name: value.contiguous() for name, value in self.state_dict().items()}, temporary)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, folder / "model.safetensors")
-        except (OSError, SafetensorError) as error:  # safetensors reports a full disk by an error of its own
-            temporary.unlink(missing_ok=True)
+            atomic.write(folder / "config.yaml", to_yaml(self.config))
+            self.tokenizer.save(folder)
+            weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+            atomic.write(folder / "model.safetensors", safetensors.torch.save(weights))
+        except OSError as error:
             raise OSError(f"cannot save {folder}: {error}") from error
 
 
@@ -252,16 +249,6 @@ def audio_files(inputs: Sequence[Path]) -> list[Path]:
             raise ValueError(f"{item} holds no audio files")
         paths += found
     return paths
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that at any instant either the old or the new one is there, whole."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def read_config(path: Path) -> Config:
@@ -292,7 +279,7 @@ def load(path: str | Path, device: str = "cpu") -> Recognizer:
     config = read_config(folder / "config.yaml")
     recognizer = Recognizer(config, tokenizers.load(folder, config.tokenizer))
     try:
-        recognizer.load_state_dict(load_file(folder / "model.safetensors"))
+        recognizer.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{folder}/model.safetensors is damaged or of another model: {reason}") from None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from rnnt import atomic
 from rnnt.evaluation import ErrorRate, Pair, align_words, character_error_rate, word_error_rate
 
 SHOWN = 500  # utterances in each list of the page
@@ -28,7 +28,7 @@ def write_report(folder: Path, pairs: Sequence[Pair], title: str, skipped: Seque
     """
     folder.mkdir(parents=True, exist_ok=True)
     if skipped:
-        _write(folder / "skipped.tsv", "".join(f"{_cell(name)}\t{_cell(reason)}\n" for name, reason in skipped))
+        atomic.write(folder / "skipped.tsv", "".join(f"{_cell(name)}\t{_cell(reason)}\n" for name, reason in skipped))
     else:
         (folder / "skipped.tsv").unlink(missing_ok=True)  # of an earlier evaluation
     words, characters = word_error_rate(pairs), character_error_rate(pairs)
@@ -45,22 +45,9 @@ def write_report(folder: Path, pairs: Sequence[Pair], title: str, skipped: Seque
         "word": {"rate": words.rate, **dataclasses.asdict(words)},
         "character": {"rate": characters.rate, **dataclasses.asdict(characters)},
     }
-    _write(folder / "pairs.jsonl", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
-    _write(folder / "report.html", _page(title, pairs, alignments, words, characters, skipped))
-    _write(folder / "scores.json", json.dumps(scores, ensure_ascii=False, indent=2) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            # Names of files that are not UTF-8 come as lone surrogates: they are shown escaped.
-            file.write(text.encode("utf-8", "backslashreplace"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic.write(folder / "pairs.jsonl", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    atomic.write(folder / "report.html", _page(title, pairs, alignments, words, characters, skipped))
+    atomic.write(folder / "scores.json", json.dumps(scores, ensure_ascii=False, indent=2) + "\n")
 
 
 def _cell(text: str) -> str:

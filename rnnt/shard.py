@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from rnnt.atomic import sync_folder
+
 # Small batches: to find an utterance, Arrow parses the description of its batch, and a writer holds one in memory.
 BATCH_BYTES = 4 << 20
 
@@ -123,12 +125,3 @@ class _HashingFile:
 
     def close(self) -> None:
         self._file.close()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,12 +2,12 @@
 
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sentencepiece
 
+from rnnt import atomic
 from rnnt.config import TokenizerConfig
 
 
@@ -50,7 +50,7 @@ class Symbols:
 
     def save(self, folder: Path) -> None:
         content = {"kind": self.kind, "symbols": self.symbols}
-        _write(folder / "tokenizer.json", json.dumps(content, ensure_ascii=False, indent=1).encode())
+        atomic.write(folder / "tokenizer.json", json.dumps(content, ensure_ascii=False, indent=1))
 
 
 class SentencePiece:
@@ -90,7 +90,7 @@ class SentencePiece:
         return self._processor.decode([token for token in tokens if token < pieces and token != unknown])
 
     def save(self, folder: Path) -> None:
-        _write(folder / "tokenizer.model", self._model)
+        atomic.write(folder / "tokenizer.model", self._model)
 
 
 Tokenizer = Symbols | SentencePiece
@@ -157,12 +157,3 @@ def load(path: str | Path, config: TokenizerConfig) -> Tokenizer:
 def _split(text: str, kind: str) -> list[str]:
     words = text.split()
     return words if kind == "words" else list(" ".join(words))
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

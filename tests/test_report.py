@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-import rnnt.report
+import rnnt.atomic
 from rnnt.evaluation import Pair, character_error_rate, word_error_rate
 from rnnt.report import SHOWN, write_report
 
@@ -171,7 +171,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_scrap(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rnnt.report.os, "fsync", full)
+    monkeypatch.setattr(rnnt.atomic.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_report(tmp_path, PAIRS[1:], "second")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

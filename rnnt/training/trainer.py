@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from rnnt import atomic
 from rnnt import tokenizer as tokenizers
 from rnnt.augment import Augmentation
 from rnnt.config import Config, to_yaml
 from rnnt.dataset import Dataset
 from rnnt.evaluation import word_error_rate
 from rnnt.loader import Batch, Loader
-from rnnt.recognizer import Recognizer, read_config, write_text
+from rnnt.recognizer import Recognizer, read_config
 from rnnt.sampler import Sampler
 from rnnt.training import checkpoint
 from rnnt.training.ema import Ema
@@ -98,6 +99,7 @@ class Trainer:
         self.ema = Ema(self.model, config.train.ema, config.train.ema_warmup)
         self.step = self.epoch = self.batch = 0  # steps done; the next batch's place
         self.skipped = self.skipped_in_row = 0
+        self.grad_norm = math.nan
         self.best_wer = math.inf
         self.notes = [self._left_out(fits)] if len(usable) < len(train_data) else []
 
@@ -108,10 +110,10 @@ class Trainer:
             if config.features.normalization == "global":
                 self._measure_features(usable)
             tokenizer.save(out)
-            write_text(out / "config.yaml", to_yaml(config))
+            atomic.write(out / "config.yaml", to_yaml(config))
         else:
             self._restore(state)
-            write_text(out / "config.yaml", to_yaml(config))
+            atomic.write(out / "config.yaml", to_yaml(config))
         self.events = Events(out, self.step if state is not None else None)
 
     def _left_out(self, fits: np.ndarray) -> str:
@@ -219,7 +221,7 @@ class Trainer:
             started = now
             self.events.log(
                 self.step, epoch=round(fraction, 4), loss=loss, lr=self.optimizer.param_groups[0]["lr"],
-                grad_norm=float(self.optimizer.grad_norm), utterances_per_second=round(rate, 1),
+                grad_norm=self.grad_norm, utterances_per_second=round(rate, 1),
                 time=round(time.time(), 1),
                 **({"skipped": problem} if problem else {}),
             )  # fmt: skip
@@ -283,8 +285,8 @@ class Trainer:
 
     def _apply(self, loss: float, bad: list[str], parts: list[Batch]) -> str:
         """Take the optimizer step unless loss or gradient is not finite; then say why not."""
-        norm = float(global_norm(self.parameters))
-        if math.isfinite(loss) and math.isfinite(norm):
+        self.grad_norm = float(global_norm(self.parameters))  # before clipping
+        if math.isfinite(loss) and math.isfinite(self.grad_norm):
             self.optimizer.step()
             self.ema.update()
             self.skipped_in_row = 0
