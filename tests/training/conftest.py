@@ -1,0 +1,37 @@
+"""A corpus that a model learns in seconds: three words, each a tone."""
+
+import numpy as np
+import pytest
+
+from rnnt.dataset import write_description
+from rnnt.shard import Recording, ShardWriter
+
+TONES = {"low": 300, "mid": 900, "high": 2500}
+
+
+def speak(words, rng):
+    pieces = [np.zeros(rng.integers(400, 800))]
+    for word in words:
+        t = np.arange(rng.integers(1200, 1800)) / 8000
+        pieces += [0.3 * np.sin(2 * np.pi * TONES[word] * rng.uniform(0.97, 1.03) * t), np.zeros(400)]
+    samples = np.concatenate(pieces)
+    return ((samples + 0.003 * rng.standard_normal(len(samples))) * 32767).astype(np.int16)
+
+
+def write_split(folder, count, seed):
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    writer = ShardWriter(folder / "shard-00000.arrow")
+    for number in range(count):
+        words = rng.choice(list(TONES), rng.integers(1, 4)).tolist()
+        writer.add(Recording(f"{folder.name}-{number}", speak(words, rng), " ".join(words), "tone"))
+    write_description(folder, [writer.close()], 8000, source="tones")
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory):
+    """The folder of the splits train (26 utterances of 0.2 to 0.9 s at 8 kHz), valid and more."""
+    folder = tmp_path_factory.mktemp("tones")
+    for name, count, seed in (("train", 26, 0), ("valid", 7, 1), ("more", 6, 2)):
+        write_split(folder / name, count, seed)
+    return folder
