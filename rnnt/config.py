@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,13 @@ def _require(condition: bool, message: str) -> None:
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     _require(value in choices, f"{name} is {value!r}; choose one of {', '.join(choices)}")
+
+
+def _within(section: str, settings, low: float, high: float, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        bounds = f"lie between {low} and {high}" if high < math.inf else f"be at least {low}"
+        _require(low <= value <= high, f"{section}.{name} is {value}; it must {bounds}")
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,9 @@ class FeaturesConfig:
 
     def __post_init__(self):
         _one_of("features.normalization", self.normalization, ("utterance", "global", "none"))
-        _require(0 < self.window <= self.n_fft, "features.window must lie between 1 and features.n_fft")
-        _require(self.hop > 0 and self.stack > 0 and self.mels > 0, "features.hop, stack and mels must be positive")
+        _within("features", self, 1, math.inf, "sample_rate", "hop", "stack", "mels")
+        _within("features", self, 2, self.n_fft, "window")
+        _within("features", self, 0, math.inf, "dither", "log_floor")
         _require(
             0 <= self.low_hz < self.high_hz <= self.sample_rate / 2,
             f"features.low_hz < features.high_hz <= {self.sample_rate / 2:.0f} (half the sample rate) does not hold",
@@ -68,9 +77,9 @@ class AugmentConfig:
         for name in ("speed", "pitch"):
             low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             _require(0.5 <= low <= high <= 2, f"0.5 <= augment.{name}_min <= augment.{name}_max <= 2 does not hold")
-        _require(0 <= self.noise_probability <= 1, "augment.noise_probability must lie between 0 and 1")
+        _within("augment", self, 0, 1, "noise_probability", "time_width")
+        _within("augment", self, 0, math.inf, "frequency_masks", "frequency_width", "time_masks")
         _require(self.noise_snr_min <= self.noise_snr_max, "augment.noise_snr_min is above augment.noise_snr_max")
-        _require(0 <= self.time_width <= 1, "augment.time_width must lie between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,7 @@ class TokenizerConfig:
 
     def __post_init__(self):
         _one_of("tokenizer.kind", self.kind, ("sentencepiece", "characters", "words"))
+        _within("tokenizer", self, 1, math.inf, "size")
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,8 @@ class EncoderConfig:
     bidirectional: bool = False  # each direction then has `hidden` units
 
     def __post_init__(self):
-        _require(self.hidden > 0 and self.time_stack > 0, "encoder.hidden and encoder.time_stack must be positive")
-        _require(self.pre_layers > 0 and self.post_layers > 0, "encoder.pre_layers and post_layers must be positive")
+        _within("model.encoder", self, 1, math.inf, "hidden", "pre_layers", "time_stack", "post_layers")
+        _within("model.encoder", self, 0, 1, "dropout")
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,10 @@ class PredictorConfig:
     layers: int = 2
     dropout: float = 0.3
 
+    def __post_init__(self):
+        _within("model.predictor", self, 1, math.inf, "embedding", "hidden", "layers")
+        _within("model.predictor", self, 0, 1, "dropout")
+
 
 @dataclass(frozen=True)
 class JointConfig:
@@ -116,7 +130,9 @@ class JointConfig:
     dropout: float = 0.3
 
     def __post_init__(self):
-        _one_of("joint.activation", self.activation, ("relu", "tanh"))
+        _one_of("model.joint.activation", self.activation, ("relu", "tanh"))
+        _within("model.joint", self, 1, math.inf, "hidden")
+        _within("model.joint", self, 0, 1, "dropout")
 
 
 @dataclass(frozen=True)
@@ -137,6 +153,11 @@ class DataConfig:
     min_seconds: float = 0.1
     max_seconds: float = 16.7
     buckets: int = 6  # of like duration, so that a batch holds little padding
+
+    def __post_init__(self):
+        _require(bool(self.train), "data.train names no split")
+        _within("data", self, 1, math.inf, "buckets")
+        _require(0 <= self.min_seconds <= self.max_seconds, "0 <= data.min_seconds <= data.max_seconds does not hold")
 
 
 @dataclass(frozen=True)
@@ -189,14 +210,19 @@ class TrainConfig:
     max_skipped: int = 100  # steps in a row without a finite loss and gradient, then the run ends
 
     def __post_init__(self):
-        _require(self.batch > 0 and self.accumulation > 0, "train.batch and train.accumulation must be positive")
+        _within(
+            "train", self, 1, math.inf,
+            "epochs", "batch", "accumulation", "validate_every", "keep_checkpoints", "max_skipped",
+        )  # fmt: skip
+        _within(
+            "train", self, 0, math.inf,
+            "steps", "ctc_weight", "ctc_epochs", "curriculum_epochs", "checkpoint_every", "target_wer",
+        )  # fmt: skip
         _require(
             self.batch % self.accumulation == 0,
             f"train.batch ({self.batch}) is not a multiple of train.accumulation ({self.accumulation})",
         )
         _require(0 <= self.ema < 1, "train.ema must lie in [0, 1)")
-        _require(self.validate_every > 0, "train.validate_every must be positive")
-        _require(self.keep_checkpoints > 0, "train.keep_checkpoints must be positive")
 
 
 @dataclass(frozen=True)
@@ -206,7 +232,7 @@ class DecodingConfig:
     batch: int = 32
 
     def __post_init__(self):
-        _require(self.max_symbols_per_frame > 0 and self.max_symbols > 0, "decoding limits must be positive")
+        _within("decoding", self, 1, math.inf, "max_symbols_per_frame", "max_symbols", "batch")
 
 
 @dataclass(frozen=True)
@@ -226,6 +252,12 @@ class Config:
 
     def __post_init__(self):
         _one_of("precision", self.precision, ("float32", "bfloat16"))
+        _require(0 <= self.seed < 1 << 63, f"seed is {self.seed}; it must be at least 0 and less than 2^63")
+        _require(
+            self.features.window * self.augment.speed_max <= self.features.n_fft,
+            f"a window of {self.features.window} samples, {self.augment.speed_max} times as long for "
+            f"augment.speed_max, does not fit features.n_fft={self.features.n_fft}",
+        )
 
 
 def _known_keys(cls: type, prefix: str = "") -> list[str]:
@@ -280,6 +312,9 @@ def from_tree(tree, where: str) -> Config:
     _require(isinstance(plain, dict), f"{where} does not hold settings")
     known = _known_keys(Config)
     for key in _flatten(plain):
+        below = [name for name in known if name.startswith(f"{key}.")]
+        if below:
+            raise ValueError(f"{where}: {key} is a section; set what is in it, such as {below[0]}")
         if key not in known:
             close = difflib.get_close_matches(key, known, 1, 0.5)
             raise ValueError(f"{where}: unknown key {key}" + (f"; did you mean {close[0]}?" if close else ""))
