@@ -123,7 +123,7 @@ def evaluate(
 
     folder = model_folder(model)
     dataset = Dataset(*data)
-    result = load(folder, _device(device)).evaluate(dataset, batch_size, track)
+    result = load(folder, device).evaluate(dataset, batch_size, track)
     name = "+".join(path.resolve().name for path in data)
     out = out or folder.parent / f"evaluation-{name}"
     write_report(out, result.pairs, f"{folder} on {name}", result.skipped)
@@ -148,7 +148,7 @@ def transcribe(
     from rnnt.recognizer import audio_files, load
 
     paths = audio_files(inputs)
-    recognizer = load(model, _device(device))
+    recognizer = load(model, device)
     failed = 0
     for path, result in recognizer.transcribe_files(paths, batch_size):
         if isinstance(result, Exception):
@@ -187,14 +187,6 @@ def demo(
     from rnnt.demo import run
 
     run(out)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _key_values(items: list[str]) -> dict:

@@ -68,7 +68,7 @@ class Recognizer(nn.Module):
     @property
     def frame_seconds(self) -> float:
         """Seconds from one encoder frame to the next."""
-        return self.features.frame_seconds * self.config.model.encoder.time_stack
+        return self.features.frame_seconds * self.model.encoder.reduction
 
     def transcribe(self, inputs: Iterable[Audio], batch_size: int | None = None) -> list[Transcript]:
         """Texts of audio files (any format and rate) or waveforms (N,) at the model's rate, int16 or float in [-1, 1].
@@ -273,8 +273,21 @@ def model_folder(path: str | Path) -> Path:
     raise ValueError(f"{path} holds no model.safetensors and no best/model.safetensors{hint}")
 
 
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the GPU where there is one. Raises ValueError where it cannot be used."""
+    available = torch.cuda.is_available()
+    try:
+        device = torch.device(name if name != "auto" else "cuda" if available else "cpu")
+    except RuntimeError:
+        raise ValueError(f"device is {name!r}; choose auto, cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and not (available and (device.index or 0) < torch.cuda.device_count()):
+        raise ValueError(f"device is {name!r}, but PyTorch finds no such GPU here; choose auto or cpu")
+    return device
+
+
 def load(path: str | Path, device: str = "cpu") -> Recognizer:
     """Open a model's folder, or the best model of a run. Raises ValueError where it is none or damaged."""
+    where = find_device(device)
     folder = model_folder(path)
     config = read_config(folder / "config.yaml")
     recognizer = Recognizer(config, tokenizers.load(folder, config.tokenizer))
@@ -283,4 +296,4 @@ def load(path: str | Path, device: str = "cpu") -> Recognizer:
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{folder}/model.safetensors is damaged or of another model: {reason}") from None
-    return recognizer.to(device).eval()
+    return recognizer.to(where).eval()

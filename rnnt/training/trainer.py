@@ -17,7 +17,7 @@ from rnnt.config import Config, to_yaml
 from rnnt.dataset import Dataset
 from rnnt.evaluation import word_error_rate
 from rnnt.loader import Batch, Loader
-from rnnt.recognizer import Recognizer, read_config
+from rnnt.recognizer import Recognizer, find_device, read_config
 from rnnt.sampler import Sampler
 from rnnt.training import checkpoint
 from rnnt.training.ema import Ema
@@ -57,7 +57,7 @@ class Trainer:
     """
 
     def __init__(self, config: Config, data: Path, out: Path):
-        self.device = torch.device(_pick_device(config.device))
+        self.device = find_device(config.device)
         self.out = out
         self.meter: Meter | None = None
         train_data = Dataset(*split_folders(data, config.data.train))
@@ -328,12 +328,6 @@ class Trainer:
             self.meter.say(f"warning: {error}; training goes on")
             return False
         return True
-
-
-def _pick_device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _check_same(old: Config, new: Config, out: Path) -> None:
