@@ -77,6 +77,7 @@ class SentencePiece:
         return self._processor.get_piece_size()
 
     def encode(self, text: str) -> list[int]:
+        text = " ".join(text.split())  # as the texts that it was learned from
         tokens = self._processor.encode(text)
         unknown = self._processor.unk_id()
         if unknown in tokens:

@@ -1,0 +1,174 @@
+"""Tokenizers: there and back, what they do not know, and what is not one."""
+
+import json
+
+import pytest
+import sentencepiece
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnt import tokenizer as tokenizers
+from rnnt.config import TokenizerConfig
+from rnnt.tokenizer import SentencePiece, Symbols, UnknownSymbolError
+
+TEXTS = [
+    "the cat sat on the mat", "the dog sat on the log", "a cat and a dog", "über größe", "naïve café", "привет мир",
+    "你好 世界", "don't stop", "e\u0301 composed", "emoji 🎉 here", "number 42", "<tag> & [x]",
+]  # fmt: skip
+
+
+def trained(kind, size=80, texts=TEXTS):
+    return tokenizers.train(texts, TokenizerConfig(kind, size))
+
+
+@pytest.mark.parametrize("kind", ["characters", "words", "sentencepiece"])
+def test_every_training_text_comes_back(kind):
+    tokenizer = trained(kind)
+    assert tokenizer.kind == kind
+    for text in TEXTS:
+        tokens = tokenizer.encode(text)
+        assert tokens and all(0 <= token < len(tokenizer) for token in tokens)
+        assert tokenizer.decode(tokens) == text
+    assert tokenizer.encode("") == [] and tokenizer.decode([]) == ""
+
+
+@given(st.lists(st.sampled_from(sorted(set("".join(TEXTS)) - {" "})), max_size=30), st.data())
+def test_any_order_of_known_characters_comes_back(characters, data):
+    text = "".join(c + data.draw(st.sampled_from(["", "", " "])) for c in characters).strip()
+    for kind in ("characters", "sentencepiece"):
+        tokenizer = CACHE.setdefault(kind, trained(kind))
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+CACHE = {}
+
+
+@pytest.mark.parametrize("kind", ["characters", "words", "sentencepiece"])
+def test_white_space_is_squeezed(kind):
+    tokenizer = trained(kind)
+    assert tokenizer.decode(tokenizer.encode("  the \t cat\nsat ")) == "the cat sat"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("characters", "'%' 'ж'"), ("words", "'cat%' 'жcat'"), ("sentencepiece", "")],
+)
+def test_what_is_unknown_is_named(kind, message):
+    tokenizer = trained(kind)
+    with pytest.raises(UnknownSymbolError, match=f"unknown to the tokenizer: {message}") as caught:
+        tokenizer.encode("the жcat sat cat%")
+    assert isinstance(caught.value, ValueError)
+    if kind == "sentencepiece":
+        assert "ж" in str(caught.value) and "%" in str(caught.value)
+
+
+def test_symbols_are_sorted_and_each_has_one_number():
+    assert trained("words", texts=["b a", "c a"]).symbols == ["a", "b", "c"]
+    assert trained("characters", texts=["b a"]).symbols == [" ", "a", "b"]
+    assert trained("words", texts=["b a", "c a"]).encode("c b a") == [2, 1, 0]
+
+
+def test_training_repeats_bit_for_bit(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        trained("sentencepiece").save(tmp_path / name)
+    assert (tmp_path / "a" / "tokenizer.model").read_bytes() == (tmp_path / "b" / "tokenizer.model").read_bytes()
+
+
+def test_sentencepiece_agrees_with_the_library(tmp_path):
+    tokenizer = trained("sentencepiece")
+    tokenizer.save(tmp_path)
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    assert len(tokenizer) == 80 and tokenizer.learned == processor.get_piece_size() <= 80
+    for text in TEXTS:
+        assert tokenizer.encode(text) == processor.encode(text)
+    assert processor.bos_id() == processor.eos_id() == processor.pad_id() == -1
+
+
+def test_a_small_text_gives_fewer_pieces_than_symbols():
+    tokenizer = trained("sentencepiece", 1023, ["ab ab", "ba"])
+    assert len(tokenizer) == 1023 and tokenizer.learned < 20
+    tokens = tokenizer.encode("ab ba")
+    surplus = [tokenizer.learned, 1022]
+    assert tokenizer.decode([surplus[0], *tokens, surplus[1]]) == "ab ba"
+    assert tokenizer.decode([0, *tokens]) == "ab ba"  # 0 is the piece for what is unknown
+    assert trained("words").learned == len(trained("words"))
+
+
+def test_rare_and_long_texts_count_too():
+    long = "x" * 9000 + " q"
+    tokenizer = trained("sentencepiece", 60, ["ab"] * 1000 + ["ж", long])
+    assert tokenizer.decode(tokenizer.encode("ж q x")) == "ж q x"
+
+
+@pytest.mark.parametrize("kind", ["characters", "words", "sentencepiece"])
+def test_saved_and_loaded_it_is_the_same(tmp_path, kind):
+    tokenizer = trained(kind, 1000 if kind == "sentencepiece" else 80)
+    tokenizer.save(tmp_path)
+    (file,) = tmp_path.iterdir()
+    for path in (tmp_path, file, str(file)):
+        loaded = tokenizers.load(path, TokenizerConfig(kind, 1000))
+        assert (loaded.kind, len(loaded), loaded.learned) == (tokenizer.kind, len(tokenizer), tokenizer.learned)
+        assert [loaded.encode(text) for text in TEXTS] == [tokenizer.encode(text) for text in TEXTS]
+
+
+@pytest.mark.parametrize(
+    ("texts", "size", "message"),
+    [
+        ([], 10, "the training texts are empty"),
+        (["", "  "], 10, "the training texts are empty"),
+        (TEXTS, 5, r"tokenizer\.size=5 pieces from texts of \d+ different characters"),
+    ],
+)
+def test_what_cannot_be_learned_is_a_mistake_of_one_line(texts, size, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        trained("sentencepiece", size, texts)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.model", b""),
+        ("tokenizer.model", b"not a model at all"),
+        ("tokenizer.json", b""),
+        ("tokenizer.json", b"{"),
+        ("tokenizer.json", b"\xff\xfe"),
+        ("tokenizer.json", b"[1, 2]"),
+        ("tokenizer.json", b'"text"'),
+        ("tokenizer.json", b'{"symbols": ["a"]}'),
+        ("tokenizer.json", b'{"kind": "bytes", "symbols": ["a"]}'),
+        ("tokenizer.json", b'{"kind": "words", "symbols": ["a", 1]}'),
+        ("tokenizer.json", b'{"kind": "words", "symbols": [["a"]]}'),
+        ("tokenizer.json", b'{"kind": "words", "symbols": ["a", "a"]}'),
+        ("tokenizer.json", b'{"kind": "words", "symbols": []}'),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")) as caught:
+        tokenizers.load(tmp_path, TokenizerConfig())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cut_model_is_refused(tmp_path):
+    trained("sentencepiece").save(tmp_path)
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match=r"tokenizer\.model: not a SentencePiece model"):
+        tokenizers.load(path, TokenizerConfig())
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no tokenizer\.model and no tokenizer\.json"):
+        tokenizers.load(tmp_path, TokenizerConfig())
+    with pytest.raises(ValueError, match=r"no tokenizer file .*gone\.model"):
+        tokenizers.load(tmp_path / "gone.model", TokenizerConfig())
+
+
+def test_the_json_is_plain(tmp_path):
+    Symbols("words", ["größe", "mir"]).save(tmp_path)
+    content = (tmp_path / "tokenizer.json").read_text(encoding="utf-8")
+    assert "größe" in content and json.loads(content) == {"kind": "words", "symbols": ["größe", "mir"]}
+    with pytest.raises(ValueError, match="not a SentencePiece model"):
+        SentencePiece(b"\0\1")
