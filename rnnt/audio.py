@@ -94,13 +94,20 @@ def _decode(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray
         if len(samples) < count:
             raise ValueError(f"{path}: is truncated (its header promises {count} samples, {len(samples)} can be read)")
         return samples, file.samplerate
-def trim_silence(audio: np.ndarray, threshold_db: float = -60.0, window: int = 2048) -> np.ndarray:
-    """Cut both ends off as far as the mean power of `window` samples stays that far below its loudest place."""
+
+
+def trim_silence(audio: np.ndarray) -> np.ndarray:
+    """The part of the samples within `speech_bounds`."""
+    start, end = speech_bounds(audio)
+    return audio[start:end]
+
+
+def speech_bounds(audio: np.ndarray, threshold_db: float = -60.0, window: int = 2048) -> tuple[int, int]:
+    """First sample, and the one after the last, that are left when both ends are cut off as far as the mean power of
+    `window` samples stays that far below its loudest place."""
     if len(audio) <= window:
-        return audio
+        return 0, len(audio)
     power = np.concatenate([[0.0], np.cumsum(audio.astype(np.float64) ** 2)])
     mean = power[window:] - power[:-window]
     loud = np.flatnonzero(mean > mean.max() * 10 ** (threshold_db / 10))
-    return audio if len(loud) == 0 else audio[loud[0] : loud[-1] + window]
-
-
+    return (int(loud[0]), int(loud[-1]) + window) if len(loud) else (0, len(audio))

@@ -17,7 +17,7 @@ from torch import nn
 
 from rnnt import atomic
 from rnnt import tokenizer as tokenizers
-from rnnt.audio import read_audio, to_pcm, trim_silence
+from rnnt.audio import read_audio, speech_bounds, to_pcm, trim_silence
 from rnnt.config import Config, from_tree, to_yaml
 from rnnt.dataset import Dataset
 from rnnt.decoding import Hypothesis, greedy
@@ -68,7 +68,7 @@ class Recognizer(nn.Module):
     @property
     def frame_seconds(self) -> float:
         """Seconds from one encoder frame to the next."""
-        return self.features.frame_seconds * self.model.encoder.reduction
+        return self.features.frame_seconds * self.config.model.encoder.time_stack
 
     def transcribe(self, inputs: Iterable[Audio], batch_size: int | None = None) -> list[Transcript]:
         """Texts of audio files (any format and rate) or waveforms (N,) at the model's rate, int16 or float in [-1, 1].
@@ -83,7 +83,7 @@ class Recognizer(nn.Module):
         for start in range(0, len(order), size):
             part = order[start : start + size]
             for i, hypothesis in zip(part, self._decode([audio[i] for i in part])[0]):
-                results[i] = self._transcript(hypothesis, len(audio[i]))
+                results[i] = self._transcript(hypothesis, audio[i])
         return [results[i] for i in range(len(audio))]
 
     def transcribe_files(
@@ -188,7 +188,7 @@ class Recognizer(nn.Module):
             hypotheses, encoder_BTD, lengths = self._decode([record.audio for record in records])
             losses = self.model.loss(encoder_BTD, lengths, padded.to(self.device), sizes.to(self.device)).tolist()
         return [
-            (i, self._transcript(hypothesis, len(record.audio)), loss if ok else math.nan, len(target), "")
+            (i, self._transcript(hypothesis, record.audio), loss if ok else math.nan, len(target), "")
             for i, hypothesis, record, loss, ok, target in zip(part, hypotheses, records, losses, known, targets)
         ]
 
@@ -211,14 +211,16 @@ class Recognizer(nn.Module):
             encoder_BTD, lengths = self.model.encoder(*self.features(batch.audio, batch.num_samples))
             return greedy(self.model, encoder_BTD, lengths, self.config.decoding), encoder_BTD, lengths
 
-    def _transcript(self, hypothesis: Hypothesis, num_samples: int) -> Transcript:
+    def _transcript(self, hypothesis: Hypothesis, audio: np.ndarray) -> Transcript:
+        rate = self.config.features.sample_rate
+        start = speech_bounds(audio)[0] / rate if self.config.features.trim_silence else 0.0
         return Transcript(
             self.tokenizer.decode(hypothesis.tokens),
             hypothesis.tokens,
             hypothesis.frames,
-            [round(frame * self.frame_seconds, 3) for frame in hypothesis.frames],
+            [round(start + frame * self.frame_seconds, 3) for frame in hypothesis.frames],
             hypothesis.log_probs,
-            num_samples / self.config.features.sample_rate,
+            len(audio) / rate,
         )
 
     def save(self, folder: Path) -> None:
