@@ -26,8 +26,9 @@ class Predictor(nn.Module):
         self.width = config.hidden
 
     def forward(self, targets_BU: torch.Tensor) -> torch.Tensor:
-        """Targets (B, U) -> (B, U+1, D): row u has seen the first u symbols."""
-        x_BUE = nn.functional.pad(self.embedding(targets_BU), (0, 0, 1, 0))
+        """Targets (B, U) -> (B, U+1, D): row u has seen the first u symbols. Padding may hold any number."""
+        symbols_BU = targets_BU.clamp(0, self.embedding.num_embeddings - 1)  # the loss refuses what is no symbol
+        x_BUE = nn.functional.pad(self.embedding(symbols_BU), (0, 0, 1, 0))
         return self.dropout(self.lstm(x_BUE)[0])
 
     def start(self, batch: int) -> tuple[torch.Tensor, State]:

@@ -87,6 +87,23 @@ def test_padding_batch_and_order_do_not_matter():
     torch.testing.assert_close(shuffled, losses[order], rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("value", [-1, 4, 10**9])
+def test_padding_of_the_targets_may_hold_anything(value):
+    torch.manual_seed(0)
+    model = Transducer(3, 5, TINY).double().eval()
+    features, lengths, targets, target_lengths = batch()
+    expected = model(features, lengths, targets, target_lengths)
+    padded = targets.masked_fill(torch.arange(3) >= target_lengths[:, None], value)
+    losses = model(features, lengths, padded, target_lengths)
+    assert torch.equal(losses, expected)
+    for a, b in zip(
+        torch.autograd.grad(losses.sum(), model.parameters()), torch.autograd.grad(expected.sum(), model.parameters())
+    ):
+        assert torch.equal(a, b)
+    with pytest.raises(ValueError, match=r"targets\[0, 0\] is"):
+        model(features, lengths, torch.full_like(targets, value), target_lengths)
+
+
 def test_dropout_acts_on_all_parts_while_training():
     torch.manual_seed(0)
     model = Transducer(3, 5, TINY).double()
