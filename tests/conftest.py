@@ -1,8 +1,13 @@
 """Fixtures that several test files use."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Read when torch is imported. The tests' tensors are tiny: several threads gain nothing on them, and where another
+# process keeps a core busy they wait for each other, which made the tests eight times as slow.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
