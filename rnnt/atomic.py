@@ -13,7 +13,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     On an error (a full disk too) what was written is removed and the error goes on.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file

@@ -206,7 +206,7 @@ class TrainConfig:
     validate_from: int = 1  # the first epoch that is validated (the last one always is)
     checkpoint_every: int = 0  # steps; 0: at each epoch's end alone
     keep_checkpoints: int = 2
-    target_wer: float = 0.0  # stop when reached
+    target_wer: float = 0.0  # stop when the validation splits reach it; 0: none
     max_skipped: int = 100  # steps in a row without a finite loss and gradient, then the run ends
 
     def __post_init__(self):

@@ -27,6 +27,8 @@ from rnnt.loader import collate
 from rnnt.model import Transducer
 from rnnt.tokenizer import Tokenizer, UnknownSymbolError
 
+_LOGITS = 1 << 26  # stored at once while an evaluation's loss is computed: 256 MB
+
 Audio = str | os.PathLike | np.ndarray | torch.Tensor
 
 
@@ -186,11 +188,18 @@ class Recognizer(nn.Module):
         padded = nn.utils.rnn.pad_sequence([torch.tensor(x, dtype=torch.long) for x in targets], batch_first=True)
         with self._inference():
             hypotheses, encoder_BTD, lengths = self._decode([record.audio for record in records])
-            losses = self.model.loss(encoder_BTD, lengths, padded.to(self.device), sizes.to(self.device)).tolist()
+            losses = self._losses(encoder_BTD, lengths, padded.to(self.device), sizes.to(self.device)).tolist()
         return [
             (i, self._transcript(hypothesis, record.audio), loss if ok else math.nan, len(target), "")
             for i, hypothesis, record, loss, ok, target in zip(part, hypotheses, records, losses, known, targets)
         ]
+
+    def _losses(self, encoder_BTD, lengths, targets_BU, target_lengths) -> torch.Tensor:
+        """The losses (B,), of as many utterances at a time as keep the stored logits small."""
+        nodes = encoder_BTD.shape[1] * (targets_BU.shape[1] + 1)
+        size = max(1, _LOGITS // (nodes * self.model.vocabulary))
+        parts = zip(*(x.split(size) for x in (encoder_BTD, lengths, targets_BU, target_lengths)))
+        return torch.cat([self.model.loss(*part) for part in parts])
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

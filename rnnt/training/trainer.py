@@ -185,18 +185,18 @@ class Trainer:
         with Meter(total, self.step) as self.meter:
             for note in self.notes:
                 self.meter.say(note)
-            while self.epoch < config.epochs and self.step < total:
+            while self.epoch < config.epochs and self.step < total and not self._target_reached():
                 self._run_epoch(total)
                 if self.step >= total or self._epoch_due():
-                    wer = self._validate()
-                    self._save_checkpoint()
-                    if wer <= config.target_wer:
-                        self.meter.say(f"target of {100 * config.target_wer:.2f} % reached")
-                        break
-                else:
-                    self._save_checkpoint()
+                    self._validate()
+                self._save_checkpoint()
+            if self._target_reached():
+                self.meter.say(f"target of {100 * config.target_wer:.2f} % reached")
         self.events.close()
         return self.best_wer
+
+    def _target_reached(self) -> bool:
+        return bool(self.config.train.target_wer) and self.best_wer <= self.config.train.target_wer
 
     def _epoch_due(self) -> bool:
         config = self.config.train
