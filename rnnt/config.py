@@ -297,34 +297,53 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Confi
     Raises ValueError, naming the key, for an unknown key, a value of the wrong type or one out of range.
     """
     path = find(str(path))
-    for item in overrides:
-        _require("=" in item, f"{item!r} is no setting; write it as key=value, such as optim.lr=0.002")
+    places, trees = {}, []
     try:
-        tree = OmegaConf.merge(OmegaConf.create(path.read_text()), OmegaConf.from_dotlist(list(overrides)))
+        trees.append(OmegaConf.create(path.read_text(encoding="utf-8")))
     except Exception as error:  # whatever the YAML parser raises
         raise ValueError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from None
-    return from_tree(tree, str(path))
+    for item in overrides:
+        _require("=" in item, f"{item!r} is no setting; write it as key=value, such as optim.lr=0.002")
+        try:
+            trees.append(OmegaConf.from_dotlist([item]))
+        except Exception as error:
+            raise ValueError(f"{item!r} is not readable as YAML: {' '.join(str(error).split())}") from None
+        places[item.partition("=")[0]] = repr(item)
+    try:
+        tree = OmegaConf.merge(*trees)
+    except (OmegaConfBaseException, TypeError) as error:  # a list here is a section there
+        given = " ".join(overrides)
+        raise ValueError(f"{path} does not go together with {given}: {str(error).splitlines()[0]}") from None
+    return from_tree(tree, str(path), places)
 
 
-def from_tree(tree, where: str) -> Config:
-    """Build a Config from nested dictionaries (or an OmegaConf tree) that may leave out any key."""
+def from_tree(tree, where: str, places: dict[str, str] | None = None) -> Config:
+    """Build a Config from nested dictionaries (or an OmegaConf tree) that may leave out any key.
+
+    A complaint begins with `where`, or with what `places` has for the key that it is about.
+    """
     plain = OmegaConf.to_container(tree) if OmegaConf.is_config(tree) else tree
     _require(isinstance(plain, dict), f"{where} does not hold settings")
+    places = places or {}
     known = _known_keys(Config)
     for key in _flatten(plain):
         below = [name for name in known if name.startswith(f"{key}.")]
         if below:
-            raise ValueError(f"{where}: {key} is a section; set what is in it, such as {below[0]}")
+            raise ValueError(f"{places.get(key, where)}: {key} is a section; set what is in it, such as {below[0]}")
         if key not in known:
             close = difflib.get_close_matches(key, known, 1, 0.5)
-            raise ValueError(f"{where}: unknown key {key}" + (f"; did you mean {close[0]}?" if close else ""))
+            mend = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"{places.get(key, where)}: unknown key {key}{mend}")
     schema = OmegaConf.structured(Config)
     OmegaConf.set_readonly(schema, False)
     try:
         return OmegaConf.to_object(OmegaConf.merge(schema, plain))
     except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", "") or "a key"
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise ValueError(f"{where}: {getattr(error, 'full_key', '') or 'a key'}: {reason}") from None
+        if "ListConfig" in reason:
+            reason = "it must be a list, such as [train,train-*]"
+        raise ValueError(f"{places.get(key, where)}: {key}: {reason}") from None
 
 
 def to_yaml(config: Config) -> str:

@@ -119,7 +119,7 @@ def test_settings_cannot_be_changed():
         ("train: {batch: 1.5}", r"train\.batch: Value '1\.5'"),
         ("train: {ema_warmup: maybe}", r"train\.ema_warmup: Value 'maybe' is not a valid bool"),
         ("optim: {lr: }", r"optim\.lr: .*None"),
-        ("data: {train: all}", r"data\.train: Invalid value"),
+        ("data: {train: all}", r"settings\.yaml: data\.train: it must be a list, such as \[train"),
         ("optim: 3", r"settings\.yaml: optim is a section; set what is in it, such as optim\.name"),
         ("model: {encoder: }", r"model\.encoder is a section"),
         ("optim:\n - lr", "optim is a section"),
@@ -140,7 +140,10 @@ def test_a_mistake_in_a_file_is_named_in_one_line(file, text, message):
     ("override", "message"),
     [
         ("optim.lr", r"'optim\.lr' is no setting; write it as key=value"),
-        ("optm.lr=3", r"unknown key optm\.lr; did you mean optim\.lr\?"),
+        ("optm.lr=3", r"^'optm\.lr=3': unknown key optm\.lr; did you mean optim\.lr\?"),
+        ("train.epochs=many", r"^'train\.epochs=many': train\.epochs: Value 'many' of type 'str' could not"),
+        ("data.valid=[valid", r"^'data\.valid=\[valid' is not readable as YAML"),
+        ("data.valid=valid", r"^'data\.valid=valid': data\.valid: it must be a list"),
         ("optim.lr.x=3", r"unknown key optim\.lr\.x"),
         ("optim=3", "optim is a section"),
         ("optim.lr=", r"optim\.lr: .*None"),
@@ -181,6 +184,12 @@ def test_a_mistake_in_an_override_is_named_in_one_line(file, override, message):
     with pytest.raises(ValueError, match=message) as caught:
         load(file(""), [override])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["- a", "optim: [a]"])
+def test_a_file_and_overrides_of_different_shapes(file, text):
+    with pytest.raises(ValueError, match=r"settings\.yaml does not go together with optim\.lr=3"):
+        load(file(text), ["optim.lr=3"])
 
 
 def test_a_missing_file_or_preset_is_named(tmp_path):
