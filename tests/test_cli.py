@@ -64,7 +64,7 @@ def data(recordings, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    assert call("train", "digits", *SMALL, "--data", data, "--out", out, "train.epochs=2") == 0
+    assert call("train", "small", *SMALL, "--data", data, "--out", out, "train.epochs=2") == 0
     return out
 
 
@@ -81,11 +81,11 @@ def test_train_writes_a_run_that_info_describes_and_resumes(run, data, capsys):
     assert {"config.yaml", "tokenizer.json", "metrics.jsonl", "checkpoints", "best"} <= {p.name for p in run.iterdir()}
     assert call("info", run) == 0
     text = capsys.readouterr().out
-    assert "best validation WER" in text and "words" in text
+    assert "best validation WER" in text and "characters" in text
     steps = int(re.search(r"done: (\d+) steps", text)[1])
-    assert call("train", "digits", *SMALL, "--data", data, "--out", run, "train.epochs=3") == 0
+    assert call("train", "small", *SMALL, "--data", data, "--out", run, "train.epochs=3") == 0
     assert f"done: {steps * 3 // 2} steps" in describe(run)
-    assert call("train", "digits", *SMALL, "--data", data, "--out", run, "train.epochs=3", "optim.lr=0.1") == 2
+    assert call("train", "small", *SMALL, "--data", data, "--out", run, "train.epochs=3", "optim.lr=0.1") == 2
     assert "optim.lr" in capsys.readouterr().err
 
 

@@ -31,7 +31,7 @@ def splits(
     source: Path,
     leave_out: str | None = None,
     seed: int = 0,
-    train_utterances: int = 6000,
+    train_utterances: int = 12000,
     test_utterances: int = 500,
 ) -> dict[str, Split]:
     """Utterances of 1 to 7 digits by one speaker, the same for the same `seed`.

@@ -53,7 +53,7 @@ _PEAK = 0.9
 def splits(
     source: Path | None = None,
     seed: int = 0,
-    train_utterances: int = 3000,
+    train_utterances: int = 4000,
     valid_utterances: int = 200,
     test_utterances: int = 300,
 ) -> dict[str, Split]:
