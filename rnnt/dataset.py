@@ -128,15 +128,23 @@ class Dataset(Sequence[Recording]):
 
 class _OpenShard:
     def __init__(self, path: str) -> None:
+        self._path = path
         try:
             self._reader = pa.ipc.open_file(pa.memory_map(path))
         except pa.ArrowInvalid as error:
-            raise ValueError(f"{path}: is damaged ({error}); remove the folder and prepare it again") from None
+            raise _damaged(path, error) from None
         self._lock = threading.Lock()  # Arrow does not promise that its reader is thread-safe
 
     def batch(self, number: int) -> pa.RecordBatch:
         with self._lock:
-            return self._reader.get_batch(number)
+            try:
+                return self._reader.get_batch(number)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise _damaged(self._path, error) from None
+
+
+def _damaged(path: str, error: Exception) -> ValueError:
+    return ValueError(f"{path}: is damaged ({error}); remove the folder and prepare it again")
 
 
 @lru_cache(maxsize=_OPEN_SHARDS)

@@ -155,6 +155,10 @@ def test_a_shard_that_is_missing_or_cut(tmp_path):
     shard.write_bytes(bytes(len(data)))  # the right size, and still no Arrow file
     with pytest.raises(ValueError, match=r"shard-00001.arrow: is damaged"):
         Dataset(folder)[2]
+    half = len(data) // 2
+    shard.write_bytes(bytes(half) + data[half:])  # the end of one, which says where the zeros before it begin
+    with pytest.raises(ValueError, match=r"shard-00001.arrow: is damaged"):
+        Dataset(folder)[2]
 
 
 def test_a_description_that_is_damaged_or_of_another_version(tmp_path):
