@@ -1,6 +1,8 @@
 """The `rnnt` command: one function a verb."""
 
+import errno
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +13,7 @@ import yaml
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-KEY_VALUE = "[KEY=VALUE]..."
+KEY_VALUE = "KEY=VALUE"
 Overrides = Annotated[list[str] | None, typer.Argument(metavar=KEY_VALUE, help="settings, such as optim.lr=0.002")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes the GPU where there is one")]
 
@@ -21,7 +23,7 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join(_complaint(error).split())}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -108,7 +110,7 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="a run or a model")],
     data: Annotated[list[Path], typer.Option(help="a prepared split; may be given several times")] = ...,
     out: Annotated[Path | None, typer.Option(help="the report's folder; evaluation-<split> beside the model")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="utterances decoded together")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="utterances decoded together", min=1)] = None,
     device: Device = "auto",
 ) -> None:
     """Score a model on a prepared split: error rates, every pair, and a page that shows the errors.
@@ -138,7 +140,7 @@ def transcribe(
     model: Annotated[Path, typer.Argument(help="a run or a model")],
     inputs: Annotated[list[Path], typer.Argument(help="audio files, or folders of them", metavar="FILE|DIR...")],
     as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with times and probabilities")] = False,
-    batch_size: Annotated[int, typer.Option(help="files decoded together")] = 16,
+    batch_size: Annotated[int, typer.Option(help="files decoded together", min=1)] = 16,
     device: Device = "auto",
 ) -> None:
     """Print the text of audio files. A file that cannot be read is named on standard error; the rest go on.
@@ -187,6 +189,14 @@ def demo(
     from rnnt.demo import run
 
     run(out)
+
+
+def _complaint(error: Exception) -> str:
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) and error.strerror == os.strerror(error.errno)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return where + error.strerror + ("; make room and run the same command again" if full else "")
 
 
 def _key_values(items: list[str]) -> dict:

@@ -21,7 +21,7 @@ def describe(path: Path) -> str:
         return _run(path)
     if (path / "config.yaml").is_file():
         return _model(model_folder(path))
-    raise ValueError(f"{path} is no run, no model and no prepared data")
+    raise ValueError(f"{path} is no run, no model and no prepared data; `rnnt prepare` and `rnnt train` make them")
 
 
 def _split(path: Path) -> str:
@@ -46,7 +46,7 @@ def _model(folder: Path) -> str:
             f"one encoder frame every {1000 * recognizer.frame_seconds:.0f} ms",
             f"  encoder: {encoder.pre_layers} + {encoder.post_layers} LSTM layers of {encoder.hidden}"
             + (", both directions" if encoder.bidirectional else ""),
-            f"  output: {len(recognizer.tokenizer)} symbols ({config.tokenizer.kind}) and blank",
+            f"  output: {len(recognizer.tokenizer)} symbols ({recognizer.tokenizer.kind}) and blank",
         ]
     )
 
@@ -63,7 +63,8 @@ def _run(path: Path) -> str:
     steps = [row for row in rows if "loss" in row]
     if steps:
         last = steps[-1]
-        lines.append(f"  done: {last['step']} steps, epoch {last['epoch']:.2f}, loss {last['loss']}")
+        loss = "not finite" if last["loss"] is None else f"{last['loss']:.3f}"
+        lines.append(f"  done: {last['step']} steps, epoch {last['epoch']:.2f}, loss {loss}")
         skipped = sum("skipped" in row for row in steps)
         if skipped:
             lines.append(f"  {skipped} steps skipped for a loss or gradient that was not finite")

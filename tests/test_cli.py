@@ -1,5 +1,6 @@
 """The command as its users meet it: what it prints, writes and returns, and what it says of mistakes."""
 
+import errno
 import json
 import os
 import re
@@ -89,6 +90,22 @@ def test_train_writes_a_run_that_info_describes_and_resumes(run, data, capsys):
     assert "optim.lr" in capsys.readouterr().err
 
 
+def test_info_of_a_run_whose_last_step_was_skipped(tmp_path):
+    (tmp_path / "config.yaml").write_text("")
+    rows = [
+        {"step": 1, "epoch": 0.0, "loss": 3.14159},
+        {"step": 2, "epoch": 0.5, "loss": None, "skipped": "the loss of a is not finite"},
+    ]
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(rows[0]) + "\n{cut")
+    with pytest.raises(ValueError, match="does not hold settings"):
+        describe(tmp_path)
+    (tmp_path / "config.yaml").write_text("seed: 1")
+    assert "done: 1 steps, epoch 0.00, loss 3.142\n" in describe(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = describe(tmp_path)
+    assert "done: 2 steps, epoch 0.50, loss not finite\n  1 steps skipped" in text and "none yet" in text
+
+
 def test_evaluate_prints_rates_and_writes_the_report(run, data, tmp_path, capsys):
     assert call("evaluate", run, "--data", data / "valid", "--out", tmp_path / "report") == 0
     text = capsys.readouterr().out
@@ -151,10 +168,30 @@ def test_the_installed_command_reports_mistakes_without_a_traceback(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device; make room and run"),
+        (OSError(errno.ENOSPC, "the disk of x is full; go on"), "error: the disk of x is full; go on\n"),
+        (FileExistsError(errno.EEXIST, "File exists", "out"), "error: out: File exists\n"),
+        (OSError("cannot save\nit"), "error: cannot save it\n"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_one_line(error, says, monkeypatch, capsys):
+    def refuse(path):
+        raise error
+
+    monkeypatch.setattr("rnnt.info.describe", refuse)
+    assert call("info", ".") == 2
+    err = capsys.readouterr().err
+    assert says in err and len(err.splitlines()) == 1 and "Errno" not in err
+
+
 def test_every_verb_has_help_with_an_example(capsys):
     for verb in ("prepare", "tokenizer", "train", "evaluate", "transcribe", "info", "demo"):
         assert call(verb, "--help") == 0
-        assert f"Example: rnnt {verb}" in capsys.readouterr().out
+        text = capsys.readouterr().out
+        assert f"Example: rnnt {verb}" in text and "[[" not in text
 
 
 @pytest.mark.parametrize("preset", presets())
