@@ -89,7 +89,7 @@ def test_splits_share_neither_sentences_nor_speakers(corpus):
         assert {utterance.speaker for utterance in split.utterances} <= set(voices(name))
     speakers = Counter(utterance.speaker for utterance in corpus["train"].utterances)
     assert set(speakers) == set(voices("train")) and max(speakers.values()) - min(speakers.values()) <= 1
-    assert len({utterance.id for split in corpus.values() for utterance in split.utterances}) == 3500
+    assert len({utterance.id for split in corpus.values() for utterance in split.utterances}) == 4500
 
 
 @pytest.mark.parametrize("seed", range(3))
