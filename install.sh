@@ -22,7 +22,8 @@ if [ -x .venv/bin/rnnt ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
     echo "up to date: .venv ($extras)"
     exit 0
 fi
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+# Asked for pip, the last thing that venv puts there: one that was killed before is made again.
+.venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv .venv
 echo "installing into .venv ($extras); the first time takes some minutes"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
 echo "$want" > "$stamp"

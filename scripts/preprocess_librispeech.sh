@@ -6,13 +6,13 @@ if [ $# -ne 1 ] || [ ! -d "$1" ]; then
     echo "usage: bash scripts/preprocess_librispeech.sh DIR   (DIR holds LibriSpeech, as download_librispeech.sh leaves it)" >&2
     exit 2
 fi
-dir=$(realpath "$1")
+dir=$(CDPATH= cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/rnnt ] || bash install.sh
 out=$dir/prepared
 .venv/bin/rnnt prepare librispeech "$dir" --out "$out"
 if [ -f "$out/tokenizer.model" ]; then
-    echo "tokenizer: $out/tokenizer.model is there already"
+    echo "tokenizer: $out/tokenizer.model is there already; remove it to learn it anew (from parts added since, say)"
     exit 0
 fi
 shopt -s nullglob

@@ -8,8 +8,9 @@ if [ $# -lt 2 ]; then
     echo "usage: bash scripts/train_rnnt_1x1.sh OUTPUT_DIR DATA_DIR [KEY=VALUE ...]" >&2
     exit 2
 fi
-out=$(realpath -m "$1")
-data=$(realpath -m "$2")
+absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
+out=$(absolute "$1")
+data=$(absolute "$2")
 shift 2
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/rnnt ] || bash install.sh
@@ -43,4 +44,5 @@ TARGET train.target_wer
 KEYS
 [ "${AMP:-false}" != true ] || settings+=(precision=bfloat16)
 [ ! -f "$data/tokenizer.model" ] || settings+=("tokenizer.path=$data/tokenizer.model")
-exec .venv/bin/rnnt train librispeech-mlperf --data "$data" --out "$out" "${settings[@]}" "$@"
+# Bash before 4.4, as macOS has it, takes an empty array for an unset one.
+exec .venv/bin/rnnt train librispeech-mlperf --data "$data" --out "$out" ${settings[@]+"${settings[@]}"} "$@"

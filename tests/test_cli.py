@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -211,26 +212,47 @@ def test_commands_of_the_readme_exist():
         assert (ROOT / page).exists(), page
 
 
-def test_training_script_hands_on_the_references_variables(tmp_path):
-    """With a stand-in for the installed command, the script's own work is what it passes on."""
-    script = (ROOT / "scripts" / "train_rnnt_1x1.sh").read_text()
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "train_rnnt_1x1.sh").write_text(script)
-    command = tmp_path / ".venv" / "bin" / "rnnt"
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A copy of the scripts with a stand-in for the installed command: their own work is what they hand to it."""
+    folder = tmp_path / "a checkout"
+    shutil.copytree(ROOT / "scripts", folder / "scripts")
+    (folder / "install.sh").touch()
+    command = folder / ".venv" / "bin" / "rnnt"
     command.parent.mkdir(parents=True)
     command.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     command.chmod(0o755)
-    (tmp_path / "data" / "prepared").mkdir(parents=True)
-    (tmp_path / "data" / "prepared" / "tokenizer.model").touch()
+    (tmp_path / "the data" / "prepared").mkdir(parents=True)
+    (tmp_path / "the data" / "prepared" / "tokenizer.model").touch()
+    return folder
+
+
+def handed_on(script: Path, *arguments, **variables) -> list[str]:
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | variables
     done = subprocess.run(
-        ["bash", tmp_path / "scripts" / "train_rnnt_1x1.sh", tmp_path / "run", tmp_path / "data", "train.steps=3"],
-        env={**os.environ, "GLOBAL_BATCH_SIZE": "96", "LEARNING_RATE": "0.002", "AMP": "true", "EMA": "0.99"},
-        capture_output=True, text=True, check=True,
+        ["bash", script, *arguments], cwd=script.parents[2], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_training_script_hands_on_the_references_variables(checkout, tmp_path):
+    words = handed_on(
+        checkout / "scripts" / "train_rnnt_1x1.sh", tmp_path / "run", tmp_path / "the data", "train.steps=3",
+        GLOBAL_BATCH_SIZE="96", LEARNING_RATE="0.002", AMP="true", EMA="0.99",
     )  # fmt: skip
-    words = done.stdout.splitlines()
     assert words[:2] == ["train", "librispeech-mlperf"] and words[-1] == "train.steps=3"
-    assert f"tokenizer.path={tmp_path}/data/prepared/tokenizer.model" in words
+    assert f"tokenizer.path={tmp_path}/the data/prepared/tokenizer.model" in words
     settings = {"train.batch=96", "optim.lr=0.002", "precision=bfloat16", "train.ema=0.99"}
     assert settings <= set(words)
     config = load("librispeech-mlperf", [word for word in words[2:] if "=" in word])
     assert (config.train.batch, config.optim.lr, config.precision, config.train.steps) == (96, 0.002, "bfloat16", 3)
+
+
+def test_scripts_take_folders_from_where_they_are_called(checkout, tmp_path):
+    scripts = checkout / "scripts"
+    words = handed_on(scripts / "train_rnnt_1x1.sh", "a run", "the data")
+    assert words[2:6] == ["--data", f"{tmp_path}/the data/prepared", "--out", f"{tmp_path}/a run"]
+    words = handed_on(scripts / "preprocess_librispeech.sh", "the data", CDPATH=str(tmp_path))
+    assert words[:5] == ["prepare", "librispeech", f"{tmp_path}/the data", "--out", f"{tmp_path}/the data/prepared"]
+    assert handed_on(scripts / "demo.sh", "a demo") == ["demo", "--out", f"{tmp_path}/a demo"]
+    assert handed_on(scripts / "demo.sh") == ["demo", "--out", f"{checkout}/runs/demo"]
