@@ -13,7 +13,7 @@ from rnnt import atomic
 from rnnt.evaluation import ErrorRate, Pair, align_words, character_error_rate, word_error_rate
 
 SHOWN = 500  # utterances in each list of the page
-TOP = 20  # rows in each table of frequent errors
+TOP = 10  # rows in each table of frequent errors
 
 Columns = Sequence[tuple[str, str]]  # an alignment: (reference word, hypothesis word), "" where there is none
 
@@ -194,8 +194,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 1.5rem 0 .5rem; }
 h3 { font-size: .9rem; margin: 0; overflow-wrap: anywhere; } small { font-weight: normal; color: var(--faint); }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top; }
 td { overflow-wrap: anywhere; } .n td, .n th, .tops td:last-child { text-align: right; }
-.n { display: block; overflow-x: auto; } .n th[scope=row] { text-align: left; }
-.n th[scope=col] { font-weight: normal; }
+.n { display: block; overflow-x: auto; } .n td, .n th { overflow-wrap: normal; white-space: nowrap; }
+.n th[scope=row] { text-align: left; } .n th[scope=col] { font-weight: normal; }
 .tops { display: flex; flex-wrap: wrap; gap: 0 3rem; }
 article { border-top: 1px solid var(--line); padding: .6rem 0; }
 .a { display: flex; flex-wrap: wrap; gap: .3rem; margin-top: .2rem; }
