@@ -1,5 +1,7 @@
 """The main job on a corpus that needs no download: prepare, train, score, transcribe."""
 
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -51,13 +53,14 @@ def run(out: Path) -> None:
     transcript = recognizer.transcribe([speak(SENTENCE, VOICE, sample_rate=recognizer.config.features.sample_rate)])[0]
     print(f"   said:  {SENTENCE}\n   heard: {transcript.text}")
 
+    command = "rnnt" if shutil.which("rnnt") else Path(sys.argv[0]).absolute()  # where .venv is not activated
     heading("Done. What there is now, and what to try next")
     print(
         f"   model           {run_folder / 'best'}\n"
         f"   learning curve  {picture}\n"
         f"   errors, aligned {out / 'evaluation' / 'report.html'}\n"
-        f"   rnnt transcribe {run_folder / 'best'} YOUR.wav   (it knows some 200 words of spoken commands)\n"
-        f"   rnnt info {run_folder}\n"
+        f"   {command} transcribe {run_folder / 'best'} YOUR.wav   (it knows some 200 words of spoken commands)\n"
+        f"   {command} info {run_folder}\n"
         "   your own recordings or LibriSpeech: see README.md\n"
     )
     print(f"WER {100 * rate.rate:.2f} %")
