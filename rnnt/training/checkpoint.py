@@ -40,7 +40,8 @@ def save(folder: Path, step: int, state: dict, keep: int) -> Path:
         sync_folder(folder)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
-        raise OSError(f"cannot save {final}: {' '.join(str(error).split())[:200]}") from error
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error  # what torch's is due to
+        raise OSError(f"cannot save {final}: {' '.join(str(reason).split())[:200]}") from error
     found = steps(folder)
     place = found.index(final) + 1
     for old in found[: max(0, place - keep)] + found[place:]:

@@ -138,6 +138,27 @@ def test_torchs_own_report_of_a_full_disk_is_an_oserror(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
+def test_a_disk_that_fills_while_torch_writes_is_named_as_the_reason(tmp_path, monkeypatch):
+    class FullAfter100:
+        def __init__(self, file):
+            self.file, self.left = file, 100
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def write(self, data):
+            self.left -= len(data)
+            if self.left < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self.file.write(data)
+
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda state, file: save(state, FullAfter100(file)))
+    with pytest.raises(OSError, match=r"cannot save .*: \[Errno 28\] No space left on device"):
+        checkpoint.save(tmp_path, 30, state(30), 2)
+    assert names(tmp_path) == []
+
+
 def test_what_a_killed_save_left_is_not_taken_and_gone_after_the_next(tmp_path):
     save_all(tmp_path, [10])
     left = tmp_path / ".step-00000020.tmp"
