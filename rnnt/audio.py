@@ -8,6 +8,10 @@ import numpy as np
 import soundfile
 import soxr
 
+# Those that soundfile cannot read are here too, so that they are reported rather than overlooked.
+_SUFFIXES = "wav flac ogg oga opus mp3 aiff aif au snd caf w64 rf64 sph m4a aac wma amr webm"
+AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
+
 # Writers to a pipe cannot know the length and put a huge one into the header (ffmpeg 0xFFFFFFFF, sox 0x7FFFF000).
 _UNKNOWN_BYTES = 0x7FFF0000
 _DATA_CHUNK = re.compile(r"(?:data|SSND|Data Size)\s*:\s*(\d+) \(should be (\d+)\)")

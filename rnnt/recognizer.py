@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.torch
-import soundfile
 import torch
 import yaml
 from safetensors import SafetensorError
@@ -17,7 +16,7 @@ from torch import nn
 
 from rnnt import atomic
 from rnnt import tokenizer as tokenizers
-from rnnt.audio import read_audio, speech_bounds, to_pcm, trim_silence
+from rnnt.audio import AUDIO_SUFFIXES, read_audio, speech_bounds, to_pcm, trim_silence
 from rnnt.config import Config, from_tree, to_yaml
 from rnnt.dataset import Dataset
 from rnnt.decoding import Hypothesis, greedy
@@ -249,13 +248,12 @@ class Recognizer(nn.Module):
 
 def audio_files(inputs: Sequence[Path]) -> list[Path]:
     """The files named and, sorted, the audio files in the folders named. Raises ValueError where one has none."""
-    endings = {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".aif", ".oga", ".mp3"}
     paths = []
     for item in inputs:
         if not item.is_dir():
             paths.append(item)
             continue
-        found = sorted(path for path in item.rglob("*") if path.suffix.lower() in endings and path.is_file())
+        found = sorted(path for path in item.rglob("[!.]*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
         if not found:
             raise ValueError(f"{item} holds no audio files")
         paths += found

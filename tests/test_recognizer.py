@@ -161,11 +161,11 @@ def test_files_are_transcribed_one_bad_one_or_not(recognizer, expected, tmp_path
 
 
 def test_folders_are_searched_for_audio(tmp_path):
-    for name in ("b/2.FLAC", "b/1.wav", "a.mp3", "b/c/notes.txt", "b/c/3.ogg"):
+    for name in ("b/2.FLAC", "b/1.wav", "a.mp3", "b/c/notes.txt", "b/c/3.ogg", "b/._2.FLAC", "b/c/4.m4a"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     found = audio_files([tmp_path / "b", tmp_path / "a.mp3"])
-    assert [path.name for path in found] == ["1.wav", "2.FLAC", "3.ogg", "a.mp3"]
+    assert [path.name for path in found] == ["1.wav", "2.FLAC", "3.ogg", "4.m4a", "a.mp3"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty holds no audio files"):
         audio_files([tmp_path / "a.mp3", tmp_path / "empty"])

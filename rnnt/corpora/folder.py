@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from rnnt.audio import read_audio
+from rnnt.audio import AUDIO_SUFFIXES, read_audio
 from rnnt.corpora import Split, Utterance, read_text
 
-# Those that soundfile cannot read are here too, so that they are reported rather than overlooked.
-_SUFFIXES = "wav flac ogg oga opus mp3 aiff aif au snd caf w64 rf64 sph m4a aac wma amr webm"
-AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
 _PATH_KEYS = ("path", "audio", "audio_filepath")
 
 
