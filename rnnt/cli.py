@@ -47,6 +47,7 @@ def prepare(
     Example: rnnt prepare librispeech /data/LibriSpeech --out /data/prepared
     """
     from rnnt.corpora import read_splits
+    from rnnt.dataset import duration
     from rnnt.prepare import prepare
 
     values = _key_values(options or [])
@@ -55,7 +56,7 @@ def prepare(
     splits = read_splits(corpus, source, **values)
     for name, summary in prepare(splits, out, sample_rate, workers, f"{corpus} {source}").items():
         state = "already prepared" if summary.already_prepared else f"{summary.skipped} skipped"
-        print(f"{out / name}: {summary.utterances} utterances, {summary.hours:.2f} hours, {state}")
+        print(f"{out / name}: {summary.utterances} utterances, {duration(summary.hours)}, {state}")
         if summary.skipped:
             print(f"  why: {out / name / 'skipped.tsv'}")
 

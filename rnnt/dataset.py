@@ -209,6 +209,11 @@ def write_description(folder: Path, shards: Sequence[Shard], sample_rate: int, *
     write_json(folder / DESCRIPTION, description)
 
 
+def duration(hours: float) -> str:
+    """An amount of audio in words, such as "960.25 hours" or, below one, "2.4 minutes"."""
+    return f"{hours:,.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace a file of JSON: at any instant either the old or the new one is there, in full."""
     atomic.write(path, json.dumps(value, ensure_ascii=False, indent=1))

@@ -8,7 +8,7 @@ from pathlib import Path
 from rnnt.config import load as load_config
 from rnnt.corpora import read_splits
 from rnnt.corpora.synthetic import speak
-from rnnt.dataset import Dataset
+from rnnt.dataset import Dataset, duration
 from rnnt.evaluation import character_error_rate, word_error_rate
 from rnnt.plot import learning_curve
 from rnnt.prepare import prepare
@@ -33,7 +33,7 @@ def run(out: Path) -> None:
     data, run_folder = out / "data", out / "run"
     heading("1. A corpus of spoken commands, by a speech synthesizer with many voices")
     for name, summary in prepare(read_splits("synthetic", Path("-")), data, source="synthetic").items():
-        print(f"   {name}: {summary.utterances} utterances, {summary.hours:.2f} hours")
+        print(f"   {name}: {summary.utterances} utterances, {duration(summary.hours)}")
 
     heading("2. Training a small transducer on it")
     trainer = Trainer(load_config(PRESET), data, run_folder)

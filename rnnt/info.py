@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from rnnt.dataset import Dataset, read_description
+from rnnt.dataset import Dataset, duration, read_description
 from rnnt.recognizer import load, model_folder, read_config
 from rnnt.training import checkpoint
 
@@ -29,9 +29,9 @@ def _split(path: Path) -> str:
     dataset = Dataset(path)
     seconds = dataset.num_samples / dataset.sample_rate
     return (
-        f"{path}: {len(dataset)} utterances, {dataset.hours:.2f} hours at {dataset.sample_rate} Hz, "
+        f"{path}: {len(dataset)} utterances, {duration(dataset.hours)} at {dataset.sample_rate} Hz, "
         f"{seconds.min():.1f} to {seconds.max():.1f} s (mean {seconds.mean():.1f}), "
-        f"{len(description['shards'])} shards, {description.get('skipped', 0)} skipped, from {description['source']}"
+        f"shards: {len(description['shards'])}, skipped: {description.get('skipped', 0)}, from {description['source']}"
     )
 
 

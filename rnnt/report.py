@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 
 from rnnt import atomic
+from rnnt.dataset import duration
 from rnnt.evaluation import ErrorRate, Pair, align_words, character_error_rate, word_error_rate
 
 SHOWN = 500  # utterances in each list of the page
@@ -124,7 +125,7 @@ def _totals(pairs: Sequence[Pair], wrong: int, skipped: int, words: ErrorRate, c
     seconds = sum(pair.seconds for pair in pairs)
     facts = [f"{len(pairs):,} utterances", f"{wrong:,} of them with errors ({100 * wrong / len(pairs):.1f} %)"]
     if seconds:
-        facts.append(f"{seconds / 3600:.2f} hours" if seconds >= 3600 else f"{seconds / 60:.2f} minutes")
+        facts.append(duration(seconds / 3600))
     if skipped:
         facts.append(f"{skipped:,} skipped")
     head = "".join(f'<th scope="col">{name}</th>' if name else "<td></td>" for name in heads)

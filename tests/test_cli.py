@@ -72,7 +72,8 @@ def run(data, tmp_path_factory) -> Path:
 
 def test_prepare_counts_and_lists_what_it_skips(recordings, tmp_path, capsys):
     assert call("prepare", "folder", recordings, "--out", tmp_path, "split=all") == 0
-    assert "40 utterances" in (printed := capsys.readouterr().out) and "2 skipped" in printed
+    assert re.search(r"40 utterances, 0\.\d minutes, 2 skipped", printed := capsys.readouterr().out)
+    assert "why: " in printed
     listed = (tmp_path / "all" / "skipped.tsv").read_text()
     assert "silent" in listed and "cut" in listed
     assert call("prepare", "folder", recordings, "--out", tmp_path, "split=all") == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rnnt.dataset import Dataset, write_description
+from rnnt.dataset import Dataset, duration, write_description
 from rnnt.shard import BATCH_BYTES, Recording, ShardWriter
 
 
@@ -185,3 +185,9 @@ def test_the_lengths_must_fit(tmp_path):
     (folder / "num_samples.npy").unlink()
     with pytest.raises(ValueError, match=r"num_samples.npy: cannot be read"):
         Dataset(folder)
+
+
+def test_amounts_of_audio_in_words():
+    assert [duration(hours) for hours in (0, 0.5 / 60, 0.99, 1, 1234.5)] == [
+        "0.0 minutes", "0.5 minutes", "59.4 minutes", "1.00 hours", "1,234.50 hours",
+    ]  # fmt: skip

@@ -81,7 +81,7 @@ def test_page_shows_totals_and_worst_first(tmp_path):
     write_report(tmp_path, PAIRS, "Test set")
     text = " ".join(page_of(tmp_path).text)
     assert f"{100 * word_error_rate(PAIRS).rate:.2f} %" in text
-    assert "5 utterances, 4 of them with errors (80.0 %), 0.12 minutes." in text
+    assert "5 utterances, 4 of them with errors (80.0 %), 0.1 minutes." in text
     order = [re.search("<h3>(\\w+)", article)[1] for article in articles(tmp_path)]
     assert order == ["three", "silent", "short", "one"]
     assert "Without errors (1)" in text and "all is well" in text
