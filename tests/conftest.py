@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes says nothing about its being right.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Read when torch is imported. The tests' tensors are tiny: several threads gain nothing on them, and where another
 # process keeps a core busy they wait for each other, which made the tests eight times as slow.

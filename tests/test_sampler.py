@@ -19,7 +19,7 @@ def make(seconds, usable=None, batch=4, buckets=3, seed=0, **train):
     count=st.integers(1, 60), share=st.floats(0.1, 1), batch=st.integers(1, 20), buckets=st.integers(1, 9),
     epoch=st.integers(0, 5), curriculum=st.sampled_from([0, 0.5, 3]),
 )  # fmt: skip
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_an_epoch_has_every_utterance_once(count, share, batch, buckets, epoch, curriculum):
     rng = np.random.default_rng(count)
     seconds = rng.uniform(0.2, 16, count)

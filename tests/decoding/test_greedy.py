@@ -78,7 +78,7 @@ def check(model, frames, lengths, config):
     blank_bias=st.sampled_from([-6.0, 0.0, 3.0, 6.0]),
     vocabulary=st.sampled_from([2, 5, 9]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_the_textbook_loop(seed, lengths, per_frame, most, blank_bias, vocabulary):
     model = make_model(seed, vocabulary, layers=1 + seed % 2, blank_bias=blank_bias)
     check(model, *encoded(lengths, seed), DecodingConfig(per_frame, most))

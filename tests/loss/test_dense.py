@@ -51,7 +51,7 @@ def gradient(loss, x):
 
 
 @given(frames=st.integers(1, 4), labels=st.integers(0, 4), vocabulary=st.integers(2, 4), seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_equals_the_sum_over_all_alignments(brute_force, frames, labels, vocabulary, seed):
     logits, targets, t, u = problem([(frames, labels)], vocabulary, seed)
     log_probs = logits.detach()[0].log_softmax(-1).numpy()
@@ -64,7 +64,7 @@ SIZES = st.lists(st.tuples(st.integers(1, 7), st.integers(0, 8)), min_size=1, ma
 
 
 @given(sizes=SIZES, vocabulary=st.integers(2, 6), seed=st.integers(0, 99), data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_equals_autograd_through_the_recursion(sizes, vocabulary, seed, data):
     blank = data.draw(st.integers(0, vocabulary - 1))
     logits, targets, frames, labels = problem(sizes, vocabulary, seed, blank)

@@ -15,7 +15,7 @@ def scores(batch, frames, width, seed, scale=3.0):
 
 
 @given(frames=st.integers(1, 5), labels=st.integers(0, 5), seed=st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_sums_over_all_alignments(brute_force, frames, labels, seed):
     blank, label = scores(1, frames, labels + 1, seed)
     log_p, g_blank, g_label = forward_backward(blank, label, torch.tensor([frames]), torch.tensor([labels]))
@@ -92,7 +92,7 @@ def test_the_arguments_are_left_as_they_are():
 
 
 @given(batch=st.integers(1, 3), frames=st.integers(1, 7), width=st.integers(1, 7))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_skewing_puts_each_diagonal_in_a_row(batch, frames, width):
     x = torch.arange(1.0, batch * frames * width + 1).reshape(batch, frames, width)
     skewed = skew(x, -1.0)
