@@ -40,7 +40,10 @@ def save(folder: Path, step: int, state: dict, keep: int) -> Path:
         sync_folder(folder)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
-        reason = error.__context__ if isinstance(error.__context__, OSError) else error  # what torch's is due to
+        cause = error.__context__  # what stopped torch's writer, which then complains of a file cut short
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause from None
+        reason = cause if isinstance(cause, OSError) else error
         raise OSError(f"cannot save {final}: {' '.join(str(reason).split())[:200]}") from error
     found = steps(folder)
     place = found.index(final) + 1

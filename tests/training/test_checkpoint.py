@@ -138,8 +138,19 @@ def test_torchs_own_report_of_a_full_disk_is_an_oserror(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
-def test_a_disk_that_fills_while_torch_writes_is_named_as_the_reason(tmp_path, monkeypatch):
-    class FullAfter100:
+@pytest.mark.parametrize(
+    ("stopped_by", "raises", "says"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            OSError,
+            r"cannot save .*: \[Errno 28\] No space left on device",
+        ),
+        (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
+    ],
+)
+def test_what_stops_torch_while_it_writes_is_not_hidden(tmp_path, monkeypatch, stopped_by, raises, says):
+    class StopAfter100:
         def __init__(self, file):
             self.file, self.left = file, 100
 
@@ -149,12 +160,12 @@ def test_a_disk_that_fills_while_torch_writes_is_named_as_the_reason(tmp_path, m
         def write(self, data):
             self.left -= len(data)
             if self.left < 0:
-                raise OSError(errno.ENOSPC, "No space left on device")
+                raise stopped_by
             return self.file.write(data)
 
     save = torch.save
-    monkeypatch.setattr(torch, "save", lambda state, file: save(state, FullAfter100(file)))
-    with pytest.raises(OSError, match=r"cannot save .*: \[Errno 28\] No space left on device"):
+    monkeypatch.setattr(torch, "save", lambda state, file: save(state, StopAfter100(file)))
+    with pytest.raises(raises, match=says):
         checkpoint.save(tmp_path, 30, state(30), 2)
     assert names(tmp_path) == []
 
