@@ -110,10 +110,9 @@ class Trainer:
             if config.features.normalization == "global":
                 self._measure_features(usable)
             tokenizer.save(out)
-            atomic.write(out / "config.yaml", to_yaml(config))
         else:
             self._restore(state)
-            atomic.write(out / "config.yaml", to_yaml(config))
+        atomic.write(out / "config.yaml", to_yaml(config))
         self.events = Events(out, self.step if state is not None else None)
 
     def _left_out(self, fits: np.ndarray) -> str:
