@@ -15,16 +15,24 @@ if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
     echo "error: $python has no venv module; on Debian or Ubuntu: apt-get install python3-venv" >&2
     exit 2
 fi
-# The stamp says with what this environment was made; it is written last.
+# The stamp holds the extras installed and, last, with what and where; it is written at the end.
 stamp=.venv/installed
-want="$extras $(cksum < pyproject.toml) $PWD"
-if [ -x .venv/bin/rnnt ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
-    echo "up to date: .venv ($extras)"
+state="$(cksum < pyproject.toml) $PWD"
+have=
+if [ -x .venv/bin/rnnt ] && [ "$(tail -n 1 "$stamp" 2>/dev/null)" = "$state" ]; then
+    have=$(head -n 1 "$stamp")
+fi
+missing=
+for extra in ${extras//,/ }; do
+    case ",$have," in *",$extra,"*) ;; *) missing="$missing $extra" ;; esac
+done
+if [ -z "$missing" ]; then
+    echo "up to date: .venv ($have)"
     exit 0
 fi
 # Asked for pip, the last thing that venv puts there: one that was killed before is made again.
 .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv .venv
 echo "installing into .venv ($extras); the first time takes some minutes"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
-echo "$want" > "$stamp"
+printf '%s\n%s\n' "${have:+$have,}$extras" "$state" > "$stamp"
 echo "installed: .venv/bin/rnnt"
