@@ -52,10 +52,7 @@ class Lamb(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None):
         """Updates all parameters once; returns the closure's value, if there is one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _call(closure)
         self.grad_norm = global_norm(p for group in self.param_groups for p in group["params"])
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
@@ -120,10 +117,7 @@ class ClippedAdamW(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure=None):
         """Updates all parameters once; returns the closure's value, if there is one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _call(closure)
         params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         self.grad_norm = global_norm(params)
         if params and self.max_grad_norm is not None:
@@ -149,6 +143,13 @@ def make_optimizer(
     if name not in kinds:
         raise ValueError(f"unknown optimizer {name!r}: use one of {', '.join(sorted(kinds))}")
     return kinds[name](params, lr, betas=betas, eps=eps, weight_decay=weight_decay, max_grad_norm=max_grad_norm)
+
+
+def _call(closure):
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
 
 
 def _check(lr: float, betas: tuple[float, float], eps: float, weight_decay: float, max_grad_norm: float | None) -> None:
