@@ -66,7 +66,7 @@ class Features(nn.Module):
         """
         with torch.autocast(audio_BN.device.type, enabled=False):
             mel_BSF, num_frames = self.log_mel(audio_BN, num_samples, augmentation)
-            valid_BS1 = _mask(num_frames, mel_BSF.shape[1])[:, :, None]
+            valid_BS1 = valid_places(num_frames, mel_BSF.shape[1])[:, :, None]
             x_BSF = self._normalize(mel_BSF, num_frames, valid_BS1)
             if augmentation is not None:
                 x_BSF = augmentation.mask(x_BSF, num_frames)
@@ -101,7 +101,7 @@ class Features(nn.Module):
             audio_BN = audio_BN + config.dither * self.dither.repeat(repeats)[:n]
         if config.preemphasis:
             audio_BN = torch.cat([audio_BN[:, :1], audio_BN[:, 1:] - config.preemphasis * audio_BN[:, :-1]], dim=1)
-        return audio_BN.masked_fill(~_mask(num_samples, n), 0.0)
+        return audio_BN.masked_fill(~valid_places(num_samples, n), 0.0)
 
     def _power(self, audio_BN, num_samples, frames: int, tempo_B) -> torch.Tensor:
         """Power spectra (B, S, K) of centred frames, each utterance reflected at both of its own ends."""
@@ -171,5 +171,6 @@ def _to_float(audio_BN: torch.Tensor) -> torch.Tensor:
     return audio_BN.float() / 32768 if audio_BN.dtype == torch.int16 else audio_BN.float()
 
 
-def _mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
+def valid_places(lengths: torch.Tensor, size: int) -> torch.Tensor:
+    """(B, size) true at the first `lengths` places of each utterance."""
     return torch.arange(size, device=lengths.device)[None] < lengths[:, None]

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from rnnt.config import EncoderConfig
-from rnnt.features import stack_frames
+from rnnt.features import stack_frames, valid_places
 from rnnt.model.recurrent import LstmStack
 
 
@@ -20,7 +20,7 @@ class Encoder(nn.Module):
         self.post = LstmStack(self.width * config.time_stack, config.hidden, config.post_layers, *shared)
 
     def forward(self, features_BSF: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        behind_BS1 = (torch.arange(features_BSF.shape[1], device=lengths.device) >= lengths[:, None])[:, :, None]
+        behind_BS1 = ~valid_places(lengths, features_BSF.shape[1])[:, :, None]
         # Padding that is not finite would not reach a valid frame, but it would reach the gradient of the weights.
         x_BSD = self.pre(features_BSF.masked_fill(behind_BS1, 0.0), lengths)
         if self.time_stack > 1:

@@ -16,6 +16,7 @@ from rnnt.augment import Augmentation
 from rnnt.config import Config, to_yaml
 from rnnt.dataset import Dataset
 from rnnt.evaluation import word_error_rate
+from rnnt.features import valid_places
 from rnnt.loader import Batch, Loader
 from rnnt.recognizer import Recognizer, find_device, read_config
 from rnnt.sampler import Sampler
@@ -134,7 +135,7 @@ class Trainer:
         total, squares, count = 0.0, 0.0, 0
         for batch in self.loader.batches(np.array_split(sample, -(-len(sample) // 32))):
             mel, frames = features.log_mel(batch.audio, batch.num_samples)
-            valid = mel[torch.arange(mel.shape[1], device=mel.device)[None] < frames[:, None]].double()
+            valid = mel[valid_places(frames, mel.shape[1])].double()
             total, squares, count = total + valid.sum(0), squares + valid.square().sum(0), count + len(valid)
         mean = total / count
         features.mean.copy_(mean)
@@ -302,12 +303,12 @@ class Trainer:
             )
         return problem
 
-    def _validate(self) -> float:
+    def _validate(self) -> None:
         """Score the averaged weights on the validation splits; keep them as RUN/best if they are the best so far."""
         with self.ema.swapped():
             if self.valid_data is None:
                 self._save_best()
-                return math.inf
+                return
             result = self.recognizer.evaluate(self.valid_data)
             rate = word_error_rate(result.pairs)
             for name, reason in result.skipped:
@@ -318,7 +319,6 @@ class Trainer:
             self.meter.say(f"epoch {self.epoch}, step {self.step}: validation {rate}")
             if rate.rate <= self.best_wer and self._save_best():
                 self.best_wer = rate.rate
-            return rate.rate
 
     def _save_best(self) -> bool:
         try:
