@@ -1,8 +1,8 @@
 """Forward-backward over the T x (U+1) lattice of all alignments (Graves 2012, section 2.4; DESIGN section 6).
 
 Vectorised over the batch and over anti-diagonals: all nodes with t + u = d depend on diagonal d - 1 alone. The scores
-are stored skewed, row d holding node (d - u, u) in column u, so that a step reads and writes whole rows. Sums of
-probabilities are taken by logaddexp, node by node, in float64: occupancies are exponentials of differences of large
+are stored skewed, row d holding node (d - u, u) in column u, so that a step reads and writes one block of memory. Sums
+of probabilities are taken by logaddexp, node by node, in float64: occupancies are exponentials of differences of large
 numbers, whose float32 rounding is 1e-4 for an utterance's lattice, and enormous for scores of -1e4. The lattice is
 small beside the logits, so this costs nothing that can be measured.
 """
@@ -11,18 +11,18 @@ import torch
 
 
 def skew(x_BTU: torch.Tensor, value: float) -> torch.Tensor:
-    """(B, T, U') -> (B, T+U'-1, U') with skewed[b, t+u, u] = x[b, t, u], `value` where there is no node."""
+    """(B, T, U') -> (T+U'-1, B, U') with skewed[t+u, b, u] = x[b, t, u], `value` where there is no node."""
     batch, frames, width = x_BTU.shape
     # A column u moved down by u is the same memory read with rows one element longer, transposed.
     padded = torch.nn.functional.pad(x_BTU.transpose(1, 2), (0, width), value=value)  # (B, U', T + U')
     flat = padded.reshape(batch, -1)[:, : width * (frames + width - 1)]
-    return flat.reshape(batch, width, frames + width - 1).transpose(1, 2).contiguous()
+    return flat.reshape(batch, width, frames + width - 1).permute(2, 0, 1).contiguous()
 
 
-def unskew(x_BDU: torch.Tensor, frames: int) -> torch.Tensor:
-    """Inverse of `skew`: (B, T+U'-1, U') -> (B, T, U')."""
-    batch, diagonals, width = x_BDU.shape
-    flat = torch.nn.functional.pad(x_BDU.transpose(1, 2).reshape(batch, -1), (0, width))
+def unskew(x_DBU: torch.Tensor, frames: int) -> torch.Tensor:
+    """Inverse of `skew`: (T+U'-1, B, U') -> (B, T, U')."""
+    diagonals, batch, width = x_DBU.shape
+    flat = torch.nn.functional.pad(x_DBU.permute(1, 2, 0).reshape(batch, -1), (0, width))
     return flat.reshape(batch, width, diagonals + 1)[:, :, :frames].transpose(1, 2)
 
 
@@ -41,42 +41,36 @@ def forward_backward(
     t = torch.arange(size, device=device)[None, :, None]
     u = torch.arange(width, device=device)[None, None, :]
     inside = (t < frames[:, None, None]) & (u <= labels[:, None, None])
-    last_blank = (t == frames[:, None, None] - 1) & (u == labels[:, None, None])
-    blank_ok = inside & ((t < frames[:, None, None] - 1) | last_blank)
-    label_ok = inside & (u < labels[:, None, None])
+    at_end = u == labels[:, None, None]
+    blank_ok = inside & ((t < frames[:, None, None] - 1) | at_end)
     blank = skew(blank_BTU.double().masked_fill(~blank_ok, minus_inf), minus_inf)
-    label = skew(label_BTU.double().masked_fill(~label_ok, minus_inf), minus_inf)
-    diagonals = blank.shape[1]
+    label = skew(label_BTU.double().masked_fill(~inside | at_end, minus_inf), minus_inf)
+    diagonals = len(blank)
+    # Behind its last blank an utterance goes on for nothing until the longest has ended too.
+    rows = torch.arange(diagonals, device=device)[:, None, None]
+    end_BU = at_end[:, 0]
+    blank.masked_fill_((rows >= (frames + labels)[:, None]) & end_BU, 0.0)
 
-    alpha = torch.full_like(blank, minus_inf)
-    alpha[:, 0, 0] = 0.0
+    # One more column, never reached, on the side from which labels come: a diagonal is then three operations.
+    alpha = blank.new_full((diagonals, batch, 1 + width), minus_inf)
+    alpha[0, :, 1] = 0.0
+    stay, move = blank.new_empty(2, batch, width)
+    from_left = label.roll(1, 2)  # the last column, whose label is -inf, becomes that of the column never reached
     for d in range(1, diagonals):
-        stay = alpha[:, d - 1] + blank[:, d - 1]
-        move = alpha[:, d - 1, :-1] + label[:, d - 1, :-1]
-        alpha[:, d, 0] = stay[:, 0]
-        torch.logaddexp(stay[:, 1:], move, out=alpha[:, d, 1:])
+        torch.add(alpha[d - 1, :, 1:], blank[d - 1], out=stay)
+        torch.add(alpha[d - 1, :, :-1], from_left[d - 1], out=move)
+        torch.logaddexp(stay, move, out=alpha[d, :, 1:])
+    del from_left
+    beta = blank.new_full((diagonals + 1, batch, width + 1), minus_inf)
+    beta[-1, :, :-1].masked_fill_(end_BU, 0.0)
+    for d in range(diagonals - 1, -1, -1):
+        torch.add(beta[d + 1, :, :-1], blank[d], out=stay)
+        torch.add(beta[d + 1, :, 1:], label[d], out=move)
+        torch.logaddexp(stay, move, out=beta[d, :, :-1])
 
-    # beta[d] of the node behind the last blank is 0: one more diagonal and one more row hold it.
-    end_d, rows = frames + labels - 1, torch.arange(batch, device=device)
-    after_blank = torch.full_like(blank, minus_inf)
-    after_blank[rows, end_d, labels] = 0.0
-    beta = torch.full_like(blank, minus_inf)
-    beta[:, -1] = blank[:, -1] + after_blank[:, -1]
-    for d in range(diagonals - 2, -1, -1):
-        stay = blank[:, d] + torch.maximum(beta[:, d + 1], after_blank[:, d])
-        beta[:, d] = stay
-        torch.logaddexp(stay[:, :-1], label[:, d, :-1] + beta[:, d + 1, 1:], out=beta[:, d, :-1])
-
-    log_p = beta[:, 0, 0].clone()
-    usable = torch.isfinite(log_p)
-    base = alpha - log_p[:, None, None]
-    down = after_blank
-    down[:, :-1] = torch.maximum(down[:, :-1], beta[:, 1:])
-    g_blank = torch.exp(base + blank + down)
-    right = torch.full_like(beta, minus_inf)
-    right[:, :-1, :-1] = beta[:, 1:, 1:]
-    g_label = torch.exp(base + label + right)
-    keep = usable[:, None, None] & inside
-    g_blank = torch.where(keep, unskew(g_blank, size), 0.0)
-    g_label = torch.where(keep, unskew(g_label, size), 0.0)
-    return log_p.to(dtype), g_blank.to(dtype), g_label.to(dtype)
+    log_p = beta[0, :, 0].clone()
+    keep = torch.isfinite(log_p)[:, None, None] & inside
+    alpha = alpha[:, :, 1:].sub_(log_p[:, None])
+    g_blank = unskew(blank.add_(alpha).add_(beta[1:, :, :-1]).exp_().to(dtype), size)
+    g_label = unskew(label.add_(alpha).add_(beta[1:, :, 1:]).exp_().to(dtype), size)
+    return log_p.to(dtype), torch.where(keep, g_blank, 0.0), torch.where(keep, g_label, 0.0)

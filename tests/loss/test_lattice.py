@@ -96,9 +96,9 @@ def test_the_arguments_are_left_as_they_are():
 def test_skewing_puts_each_diagonal_in_a_row(batch, frames, width):
     x = torch.arange(1.0, batch * frames * width + 1).reshape(batch, frames, width)
     skewed = skew(x, -1.0)
-    assert skewed.shape == (batch, frames + width - 1, width)
+    assert skewed.shape == (frames + width - 1, batch, width)
     for d in range(frames + width - 1):
         for u in range(width):
             expected = x[:, d - u, u] if 0 <= d - u < frames else torch.full((batch,), -1.0)
-            assert torch.equal(skewed[:, d, u], expected)
+            assert torch.equal(skewed[d, :, u], expected)
     assert torch.equal(unskew(skewed, frames), x)
