@@ -113,7 +113,7 @@ class FusedLoss(torch.autograd.Function):
             grad_B = torch.where(finite_B, grad_B, 0.0)
             largest = grad_B.abs().max().clamp(min=torch.finfo(grad_B.dtype).tiny)
             grad_N = (grad_B / largest)[torch.div(visited_N, joint.frames * joint.width, rounding_mode="floor")]
-            grads = [None if x is None else torch.zeros_like(x, dtype=blank_N.dtype) for x in inputs]
+            grads = [None if x is None else blank_N.new_zeros(x.shape) for x in inputs]
             rows_grad, columns_grad = (x.view(-1, x.shape[2]) for x in grads[:2])
             for node_R, blank_R, labels_R in zip(
                 *(x.split(joint.tile) for x in (visited_N, blank_N * grad_N, label_N * grad_N))
@@ -124,7 +124,7 @@ class FusedLoss(torch.autograd.Function):
                     joint.logits(hidden_RH), blank_R, labels_R, label_R, settings.lattices.blank
                 )
                 if joint.weight is not None:
-                    grads[3] += grad.sum(0)
+                    grads[3] += grad.sum(0, dtype=grads[3].dtype)
                     grad = grad.to(settings.products)
                     _add_product(grads[2], grad.t(), hidden_RH)
                     grad = grad @ joint.weight

@@ -1,5 +1,6 @@
 """The joint network and the transducer loss in one call."""
 
+import os
 from importlib.util import find_spec
 
 import torch
@@ -70,6 +71,12 @@ def transducer_loss(
     else:
         parts = tile
         if implementation == "triton":
+            if not find_spec("triton"):
+                raise ValueError("implementation triton needs the package: pip install 'rnnt[triton]'")
+            if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+                raise ValueError(
+                    f"implementation triton runs on a GPU; the encoder's output is on {device}: choose fused"
+                )
             from rnnt.loss import kernels as parts
         products = _products(encoder_BTH, weight_VH)
         losses = FusedLoss.apply(*inputs, Settings(lattices, activation, masks, fastemit, tolerance, products, parts))

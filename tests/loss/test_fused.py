@@ -159,6 +159,8 @@ def test_dropout_keeps_its_share_of_every_node_and_scales_by_it(rate):
     dropout = Dropout.draw(rate, 60, 50, 64, torch.device("cpu"))
     row, column = (torch.tensor(x) for x in zip(*itertools.product(range(60), range(50))))
     kept = dropout(torch.ones(3000, 64), row, column).view(60, 50, 64)
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        assert torch.equal(dropout(torch.ones(3000, 64, dtype=dtype), row, column).view(60, 50, 64).float(), kept)
     assert set(kept.unique().tolist()) <= {0.0, 1.0}
     assert abs(dropout.keep - (1 - rate)) < 2e-5
     deviation = (dropout.keep * (1 - dropout.keep)) ** 0.5

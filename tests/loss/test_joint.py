@@ -104,6 +104,19 @@ def test_dropout_repeats_with_the_seed(implementation):
     assert torch.equal(loss(1, 0.0), loss(2, 0.0))
 
 
+@IMPLEMENTATIONS
+def test_inputs_may_lie_in_memory_in_any_order(implementation):
+    inputs, targets, frames, labels = problem()
+    expected = transducer_loss(*inputs, targets, frames, labels, implementation=implementation)
+    reference = gradients(expected, inputs)
+    strided = [x.detach().transpose(0, 1).contiguous().transpose(0, 1).requires_grad_() for x in inputs[:3]]
+    strided.append(inputs[3].detach().repeat(2, 1).T.contiguous()[:, 0].requires_grad_())
+    loss = transducer_loss(*strided, targets, frames, labels, implementation=implementation)
+    assert torch.equal(loss, expected)
+    for name, value, other in zip(NAMES, gradients(loss, strided), reference):
+        torch.testing.assert_close(value, other, rtol=1e-12, atol=1e-14, msg=name)
+
+
 def test_blank_may_be_any_symbol():
     inputs, targets, frames, labels = problem()
     expected = transducer_loss(*inputs, targets, frames, labels)
