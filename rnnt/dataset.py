@@ -1,19 +1,23 @@
 """Utterances on disk: a folder of Arrow shards that are memory-mapped, and `dataset.json` that describes them.
 
 Below DATA/<split>/:
-- `shard-00000.arrow` ...: columns id, num_samples, text, speaker, audio (int16 PCM, mono)
+- `shard-00000.arrow` ...: columns id, num_samples, text, speaker, audio (int16 PCM, mono), speech_start and speech_end
+  (what trimming the silence leaves of the audio)
 - `num_samples.npy`: int32, of all utterances, so that a dataset opens without touching its shards
-- `dataset.json`: version, utterances, hours, sample rate, source, size and SHA-256 of each shard
+- `dataset.json`: version, utterances, hours, sample rate, source, the characters of the texts and where the rare ones
+  are, size and SHA-256 of each shard
 - `skipped.tsv`: id and reason of each utterance that was left out
 """
 
 import hashlib
 import json
+import mmap
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,8 @@ import numpy as np
 import pyarrow as pa
 
 from rnnt import atomic
+from rnnt.audio import trim_silence
+from rnnt.characters import Characters, find_characters
 from rnnt.shard import Recording, Shard
 
 VERSION = 1
@@ -28,8 +34,8 @@ DESCRIPTION = "dataset.json"
 LENGTHS = "num_samples.npy"
 SKIPPED = "skipped.tsv"
 
-# A mapped shard keeps its file open, and a process may often open no more than 1024.
-_OPEN_SHARDS = 256
+# A mapped shard keeps its file open, and a process may often open no more than 1024. LibriSpeech is 430 shards.
+_OPEN_SHARDS = 512
 
 
 class Dataset(Sequence[Recording]):
@@ -62,6 +68,10 @@ class Dataset(Sequence[Recording]):
         self._batch_first = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
         self._batch_shard = np.repeat(np.arange(len(shards), dtype=np.int32), [len(s.batches) for _, s in shards])
         self._shard_first_batch = np.searchsorted(self._batch_shard, np.arange(len(shards)))
+        # Of each folder its first record batch, and the characters of its texts unless it is of an earlier version.
+        sizes = [sum(len(shard.batches) for shard in description["shards"]) for description in descriptions]
+        self._folder_first_batch = np.cumsum([0, *sizes])
+        self._characters: list[Characters | None] = [description.get("characters") for description in descriptions]
         self.num_samples: np.ndarray = np.concatenate([_read_lengths(folder) for folder in self.folders])  # int32
         if len(self.num_samples) != self._batch_first[-1]:
             raise ValueError(
@@ -77,12 +87,19 @@ class Dataset(Sequence[Recording]):
         return float(self.num_samples.sum(dtype=np.int64)) / self.sample_rate / 3600
 
     def __getitem__(self, index: int) -> Recording:
+        return self.read(index)
+
+    def read(self, index: int, trim: bool = False) -> Recording:
+        """One utterance, without the silence at both ends if to `trim`."""
         batch, row = self._locate(index)
-        audio = batch.column("audio")
-        start, end = audio.offsets[row].as_py(), audio.offsets[row + 1].as_py()
+        audio = batch.column("audio")[row].values.to_numpy(zero_copy_only=True)
+        if trim and batch.schema.get_field_index("speech_end") >= 0:
+            audio = audio[batch.column("speech_start")[row].as_py() : batch.column("speech_end")[row].as_py()]
+        elif trim:  # an earlier program wrote the shard
+            audio = trim_silence(audio)
         return Recording(
             id=batch.column("id")[row].as_py(),
-            audio=audio.values.slice(start, end - start).to_numpy(zero_copy_only=True),
+            audio=audio,
             text=batch.column("text")[row].as_py(),
             speaker=batch.column("speaker")[row].as_py(),
         )
@@ -101,14 +118,39 @@ class Dataset(Sequence[Recording]):
 
     def texts(self) -> Iterator[str]:
         """All texts in order."""
-        for number in range(len(self._batch_shard)):
-            yield from self._batch(number).column("text").to_pylist()
+        return self._texts(0, len(self._batch_shard))
+
+    def characters(self) -> set[str]:
+        """All characters of the texts."""
+        return {character for folder in range(len(self.folders)) for character in self._characters_of(folder)}
+
+    def holding(self, characters: Collection[str]) -> Iterator[int]:
+        """The utterances with any of these characters in their texts, in order.
+
+        Only folders where one of them is common, or that were prepared by an earlier version, are read for it.
+        """
+        wanted = set(characters)
+        for folder, (start, end) in enumerate(pairwise(self._folder_first_batch)):
+            places = self._characters_of(folder).holding(wanted)
+            if places is None:
+                places = (i for i, text in enumerate(self._texts(start, end)) if not wanted.isdisjoint(text))
+            yield from (int(self._batch_first[start]) + place for place in places)
 
     def verify(self) -> None:
         """Read every shard and compare its SHA-256. Raises ValueError that names the damaged shards."""
         damaged = [path for path, sha256 in self._shards if sha256_of(Path(path)) != sha256]
         if damaged:
             raise ValueError(f"damaged: {', '.join(damaged)}; remove the folder and prepare it again")
+
+    def _texts(self, start: int, end: int) -> Iterator[str]:
+        for number in range(start, end):
+            yield from self._batch(number).column("text").to_pylist()
+
+    def _characters_of(self, folder: int) -> Characters:
+        if self._characters[folder] is None:
+            start, end = self._folder_first_batch[folder : folder + 2]
+            self._characters[folder] = find_characters(self._texts(start, end))
+        return self._characters[folder]
 
     def _field(self, column: str, index: int) -> str:
         batch, row = self._locate(index)
@@ -130,8 +172,12 @@ class _OpenShard:
     def __init__(self, path: str) -> None:
         self._path = path
         try:
-            self._reader = pa.ipc.open_file(pa.memory_map(path))
-        except pa.ArrowInvalid as error:
+            # Not Arrow's own mapping: it advises the system to fetch a whole batch for each utterance read of it, which
+            # takes ten times as long as reading.
+            with open(path, "rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._reader = pa.ipc.open_file(pa.py_buffer(mapped))
+        except ValueError as error:  # pa.ArrowInvalid among them
             raise _damaged(path, error) from None
         self._lock = threading.Lock()  # Arrow does not promise that its reader is thread-safe
 
@@ -154,7 +200,8 @@ def _open_shard(path: str, sha256: str) -> _OpenShard:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """`dataset.json`, its `shards` as `Shard`s, after a check that all are there in full. Raises ValueError if not."""
+    """`dataset.json`, its `shards` as `Shard`s, its `characters` as `Characters` or None, after a check that all shards
+    are there in full. Raises ValueError if not."""
     path = folder / DESCRIPTION
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such dataset; `rnnt prepare` makes one")
@@ -166,17 +213,22 @@ def read_description(folder: Path) -> dict[str, Any]:
         description = json.loads(path.read_text(encoding="utf-8"))
         version = description["version"]
         shards = [Shard(**shard) for shard in description["shards"]] if version == VERSION else []
+        known = version == VERSION and "characters" in description  # earlier programs did not note them
+        characters = Characters(**description["characters"]) if known else None
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path}: cannot be read; remove the folder and prepare it again") from None
     if version != VERSION:
         raise ValueError(f"{path}: has format version {version}, this program reads {VERSION}; prepare it again")
     for shard in shards:
         file = folder / shard.name
-        size = file.stat().st_size if file.is_file() else None
+        try:
+            size = file.stat().st_size
+        except FileNotFoundError:
+            size = None
         if size != shard.bytes:
             found = "is missing" if size is None else f"has {size} bytes instead of {shard.bytes}"
             raise ValueError(f"{file}: {found}; copy it again, or remove {folder} and prepare it again")
-    return {**description, "shards": shards}
+    return {**description, "shards": shards, "characters": characters}
 
 
 def _read_lengths(folder: Path) -> np.ndarray:
@@ -189,11 +241,14 @@ def _read_lengths(folder: Path) -> np.ndarray:
 
 def write_description(folder: Path, shards: Sequence[Shard], sample_rate: int, **more: Any) -> None:
     """Complete a folder of shards: write the lengths and, last, `dataset.json` with `more` in it."""
-    lengths = [np.zeros(0, np.int32)]
-    for shard in shards:
-        reader = pa.ipc.open_file(pa.memory_map(str(folder / shard.name)))
-        lengths += [reader.get_batch(i).column("num_samples").to_numpy() for i in range(reader.num_record_batches)]
-    num_samples = np.concatenate(lengths)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for shard in shards:
+            reader = _OpenShard(str(folder / shard.name))
+            yield from (reader.batch(number) for number in range(len(shard.batches)))
+
+    num_samples = np.concatenate([np.array(batch.column("num_samples"), np.int32) for batch in batches()])
+    characters = find_characters(text for batch in batches() for text in batch.column("text").to_pylist())
     with (folder / LENGTHS).open("wb") as file:
         np.save(file, num_samples, allow_pickle=False)
         file.flush()
@@ -204,6 +259,7 @@ def write_description(folder: Path, shards: Sequence[Shard], sample_rate: int, *
         "hours": float(num_samples.sum(dtype=np.int64)) / sample_rate / 3600,
         "sample_rate": sample_rate,
         **more,
+        "characters": asdict(characters),
         "shards": [asdict(shard) for shard in shards],
     }
     write_json(folder / DESCRIPTION, description)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from rnnt.atomic import sync_folder
+from rnnt.audio import speech_bounds
 
 # Small batches: to find an utterance, Arrow parses the description of its batch, and a writer holds one in memory.
 BATCH_BYTES = 4 << 20
@@ -21,6 +22,9 @@ _SCHEMA = pa.schema(
         pa.field("text", pa.string(), nullable=False),
         pa.field("speaker", pa.string(), nullable=False),
         pa.field("audio", pa.large_list(pa.field("item", pa.int16(), nullable=False)), nullable=False),
+        # The bounds of the speech: to find them takes longer than to read the audio.
+        pa.field("speech_start", pa.int32(), nullable=False),
+        pa.field("speech_end", pa.int32(), nullable=False),
     ]
 )
 
@@ -87,12 +91,15 @@ class ShardWriter:
         lengths = np.array([len(recording.audio) for recording in self._pending], np.int64)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         samples = pa.array(np.concatenate([recording.audio for recording in self._pending]), pa.int16())
+        starts, ends = zip(*(speech_bounds(recording.audio) for recording in self._pending))
         columns = [
             pa.array([recording.id for recording in self._pending], pa.string()),
             pa.array(lengths, pa.int32()),
             pa.array([recording.text for recording in self._pending], pa.string()),
             pa.array([recording.speaker for recording in self._pending], pa.string()),
             pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), samples, type=_SCHEMA.field("audio").type),
+            pa.array(starts, pa.int32()),
+            pa.array(ends, pa.int32()),
         ]
         self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
         self._batches.append(len(self._pending))

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from rnnt.audio import trim_silence
+from rnnt.characters import RARE
 from rnnt.dataset import Dataset, duration, write_description
 from rnnt.shard import BATCH_BYTES, Recording, ShardWriter
 
@@ -68,6 +70,76 @@ def test_gives_back_what_was_written(stored):
     for index in (len(expected), -len(expected) - 1):
         with pytest.raises(IndexError):
             dataset[index]
+
+
+def test_silence_is_trimmed_on_request(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    quiet = [np.zeros(n, np.int16) for n in (5000, 0, 3000, 3000)]
+    audio = [np.concatenate([x, rng.integers(-9000, 9000, 6000).astype(np.int16), x]) for x in quiet]
+    write(tmp_path / "a", [Recording(str(i), x, "t", "") for i, x in enumerate(audio)])
+
+    def check():
+        dataset = Dataset(tmp_path / "a")
+        for i, samples in enumerate(audio):
+            np.testing.assert_array_equal(dataset.read(i, trim=True).audio, trim_silence(samples))
+            np.testing.assert_array_equal(dataset.read(i).audio, samples)
+        return len(dataset.read(0, trim=True).audio)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rnnt.dataset.trim_silence", None)  # the bounds are in the shard
+        assert check() < 6000 + 2 * 2048
+
+    path = tmp_path / "a" / "shard-00000.arrow"
+    table = pa.ipc.open_file(path).read_all().drop_columns(["speech_start", "speech_end"])
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    description = json.loads((tmp_path / "a" / "dataset.json").read_text())
+    description["shards"][0] |= {"bytes": path.stat().st_size, "sha256": "older"}
+    (tmp_path / "a" / "dataset.json").write_text(json.dumps(description))
+    check()
+
+
+def test_characters_are_found_without_the_texts(tmp_path, monkeypatch):
+    texts = ["ab", "", "bé", *["ab"] * (RARE + 20), "éz", "az"]
+    split = [Recording(str(i), np.ones(2, np.int16), text, "") for i, text in enumerate(texts)]
+    write(tmp_path / "a", split[:50], split[50:])
+    write(tmp_path / "b", [Recording("x", np.ones(2, np.int16), "cz", "")])
+    last = len(texts) - 1
+
+    def check():
+        dataset = Dataset(tmp_path / "a", tmp_path / "b", tmp_path / "a")
+        again = last + 2  # the first utterance of the third folder
+        assert dataset.characters() == set("abcéz")
+        assert list(dataset.holding("é")) == [2, last - 1, again + 2, again + last - 1]
+        assert list(dataset.holding("zc")) == [last - 1, last, last + 1, again + last - 1, again + last]
+        assert list(dataset.holding("xy")) == list(dataset.holding("")) == []
+        return dataset
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Dataset, "_texts", None)
+        dataset = check()
+    assert list(dataset.holding("aé"))[:4] == [0, 2, 3, 4]  # a is common
+    assert sum(i <= last for i in dataset.holding("aé")) == len(texts) - 1
+
+    for name in "ab":  # as an earlier version left it
+        path = tmp_path / name / "dataset.json"
+        description = json.loads(path.read_text())
+        del description["characters"]
+        path.write_text(json.dumps(description))
+    check()
+
+
+def test_many_folders_are_one_dataset(tmp_path):
+    expected = []
+    for number in range(60):
+        part = recordings(number % 4 + 1, number, longest=50)
+        write(tmp_path / f"{number:02d}", part)
+        expected += part
+    dataset = Dataset(*sorted(tmp_path.iterdir()))
+    assert len(dataset) == len(expected)
+    for recording, other in zip(dataset, expected):
+        same(recording, other)
+    assert list(dataset.holding("0")) == [i for i, recording in enumerate(expected) if "0" in recording.text]
 
 
 def test_audio_is_a_view_of_the_mapped_shard(stored):

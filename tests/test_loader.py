@@ -1,6 +1,8 @@
-"""Loading: order, padding, what cannot be used, and a reader thread that neither hides errors nor outlives its user."""
+"""Loading: order, padding, what cannot be used, and reader threads that neither hide errors nor outlive their user."""
 
 import threading
+import time
+import unicodedata
 
 import numpy as np
 import pytest
@@ -9,9 +11,9 @@ import torch
 from rnnt.audio import trim_silence
 from rnnt.config import TokenizerConfig
 from rnnt.dataset import Dataset, write_description
-from rnnt.loader import Loader, collate, read_ahead
+from rnnt.loader import Loader, Recycler, collate, read_ahead
 from rnnt.shard import Recording, ShardWriter
-from rnnt.tokenizer import Symbols, train
+from rnnt.tokenizer import Symbols, UnknownSymbolError, train
 
 TEXTS = ["a b", "b", "c a", "b z", "a a a b", "z"]
 
@@ -39,6 +41,38 @@ def loader(dataset):
 def test_texts_that_cannot_be_encoded_are_listed(loader):
     assert loader.usable.tolist() == [0, 1, 2, 4]
     assert loader.unusable == [("u3", "unknown to the tokenizer: 'z'"), ("u5", "unknown to the tokenizer: 'z'")]
+
+
+def test_texts_are_read_only_where_a_character_is_unknown(dataset, monkeypatch):
+    read = []
+    text = Dataset.text
+    monkeypatch.setattr(Dataset, "text", lambda self, i: read.append(i) or text(self, i))
+    monkeypatch.setattr(Dataset, "texts", None)
+    loader = Loader(dataset, Symbols("characters", [" ", "a", "b", "c"]), torch.device("cpu"))
+    assert read == [3, 5]
+    assert loader.usable.tolist() == [0, 1, 2, 4] and [name for name, _ in loader.unusable] == ["u3", "u5"]
+    read.clear()
+    assert len(Loader(dataset, Symbols("characters", list(" abcz")), torch.device("cpu")).usable) == 6 and read == []
+
+
+class Composing:
+    """Knows e and the accent, and not the letter that it makes of them, as normalizing SentencePiece models do."""
+
+    kind = "sentencepiece"
+
+    def encode(self, text):
+        if not set(unicodedata.normalize("NFC", text)) <= {"e", "\N{COMBINING ACUTE ACCENT}"}:
+            raise UnknownSymbolError("unknown")
+        return [0] * len(text)
+
+
+def test_an_accent_is_judged_with_its_letter(tmp_path):
+    texts = ["e", "e\N{COMBINING ACUTE ACCENT}", "\N{COMBINING ACUTE ACCENT}"]
+    writer = ShardWriter(tmp_path / "shard-00000.arrow")
+    for text in texts:
+        writer.add(Recording(text, np.ones(9, np.int16), text, ""))
+    write_description(tmp_path, [writer.close()], 16000)
+    assert Loader(Dataset(tmp_path), Composing(), torch.device("cpu")).usable.tolist() == [0, 2]
 
 
 def test_batches_follow_the_plan(loader, dataset):
@@ -76,6 +110,29 @@ def test_collate_takes_empty_targets():
     assert torch.equal(moved.audio, batch.audio) and moved.ids == ["a", "b"]
 
 
+def test_memory_is_used_again_once_nobody_holds_it():
+    make = Recycler()
+    first = make((3, 4))
+    place = first.data_ptr()
+    first.fill_(7)
+    part = first[1, 1:]
+    del first
+    other = make((3, 4))
+    assert other.data_ptr() != place
+    other.zero_()
+    assert part.tolist() == [7, 7, 7]
+    del part
+    assert make((2, 5)).data_ptr() == place
+    larger = make((30, 40))
+    assert larger.shape == (30, 40) and larger.dtype == torch.int16
+
+
+def test_batches_that_are_kept_stay_as_they_were(loader):
+    plan = [[0, 1], [4], [2, 0]] * 7
+    for batch, part in zip(list(loader.batches(plan)), plan):
+        assert torch.equal(batch.audio, loader.read(part).audio)
+
+
 def threads():
     return [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
 
@@ -84,6 +141,12 @@ def test_reading_ahead_is_a_map_in_order():
     assert list(read_ahead(range(50), lambda x: x * x, 4)) == [x * x for x in range(50)]
     assert list(read_ahead([], lambda x: x, 4)) == []
     assert list(read_ahead(range(3), lambda x: None, 1)) == [None, None, None]
+
+    def slow_at_first(x):
+        time.sleep(0.05 * (x == 0))
+        return x
+
+    assert list(read_ahead(range(20), slow_at_first, 4, threads=3)) == list(range(20))
 
 
 def test_it_reads_only_so_far_ahead():
@@ -120,23 +183,21 @@ def test_an_error_of_the_plan_is_raised():
         yield 1
         raise OSError("the plan is gone")
 
-    results = read_ahead(plan(), lambda x: x, 2)
-    assert next(results) == 1
     with pytest.raises(OSError, match="the plan is gone"):
-        next(results)
+        list(read_ahead(plan(), lambda x: x, 2))
 
 
 @pytest.mark.parametrize("ahead", [1, 4])
-def test_the_thread_ends_when_the_user_leaves(ahead):
+def test_the_threads_end_when_the_user_leaves(ahead):
     before = threads()
     results = read_ahead(iter(int, 1), lambda x: x, ahead)  # endless
     assert next(results) == 0
-    assert len(threads()) == len(before) + 1
+    assert len(before) < len(threads()) <= len(before) + 2
     results.close()
     assert threads() == before
 
 
-def test_the_thread_ends_when_the_loop_over_batches_is_left(loader):
+def test_the_threads_end_when_the_loop_over_batches_is_left(loader):
     before = threads()
 
     def first(plan):

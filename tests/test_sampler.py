@@ -83,6 +83,21 @@ def test_the_curriculum_admits_at_least_a_batch():
     assert make([5, 6], batch=8, curriculum_epochs=4).admitted(0) == 2
 
 
+def test_a_part_of_the_batches_is_cut_like_a_list():
+    batches = make(np.linspace(1, 10, 50), batch=4).batches(0)
+    whole = [part.tolist() for part in batches]
+    for part in (slice(3, 7), slice(5, None), slice(None, -2), slice(9, 3)):
+        assert [batch.tolist() for batch in batches[part]] == whole[part] and len(batches[part]) == len(whole[part])
+    assert batches[-1].tolist() == whole[-1]
+    with pytest.raises(IndexError):
+        batches[len(batches)]
+
+
+def test_utterances_of_one_length_stay_in_order():
+    sampler = make([2, 1, 2, 1, 2, 1], batch=3, curriculum_epochs=4, curriculum_seconds=1.0)
+    assert sorted(sampler.batches(0)[0].tolist()) == [1, 3, 5]
+
+
 @pytest.mark.parametrize("buckets", [1, 7])
 def test_fewer_utterances_than_buckets_or_batch(buckets):
     batches = make([3, 1, 2], batch=8, buckets=buckets).batches(0)

@@ -1,0 +1,299 @@
+"""Time, memory and error of the joint and the transducer loss, forward and backward.
+
+    python benchmarks/bench_loss.py                              # S1 and S2 in float32 on the CPU
+    python benchmarks/bench_loss.py --device cuda --cases mlperf --batch 256 64 --dtypes bfloat16 --save
+
+Each implementation is measured in a process of its own, after it has run once on a toy case, so that libraries are
+loaded and threads started. Extra memory is the peak of the first call above what the process held before it: of the
+resident set on a CPU, where Linux lets a process reset its high-water mark (/proc/self/clear_refs), of
+torch.cuda.max_memory_allocated on a GPU. It includes the gradients that the call returns. Times are the median, least
+and most of the calls that follow. Errors are relative to plain torch in float64, utterance by utterance, from the same
+inputs: of the losses' sum, and of each gradient as the norm of the difference over the norm.
+
+`products` is the least that an exact loss can do: the output layer's matrix products over all valid nodes forward, and
+three of them over the nodes that matter backward (logits again, gradient of the hidden layer, gradient of the weight),
+in the best of some tile sizes and with nothing else. The last column is the time as a multiple of this one.
+With bfloat16, encoder and predictor are bfloat16, the parameters float32, under autocast, as in training.
+"""
+
+import argparse
+import ctypes
+import gc
+import itertools
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import median
+
+import torch
+from loss_implementations import IMPLEMENTATIONS, NO_LOSS, PADDED_LOGITS, TOLERANCE, dense_lattice, installed
+from loss_inputs import Case, Inputs, case, make_inputs
+from results import append_rows, device_name
+from rich.console import Console
+from rich.table import Table
+
+from rnnt.progress import track
+
+MIB = 2**20
+TILES = {"cpu": (512, 2048, 8192), "cuda": (2**14, 2**16, 2**18)}  # nodes
+LEARNED = ("encoder", "predictor", "weight", "bias")
+
+
+def main() -> None:
+    options = _options()
+    torch.set_num_threads(options.threads)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    names = options.implementations or installed(options.device)
+    rows = []
+    for case_, kind, dtype in itertools.product(_cases(options), options.inputs, options.dtypes):
+        rows += _compare(case_, kind, dtype, names, options, console)
+    if options.save:
+        console.print(f"{len(rows)} rows added to {append_rows('loss', rows, options.device)}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--cases", nargs="+", default=["S1", "S2"], choices=["toy", "S1", "S2", "mlperf"])
+    add("--batch", nargs="+", type=int, default=[16], help="utterances in the case mlperf")
+    add("--inputs", nargs="+", default=["random", "trained"], choices=["random", "trained"])
+    add("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
+    add("--device", default="cpu", choices=["cpu", "cuda"])
+    add("--implementations", nargs="+", choices=IMPLEMENTATIONS, help="default: all that are installed")
+    add("--repeats", type=int, default=10, help="timed calls at most (at least 3 are made)")
+    add("--seconds", type=float, default=10.0, help="after which no further call is timed")
+    add("--threads", type=int, default=torch.get_num_threads())
+    add("--seed", type=int, default=0, help="of the shapes drawn for mlperf and of the inputs")
+    add("--quick", action="store_true", help="the toy case alone: shows that everything runs")
+    add("--save", action="store_true", help="append the rows to benchmarks/results/loss.csv")
+    return parser.parse_args()
+
+
+def _cases(options: argparse.Namespace) -> list[Case]:
+    names = ["toy"] if options.quick else options.cases
+    pairs = [(name, batch) for name in names for batch in (options.batch if name == "mlperf" else [0])]
+    try:
+        return [case(name, batch, options.seed) for name, batch in pairs]
+    except ValueError as error:
+        sys.exit(f"bench_loss: {error}")
+
+
+def _compare(case_: Case, kind: str, dtype: str, names: list[str], options, console: Console) -> list[dict]:
+    """Measure all implementations on one case, print the table and return its rows."""
+    setting = case_, kind, getattr(torch, dtype), options
+    with tempfile.TemporaryDirectory() as folder:
+        oracle = Path(folder) / "oracle.pt"
+        facts = _alone(write_oracle, *setting, oracle)
+        if "note" in facts:
+            sys.exit(f"bench_loss: {case_.name} in float64 failed: {facts['note']}")
+        table = Table(title=_title(case_, kind, dtype, facts, options.device))
+        for column in ("", "ms", "least", "most", "extra MiB", "loss error", "gradient error", "x products"):
+            table.add_column(column, justify="right" if column else "left")
+        rows, notes = [], []
+        what = f"{case_.name}, {kind}, {dtype}"
+        for name in track(("products", *names), 1 + len(names), what, "implementations"):
+            if name == "products":
+                result = _alone(measure_products, *setting, facts["visited"])
+            elif missing := _missing_memory(case_, name, options.device):
+                result = {"note": missing}
+            else:
+                result = _alone(measure, *setting, name, oracle)
+            if name == "products":
+                floor = result.get("median_ms", float("nan"))
+            elif "median_ms" in result:
+                result["times_products"] = result["median_ms"] / floor
+            if "note" in result:
+                notes.append(f"{name}: {result['note']}")
+            else:
+                table.add_row(name, *_cells(result))
+            about = {"case": case_.name, "inputs": kind, "dtype": dtype, "implementation": name}
+            rows.append({**about, **result, "valid_nodes": case_.nodes, **facts})
+    console.print(table, *notes, sep="\n")
+    return rows
+
+
+def _alone(function, *arguments) -> dict:
+    """Call in a new process, whose end, whatever it is, comes back as a note."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, *arguments).result()
+        except torch.OutOfMemoryError:
+            return {"note": "out of memory"}
+        except BrokenProcessPool:
+            return {"note": "the process died"}
+        except Exception as error:  # of another project's code: whatever it is, the others are still measured
+            return {"note": f"{type(error).__name__}: {error}".split("\n")[0]}
+
+
+def measure(case_: Case, kind: str, dtype: torch.dtype, options, name: str, oracle: Path) -> dict:
+    """Time, memory and errors of one implementation."""
+    torch.set_num_threads(options.threads)
+    toy = make_inputs(case("toy", 0, 0), kind, dtype, options.device)
+    _gradients(name, toy, dtype)
+    inputs = make_inputs(case_, kind, dtype, options.device, options.seed)
+    if options.device == "cuda":
+        _gradients(name, inputs, dtype)  # kernels are compiled and tuned for the sizes
+    with _ExtraMemory(options.device) as memory:
+        loss, gradients = _gradients(name, inputs, dtype)
+    errors = {}
+    if name not in NO_LOSS:
+        true = torch.load(oracle, weights_only=True)
+        errors["loss_error"] = abs(loss / true["loss"] - 1)
+        for part, gradient in zip(LEARNED, gradients):
+            wanted = true[part].to(options.device)
+            errors[f"{part}_error"] = ((gradient.double() - wanted).norm() / wanted.norm()).item()
+        del true, wanted
+    del gradients
+    return {**_times(lambda: _gradients(name, inputs, dtype), options), "extra_mib": memory.mib, **errors}
+
+
+def _gradients(name: str, inputs: Inputs, dtype: torch.dtype) -> tuple[float, tuple[torch.Tensor, ...]]:
+    device = inputs.encoder.device.type
+    with nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype):
+        loss = IMPLEMENTATIONS[name](inputs)
+    gradients = torch.autograd.grad(loss, inputs.learned, allow_unused=name in NO_LOSS)
+    return loss.item(), gradients
+
+
+def write_oracle(case_: Case, kind: str, dtype: torch.dtype, options, path: Path) -> dict:
+    """Save loss and gradients in float64, and return what the case is like."""
+    torch.set_num_threads(options.threads)
+    inputs = make_inputs(case_, kind, dtype, options.device, options.seed)
+    learned = [x.detach().double() for x in inputs.learned]
+    sums = [torch.zeros_like(x) for x in learned]
+    loss, visited = 0.0, 0
+    for b, (frames, labels) in enumerate(case_.sizes):
+        here = (slice(b, b + 1), slice(frames)), (slice(b, b + 1), slice(labels + 1)), (...,), (...,)
+        parts = [x[place].clone().requires_grad_() for x, place in zip(learned, here)]
+        one = slice(b, b + 1)
+        utterance = Inputs(*parts, inputs.targets[one, :labels], inputs.frames[one], inputs.labels[one])
+        log_p, scores = dense_lattice(utterance)
+        *gradients, blank, label = torch.autograd.grad(-log_p.sum(), (*parts, *scores))
+        for total, place, gradient in zip(sums, here, gradients):
+            total[place] += gradient
+        visited += int((-blank - label > TOLERANCE).sum())
+        loss -= log_p.item()
+    torch.save({"loss": loss, **{name: x.cpu() for name, x in zip(LEARNED, sums)}}, path)
+    return {"visited": visited / case_.nodes, "nats_per_label": loss / sum(labels for _, labels in case_.sizes)}
+
+
+def measure_products(case_: Case, kind: str, dtype: torch.dtype, options, visited: float) -> dict:
+    """The time that the matrix products alone take, and their rate."""
+    torch.set_num_threads(options.threads)
+    visited_nodes = round(visited * case_.nodes)
+    like = {"dtype": dtype, "device": options.device}
+
+    def steps(tile: int) -> Callable[[], None]:
+        hidden_RH, grad_RH = torch.randn(tile, case_.width, **like), torch.empty(tile, case_.width, **like)
+        weight_VH, sum_VH = (torch.randn(case_.vocabulary, case_.width, **like) for _ in range(2))
+        logits_RV = torch.empty(tile, case_.vocabulary, **like)
+
+        def step() -> None:
+            for start in range(0, case_.nodes, tile):
+                rows = slice(min(tile, case_.nodes - start))
+                torch.mm(hidden_RH[rows], weight_VH.t(), out=logits_RV[rows])
+            for start in range(0, visited_nodes, tile):
+                rows = slice(min(tile, visited_nodes - start))
+                torch.mm(hidden_RH[rows], weight_VH.t(), out=logits_RV[rows])
+                torch.mm(logits_RV[rows], weight_VH, out=grad_RH[rows])
+                torch.addmm(sum_VH, logits_RV[rows].t(), hidden_RH[rows], beta=0, out=sum_VH)
+
+        return step
+
+    choices = [steps(tile) for tile in TILES[options.device]]
+    choices[0]()
+    best = min(choices, key=lambda step: _milliseconds(step, options.device))
+    times = _times(best, options)
+    operations = 2 * case_.width * case_.vocabulary * (case_.nodes + 3 * visited_nodes)
+    return {**times, "tflops": operations / times["median_ms"] / 1e9}
+
+
+def _times(step: Callable[[], object], options) -> dict:
+    """Milliseconds of a call: median, least and most."""
+    times, start = [], time.perf_counter()
+    while len(times) < 3 or (len(times) < options.repeats and time.perf_counter() - start < options.seconds):
+        gc.collect()
+        times.append(_milliseconds(step, options.device))
+    return {"median_ms": median(times), "min_ms": min(times), "max_ms": max(times), "repeats": len(times)}
+
+
+def _milliseconds(step: Callable[[], object], device: str) -> float:
+    _synchronize(device)
+    start = time.perf_counter()
+    step()
+    _synchronize(device)
+    return 1000 * (time.perf_counter() - start)
+
+
+def _synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+class _ExtraMemory:
+    """`mib`: the peak within the `with` above what was held before it; NaN where the system does not tell."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.mib = device, float("nan")
+
+    def __enter__(self) -> "_ExtraMemory":
+        gc.collect()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            self.before = torch.cuda.memory_allocated()
+        elif sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)  # what earlier calls freed must not serve this one unseen
+            Path("/proc/self/clear_refs").write_text("5")
+            self.before = _status_kib("VmRSS")
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.device == "cuda":
+            self.mib = (torch.cuda.max_memory_allocated() - self.before) / MIB
+        elif sys.platform == "linux":
+            self.mib = (_status_kib("VmHWM") - self.before) / 1024
+
+
+def _status_kib(key: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
+
+
+def _missing_memory(case_: Case, name: str, device: str) -> str:
+    """What stored logits would need, where a CPU has not as much: the system would end some process or other."""
+    if device == "cuda" or name not in PADDED_LOGITS or sys.platform != "linux":
+        return ""
+    meminfo = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    available = next(int(line.split()[1]) for line in meminfo if line.startswith("MemAvailable"))
+    needed = 5 * 4 * case_.padded_nodes * case_.vocabulary / 1024  # about five copies of float32 at the worst
+    return f"not run: may take {needed / MIB:.0f} GiB" if needed > available else ""
+
+
+def _title(case_: Case, kind: str, dtype: str, facts: dict, device: str) -> str:
+    return (
+        f"{case_.name}, {kind}, {dtype}, {device_name(device)}, {torch.get_num_threads()} threads, torch "
+        f"{torch.__version__}\n{len(case_.sizes)} utterances, {case_.nodes:,} valid nodes of {case_.padded_nodes:,}, "
+        f"{facts['visited']:.1%} of them above {TOLERANCE:g}; {facts['nats_per_label']:.3g} nats a label"
+    )
+
+
+def _cells(result: dict) -> list[str]:
+    gradient = max((value for key, value in result.items() if key[:-6] in LEARNED), default=None)
+    memory = f"{result['extra_mib']:.0f}" if "extra_mib" in result else ""
+    errors = ["" if error is None else f"{error:.1e}" for error in (result.get("loss_error"), gradient)]
+    if "tflops" in result:
+        errors[1] = f"{result['tflops']:.3g} TFLOP/s"
+    times = [f"{result[key]:.1f}" for key in ("median_ms", "min_ms", "max_ms")]
+    ratio = f"{result['times_products']:.2f}" if "times_products" in result else ""
+    return [*times, memory, *errors, ratio]
+
+
+if __name__ == "__main__":
+    main()
