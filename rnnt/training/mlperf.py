@@ -1,0 +1,287 @@
+"""The log that MLPerf's compliance checker reads: a run's settings, epochs, validations and times."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import platform
+import re
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from rnnt.config import Config, TrainConfig
+
+_TOKEN = b":::MLLOG "
+_ROOT = Path(__file__).parents[2]  # paths in the log are relative to it
+_TENSORS = ("pre_rnn", "post_rnn", "pred_embed", "dec_rnn", "joint_pred", "joint_enc", "joint_net")
+_DIVISIONS = ("closed", "open")
+_STATUSES = ("onprem", "cloud", "preview", "research")
+
+
+class MlperfLog:
+    """Writes `path` through the package mlperf-logging; `path=None` (no log wanted, not rank 0) writes nothing.
+
+    The trainer calls begin() or resume() once, run_start(), then for each epoch epoch_start(), epoch_stop(), and for
+    each validation eval_start(), eval_stop(), block_stop(); at the end run_stop(). A `step` is the number of optimizer
+    steps taken so far. A block is the epochs from one validation to the next. The log of a run that was killed and
+    resumed has the same events as one left alone, and its times include the pause.
+
+    Raises ValueError where the package is missing, `path` holds something else or an MLPERF_SUBMISSION_* variable of
+    the environment has a value that MLPerf does not know. A full disk does not stop a run: there is one warning.
+    """
+
+    def __init__(self, path: Path | None = None):
+        self.path = path
+        self._created = time.time()
+        self._file: _Lines | None = None
+        self._started = False
+        self._epoch: int | None = None  # open
+        self._block: int | None = None  # open; its first epoch
+        self._done = 0  # epochs
+        self._before_stop: int | None = None  # where the line of the run's end begins
+        if path is None:
+            return
+        try:
+            from mlperf_logging.mllog.mllog import MLLogger
+        except ImportError:
+            raise ValueError(
+                "--mlperf-log needs mlperf-logging, which is not installed: bash install.sh mlperf"
+            ) from None
+        self._submission = _submission()
+        self._logger_class = MLLogger
+        if path.exists():
+            for _ in _events(path):  # complains of a file that is something else before anything is written
+                pass
+
+    def begin(
+        self, config: Config, device: torch.device, processes: int, train_samples: int, eval_samples: int
+    ) -> None:
+        """A new log with all settings; replaces one whose run did not get to its end.
+
+        train_samples: utterances trained on in an epoch; eval_samples: those validated. Raises ValueError where `path`
+        holds the log of a run that ended.
+        """
+        if self.path is None:
+            return
+        if self.path.exists() and any(event["key"] == "run_stop" for event, _ in _events(self.path)):
+            raise ValueError(f"{self.path} holds the log of a run that ended; remove it, or give another --mlperf-log")
+        self._open(0)
+        created = int(1000 * self._created)
+        # Nothing is emptied here: that is for whoever launches a submission.
+        self._write("event", "cache_clear", False, time_ms=created)
+        self._write("start", "init_start", time_ms=created)
+        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        hardware = f"{processes} x {gpu or platform.processor() or platform.machine()}"
+        submission = {"submission_platform": hardware} | self._submission
+        samples = {"train_samples": train_samples, "eval_samples": eval_samples}
+        for key, value in (submission | samples | _settings(config)).items():
+            self._write("event", key, value)
+        for tensor in _TENSORS:
+            self._write("event", "weights_initialization", tensor=tensor)
+
+    def resume(self, step: int, epoch: int, unscored: bool) -> None:
+        """Go on with the log of a run of which `step` steps and `epoch` whole epochs are kept; later lines are dropped.
+
+        unscored: the validation after these steps is still to come. Raises ValueError where `path` does not hold that
+        run's log so far.
+        """
+        if self.path is None:
+            return
+        end = 0
+        for event, place in _events(self.path) if self.path.exists() else ():
+            at = event["metadata"].get("step_num", 0)
+            if at > step or (unscored and at == step and event["key"] == "eval_start"):
+                break
+            self._follow(event["key"], event["metadata"], end)
+            end = place
+        if not self._started or self._done != epoch:
+            have = f"{self._done} whole epochs" if self._started else "no run"
+            raise ValueError(
+                f"{self.path} is not this run's log so far: it holds {have}, the run resumes after {epoch}; "
+                "give the file that the run began with, or leave out --mlperf-log"
+            )
+        self._open(end)
+
+    def run_start(self) -> None:
+        """Set-up is done; the clock starts. Nothing where the run goes on."""
+        if not self._started:
+            self._write("end", "init_stop")
+            self._write("start", "run_start")
+
+    def epoch_start(self, train: TrainConfig, epoch: int, step: int) -> None:
+        """Epoch `epoch`, counted from 1, begins or goes on."""
+        if self._before_stop is not None:  # the run had ended, and was given more to do
+            self._file.cut(self._before_stop)
+            self._before_stop = None
+        if self._block is None:
+            count = _block_length(train, epoch)
+            self._write("start", "block_start", first_epoch_num=epoch, epoch_count=count, step_num=step)
+        if self._epoch is None:
+            self._write("start", "epoch_start", epoch_num=epoch, step_num=step)
+
+    def epoch_stop(self, step: int) -> None:
+        self._write("end", "epoch_stop", epoch_num=self._epoch, step_num=step)
+
+    def eval_start(self, step: int) -> None:
+        self._write("start", "eval_start", epoch_num=self._last_epoch(), step_num=step)
+
+    def eval_stop(self, step: int, word_error_rate: float) -> None:
+        place = {"epoch_num": self._last_epoch(), "step_num": step}
+        self._write("event", "eval_accuracy", word_error_rate, **place)
+        self._write("end", "eval_stop", **place)
+
+    def block_stop(self, step: int) -> None:
+        self._write("end", "block_stop", first_epoch_num=self._block, step_num=step)
+
+    def run_stop(self, step: int, target_reached: bool) -> None:
+        """The run ends: "success" where it reached the target, else "aborted". Nothing where it had ended before."""
+        if self._before_stop is None:
+            status = "success" if target_reached else "aborted"
+            self._write("end", "run_stop", status=status, epoch_num=self._last_epoch(), step_num=step)
+
+    def _last_epoch(self) -> int:
+        return self._done if self._epoch is None else self._epoch
+
+    def _open(self, end: int) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = _Lines(self.path, end)
+        logger = logging.Logger("mlperf")  # of its own, not of the process: two runs in one do not mix
+        logger.addHandler(self._file)
+        # Each line names the place it comes from: three calls up, whoever called this class.
+        self._logger = self._logger_class(logger, default_stack_offset=3, root_dir=re.escape(str(_ROOT)))
+
+    def _write(self, kind: str, key: str, value=None, time_ms: int | None = None, **metadata) -> None:
+        if self._file is None:
+            return
+        self._follow(key, metadata, self._file.end)
+        getattr(self._logger, kind)(key, value, metadata, time_ms=time_ms)
+
+    def _follow(self, key: str, metadata: dict, begin: int) -> None:
+        """Take note of an event whose line begins at byte `begin`."""
+        if key == "run_start":
+            self._started = True
+        elif key == "epoch_start":
+            self._epoch = metadata["epoch_num"]
+        elif key == "epoch_stop":
+            self._epoch, self._done = None, metadata["epoch_num"]
+        elif key == "block_start":
+            self._block = metadata["first_epoch_num"]
+        elif key == "block_stop":
+            self._block = None
+        elif key == "run_stop":
+            self._before_stop = begin
+
+
+class _Lines(logging.Handler):
+    """Appends each message, a line, to the first `end` bytes of a file; it is on the disk when the call returns.
+
+    A checkpoint must not outlive the lines before it: the run could not be resumed with its log.
+    """
+
+    def __init__(self, path: Path, end: int):
+        super().__init__()
+        self._path = path
+        self._out = open(path, "ab", buffering=0)  # noqa: SIM115 - as long as the run
+        self._warned = False
+        self.cut(end)
+
+    def cut(self, end: int) -> None:
+        self._out.truncate(end)
+        self.end = end
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage().encode() + b"\n"
+        try:
+            if self._out.write(line) != len(line):
+                raise OSError("no room for a line")
+            os.fsync(self._out.fileno())
+            self.end += len(line)
+        except OSError as error:
+            self.cut(self.end)  # takes away the part of the line that was written
+            if not self._warned:
+                self._warned = True
+                warnings.warn(f"cannot write {self._path} ({error}); training goes on", stacklevel=2)
+
+
+def _events(path: Path) -> Iterator[tuple[dict, int]]:
+    """The events of a log, each with the byte behind it. A last line that was cut short is left out."""
+    end = 0
+    with open(path, "rb") as file:
+        for line in file:
+            end += len(line)
+            whole = line.endswith(b"\n")
+            try:
+                if line[: len(_TOKEN)] != _TOKEN[: len(line)]:
+                    raise ValueError
+                event = json.loads(line[len(_TOKEN) :]) if whole else None
+            except ValueError:
+                raise ValueError(f"{path} is no MLPerf log; give another --mlperf-log") from None
+            if event is not None:
+                yield event, end
+
+
+def _block_length(train: TrainConfig, first: int) -> int:
+    """Epochs from `first`, counted from 1, to the next one that is validated."""
+    blocks = max(0, math.ceil((first - train.validate_from) / train.validate_every))
+    return min(train.validate_from + blocks * train.validate_every, train.epochs) - first + 1
+
+
+def _submission() -> dict[str, str]:
+    """What the environment's MLPERF_SUBMISSION_* say about who submits on what; defaults where they say nothing."""
+    defaults = {"org": "unnamed", "platform": "", "division": "closed", "status": "research"}
+    given = {name: os.environ.get(f"MLPERF_SUBMISSION_{name.upper()}", "") for name in defaults}
+    for name, choices in (("division", _DIVISIONS), ("status", _STATUSES)):
+        if given[name] and given[name] not in choices:
+            raise ValueError(
+                f"MLPERF_SUBMISSION_{name.upper()} is {given[name]!r}; set it to one of {', '.join(choices)}"
+            )
+    values = {name: given[name] or default for name, default in defaults.items()} | {"benchmark": "rnnt"}
+    return {f"submission_{name}": value for name, value in values.items() if value}
+
+
+def _settings(config: Config) -> dict:
+    """The settings under MLPerf's names (mlperf_logging.mllog.constants). What a run does not have is left out."""
+    optim, schedule, augment, data, train = config.optim, config.schedule, config.augment, config.data, config.train
+    optimizer = {
+        "opt_name": optim.name,
+        "opt_base_learning_rate": optim.lr,
+        f"opt_{optim.name}_beta_1": optim.beta1,
+        f"opt_{optim.name}_beta_2": optim.beta2,
+        f"opt_{optim.name}_epsilon": optim.eps,
+        "opt_weight_decay": optim.weight_decay,
+        "opt_gradient_clip_norm": optim.max_grad_norm or math.inf,
+        "opt_learning_rate_warmup_epochs": schedule.warmup,
+        "opt_learning_rate_alt_warmup_func": True,  # linear from zero
+        "opt_learning_rate_alt_decay_func": schedule.name == "hold",  # a factor an epoch
+        "opt_lamb_learning_rate_min": schedule.minimum,
+    }
+    if schedule.name == "hold":
+        optimizer |= {
+            "opt_lamb_learning_rate_hold_epochs": schedule.hold,
+            "opt_lamb_learning_rate_decay_poly_power": schedule.decay,  # MLPerf's name for the factor
+        }
+    return {
+        "seed": config.seed,
+        "global_batch_size": train.batch,
+        "gradient_accumulation_steps": train.accumulation,
+        **optimizer,
+        "data_train_max_duration": data.max_seconds,
+        "data_train_num_buckets": data.buckets,
+        "data_speed_perturbaton_min": augment.speed_min,
+        "data_speed_perturbaton_max": augment.speed_max,
+        "data_spec_augment_freq_n": augment.frequency_masks,
+        "data_spec_augment_freq_min": 0,
+        "data_spec_augment_freq_max": augment.frequency_width,
+        "data_spec_augment_time_n": augment.time_masks,
+        "data_spec_augment_time_min": 0,
+        "data_spec_augment_time_max": augment.time_width,
+        "model_weights_initialization_scale": config.model.init_scale,
+        "model_eval_ema_factor": train.ema,
+        "eval_max_prediction_symbols": config.decoding.max_symbols,
+    }
