@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 import yaml
 
+from rnnt.training.launch import tell_launcher
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 KEY_VALUE = "KEY=VALUE"
@@ -23,7 +25,9 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {' '.join(_complaint(error).split())}", file=sys.stderr)
+        message = " ".join(_complaint(error).split())
+        if not tell_launcher(message):
+            print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -90,20 +94,36 @@ def train(
     overrides: Overrides = None,
     data: Annotated[Path, typer.Option(help="folder of prepared splits")] = ...,
     out: Annotated[Path, typer.Option(help="the run's folder; one that holds a run is resumed")] = ...,
+    processes: Annotated[int, typer.Option(help="on this machine, a GPU each", min=1)] = 1,
+    nodes: Annotated[int, typer.Option(help="machines; give each the same command", min=1)] = 1,
+    rendezvous: Annotated[str, typer.Option(help="HOST:PORT where several machines meet, one of them")] = "",
+    restarts: Annotated[int, typer.Option(help="how often to go on by itself when a process fails", min=0)] = 0,
+    mlperf_log: Annotated[Path | None, typer.Option(metavar="FILE", help="a log for MLPerf's checker")] = None,
 ) -> None:
     """Train a model, or go on with a run that was interrupted.
 
     Example: rnnt train digits --data data/digits --out runs/digits train.epochs=10
     """
     from rnnt.config import load
+    from rnnt.training.launch import launch, launched, yielding_to_the_first
+
+    config = load(preset, overrides or [])
+    if (processes > 1 or nodes > 1 or restarts) and not launched():
+        launch(sys.argv[1:], processes, nodes, rendezvous, restarts)
+        return
     from rnnt.training.trainer import Trainer
 
-    trainer = Trainer(load(preset, overrides or []), data, out)
-    print(f"{trainer.model.num_parameters():,} parameters, {trainer.device}, run {out}", file=sys.stderr)
-    best = trainer.run()
-    if best != float("inf"):
-        print(f"best validation WER {100 * best:.2f} %")
-    print(f"model: {out / 'best'}")
+    with yielding_to_the_first():
+        trainer = Trainer(config, data, out, mlperf_log)
+        main, count = trainer.processes.main, trainer.processes.count
+        where = f"{count} x {trainer.device.type}" if count > 1 else trainer.device
+        if main:
+            print(f"{trainer.model.num_parameters():,} parameters, {where}, run {out}", file=sys.stderr)
+        best = trainer.run()
+    if main:
+        if best != float("inf"):
+            print(f"best validation WER {100 * best:.2f} %")
+        print(f"model: {out / 'best'}")
 
 
 @app.command()

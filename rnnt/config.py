@@ -195,7 +195,7 @@ class TrainConfig:
     epochs: int = 100
     steps: int = 0  # stop after so many; 0: by epochs alone
     batch: int = 384  # utterances of one optimizer step
-    accumulation: int = 1  # parts a batch is worked through in
+    accumulation: int = 1  # parts in which each process works through its share of a batch
     ctc_weight: float = 0.0  # of a CTC loss on the encoder; its head is not part of the model
     ctc_epochs: float = 0.0  # the CTC weight falls linearly to zero over so many epochs; 0: it stays
     curriculum_epochs: float = 0.0  # the longest utterance grows from curriculum_seconds to max_seconds over these
@@ -239,7 +239,7 @@ class DecodingConfig:
 class Config:
     seed: int = 0
     device: str = "auto"  # auto: the GPU where there is one
-    precision: str = "float32"  # float32 | bfloat16 (autocast)
+    precision: str = "float32"  # float32 | tf32 | bfloat16 | float16 (the last two: autocast; the last: scaled loss)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -251,7 +251,7 @@ class Config:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
     def __post_init__(self):
-        _one_of("precision", self.precision, ("float32", "bfloat16"))
+        _one_of("precision", self.precision, ("float32", "tf32", "bfloat16", "float16"))
         _require(0 <= self.seed < 1 << 63, f"seed is {self.seed}; it must be at least 0 and less than 2^63")
         _require(
             self.features.window * self.augment.speed_max <= self.features.n_fft,

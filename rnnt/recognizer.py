@@ -24,9 +24,8 @@ from rnnt.evaluation import Pair
 from rnnt.features import Features
 from rnnt.loader import collate
 from rnnt.model import Transducer
+from rnnt.precision import autocast
 from rnnt.tokenizer import Tokenizer, UnknownSymbolError
-
-_LOGITS = 1 << 26  # stored at once while an evaluation's loss is computed: 256 MB
 
 Audio = str | os.PathLike | np.ndarray | torch.Tensor
 
@@ -45,10 +44,12 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of a dataset: pairs in its order, the mean loss in nats a symbol, and what was skipped (id, reason)."""
+    """What came of a dataset: pairs in its order, the mean loss in nats a symbol, over how many symbols that is, and
+    what was skipped (id, reason)."""
 
     pairs: list[Pair]
     loss: float
+    symbols: int
     skipped: list[tuple[str, str]]
 
 
@@ -155,7 +156,7 @@ class Recognizer(nn.Module):
             if math.isfinite(loss):
                 total_loss, symbols = total_loss + loss, symbols + length
         ordered = [pairs[i] for i in sorted(pairs)]
-        return Evaluation(ordered, total_loss / symbols if symbols else math.nan, skipped)
+        return Evaluation(ordered, total_loss / symbols if symbols else math.nan, symbols, skipped)
 
     def _evaluate_each(self, dataset: Dataset, size: int) -> Iterator[tuple]:
         order = np.argsort(dataset.num_samples, kind="stable")
@@ -187,26 +188,19 @@ class Recognizer(nn.Module):
         padded = nn.utils.rnn.pad_sequence([torch.tensor(x, dtype=torch.long) for x in targets], batch_first=True)
         with self._inference():
             hypotheses, encoder_BTD, lengths = self._decode([record.audio for record in records])
-            losses = self._losses(encoder_BTD, lengths, padded.to(self.device), sizes.to(self.device)).tolist()
+            losses = self.model.loss(encoder_BTD, lengths, padded.to(self.device), sizes).tolist()
         return [
             (i, self._transcript(hypothesis, record.audio), loss if ok else math.nan, len(target), "")
             for i, hypothesis, record, loss, ok, target in zip(part, hypotheses, records, losses, known, targets)
         ]
 
-    def _losses(self, encoder_BTD, lengths, targets_BU, target_lengths) -> torch.Tensor:
-        """The losses (B,), of as many utterances at a time as keep the stored logits small."""
-        nodes = encoder_BTD.shape[1] * (targets_BU.shape[1] + 1)
-        size = max(1, _LOGITS // (nodes * self.model.vocabulary))
-        parts = zip(*(x.split(size) for x in (encoder_BTD, lengths, targets_BU, target_lengths)))
-        return torch.cat([self.model.loss(*part) for part in parts])
-
     @contextmanager
     def _inference(self) -> Iterator[None]:
         """Without dropout and gradients, in the configured precision; after it the model trains on if it did before."""
-        training, enabled = self.training, self.config.precision == "bfloat16"
+        training = self.training
         self.eval()
         try:
-            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+            with torch.inference_mode(), autocast(self.config.precision, self.device):
                 yield
         finally:
             self.train(training)

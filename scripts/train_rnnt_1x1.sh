@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Train the MLPerf RNN-T on LibriSpeech in one process. A run that was interrupted goes on.
+# Train the MLPerf RNN-T on LibriSpeech in one process, or in $PROCESSES of them (train_rnnt_1x4.sh, train_rnnt_1x8.sh).
+# A run that was interrupted goes on, also with another number of processes.
 #   bash scripts/train_rnnt_1x1.sh OUTPUT_DIR DATA_DIR [KEY=VALUE ...]
 # DATA_DIR is what preprocess_librispeech.sh worked on. Settings are taken from these variables, where they are set, and
 # from KEY=VALUE arguments, which win (train.steps=10, data.train=[dev-clean], ...).
 set -euo pipefail
 if [ $# -lt 2 ]; then
-    echo "usage: bash scripts/train_rnnt_1x1.sh OUTPUT_DIR DATA_DIR [KEY=VALUE ...]" >&2
+    echo "usage: bash scripts/train_rnnt_1x${PROCESSES:-1}.sh OUTPUT_DIR DATA_DIR [KEY=VALUE ...]" >&2
     exit 2
 fi
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
@@ -45,4 +46,5 @@ KEYS
 [ "${AMP:-false}" != true ] || settings+=(precision=bfloat16)
 [ ! -f "$data/tokenizer.model" ] || settings+=("tokenizer.path=$data/tokenizer.model")
 # Bash before 4.4, as macOS has it, takes an empty array for an unset one.
-exec .venv/bin/rnnt train librispeech-mlperf --data "$data" --out "$out" ${settings[@]+"${settings[@]}"} "$@"
+exec .venv/bin/rnnt train librispeech-mlperf --data "$data" --out "$out" --processes "${PROCESSES:-1}" \
+    ${settings[@]+"${settings[@]}"} "$@"

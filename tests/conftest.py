@@ -14,6 +14,12 @@ hypothesis.settings.load_profile("untimed")
 # process keeps a core busy they wait for each other, which made the tests eight times as slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import torch  # noqa: E402
+
+# Read when Triton is imported, which parts of torch do: without a GPU its kernels are interpreted.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

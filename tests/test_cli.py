@@ -208,7 +208,8 @@ def test_commands_of_the_readme_exist():
         path = ROOT / script
         assert path.is_file() and subprocess.run(["bash", "-n", path], check=False).returncode == 0
     verbs = set(re.findall(r"^    rnnt (\w+)", readme, re.MULTILINE))
-    assert verbs <= {"prepare", "tokenizer", "train", "evaluate", "transcribe", "info", "demo"} and len(verbs) >= 5
+    assert verbs <= {"prepare", "tokenizer", "train", "evaluate", "transcribe", "info", "demo"}
+    assert len(verbs) >= 5
     for page in re.findall(r"\]\(((?!http)[^)]+)\)", readme):
         assert (ROOT / page).exists(), page
 
@@ -247,6 +248,16 @@ def test_training_script_hands_on_the_references_variables(checkout, tmp_path):
     assert settings <= set(words)
     config = load("librispeech-mlperf", [word for word in words[2:] if "=" in word])
     assert (config.train.batch, config.optim.lr, config.precision, config.train.steps) == (96, 0.002, "bfloat16", 3)
+
+
+@pytest.mark.parametrize("count", [1, 4, 8])
+def test_training_scripts_differ_in_their_processes(checkout, tmp_path, count):
+    script = checkout / "scripts" / f"train_rnnt_1x{count}.sh"
+    words = handed_on(script, "a run", "the data", "train.steps=3", GRAD_ACCUMULATION_STEPS="2")
+    assert words[4:8] == ["--out", f"{tmp_path}/a run", "--processes", str(count)]
+    assert {"train.accumulation=2", "train.steps=3"} <= set(words)
+    usage = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
+    assert usage.returncode == 2 and f"train_rnnt_1x{count}.sh OUTPUT_DIR" in usage.stderr
 
 
 def test_scripts_take_folders_from_where_they_are_called(checkout, tmp_path):

@@ -63,7 +63,7 @@ def test_the_reference_preset_is_design_section_6():
 
 def test_the_large_batch_preset_differs_in_batch_schedule_and_average_alone():
     small, large = dataclasses.asdict(load("librispeech-mlperf")), dataclasses.asdict(load("librispeech-1536"))
-    train = {"batch": 1536, "accumulation": 64, "ema": 0.995, "checkpoint_every": 100}
+    train = {"batch": 1536, "accumulation": 4, "ema": 0.995, "checkpoint_every": 100}
     small["train"] |= train
     small["optim"]["lr"] = 0.0072
     small["schedule"] |= {"warmup": 5.0, "hold": 26.0, "decay": 0.92}
@@ -155,7 +155,7 @@ def test_a_mistake_in_a_file_is_named_in_one_line(file, text, message):
         ("optim.lr=${nope}", r"optim\.lr: Interpolation key 'nope' not found"),
         ("optim.lr=0", r"optim\.lr must be positive"),
         ("optim.name=sgd", r"optim\.name is 'sgd'; choose one of lamb, adamw"),
-        ("precision=float16", "precision is 'float16'; choose one of float32, bfloat16"),
+        ("precision=float8", "precision is 'float8'; choose one of float32, tf32, bfloat16, float16"),
         ("seed=-1", "seed is -1"),
         ("features.normalization=batch", r"features\.normalization is 'batch'"),
         ("features.window=513", r"features\.window is 513; it must lie between 2 and 512"),

@@ -41,7 +41,7 @@ def save(folder: Path, step: int, state: dict, keep: int) -> Path:
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
         cause = error.__context__  # what stopped torch's writer, which then complains of a file cut short
-        if isinstance(cause, KeyboardInterrupt):
+        if isinstance(cause, (KeyboardInterrupt, SystemExit)):
             raise cause from None
         reason = cause if isinstance(cause, OSError) else error
         raise OSError(f"cannot save {final}: {' '.join(str(reason).split())[:200]}") from error

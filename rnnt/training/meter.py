@@ -10,14 +10,15 @@ _PLAIN_SECONDS = 15.0
 
 
 class Meter:
-    """Counts steps out of `total`, shows rate and time left; use as a context manager."""
+    """Counts steps out of `total`, shows rate and time left; use as a context manager. A `silent` one shows nothing."""
 
-    def __init__(self, total: int, done: int):
+    def __init__(self, total: int, done: int, silent: bool = False):
+        self._silent = silent
         self._total, self._done, self._first = total, done, done
         self._start = self._shown = time.monotonic()
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console) if console.is_terminal else None
+        self._bar = Progress(*columns, console=console) if console.is_terminal and not silent else None
         self._task = self._bar.add_task("train", total=total, completed=done) if self._bar else None
 
     def __enter__(self) -> "Meter":
@@ -34,7 +35,7 @@ class Meter:
         self._done += 1
         if self._bar:
             self._bar.update(self._task, completed=self._done, description=text)
-        elif time.monotonic() - self._shown >= _PLAIN_SECONDS:
+        elif not self._silent and time.monotonic() - self._shown >= _PLAIN_SECONDS:
             self._shown = time.monotonic()
             left = (self._shown - self._start) / (self._done - self._first) * (self._total - self._done)
             clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}"
@@ -44,5 +45,5 @@ class Meter:
         """A line of its own."""
         if self._bar:
             self._bar.console.print(text, highlight=False, markup=False)
-        else:
+        elif not self._silent:
             print(text, file=sys.stderr, flush=True)

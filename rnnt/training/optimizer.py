@@ -50,10 +50,14 @@ class Lamb(torch.optim.Optimizer):
         self.grad_norm = torch.zeros(())
 
     @torch.no_grad()
-    def step(self, closure=None):
-        """Updates all parameters once; returns the closure's value, if there is one."""
+    def step(self, closure=None, grad_norm: Tensor | None = None):
+        """Updates all parameters once; returns the closure's value, if there is one.
+
+        grad_norm: the global norm, where the caller has it already; else it is computed here.
+        """
         loss = _call(closure)
-        self.grad_norm = global_norm(p for group in self.param_groups for p in group["params"])
+        params = (p for group in self.param_groups for p in group["params"])
+        self.grad_norm = global_norm(params) if grad_norm is None else grad_norm
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
@@ -115,11 +119,14 @@ class ClippedAdamW(torch.optim.AdamW):
         self.grad_norm = torch.zeros(())
 
     @torch.no_grad()
-    def step(self, closure=None):
-        """Updates all parameters once; returns the closure's value, if there is one."""
+    def step(self, closure=None, grad_norm: Tensor | None = None):
+        """Updates all parameters once; returns the closure's value, if there is one.
+
+        grad_norm: the global norm, where the caller has it already; else it is computed here.
+        """
         loss = _call(closure)
         params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        self.grad_norm = global_norm(params)
+        self.grad_norm = global_norm(params) if grad_norm is None else grad_norm
         if params and self.max_grad_norm is not None:
             torch._foreach_div_([p.grad for p in params], (self.grad_norm / self.max_grad_norm).clamp(min=1.0))
         super().step()

@@ -1,37 +1,34 @@
-"""One training run: data, model, optimizer, schedule, validation and checkpoints, in one process."""
+"""One training run: data, model, validation and checkpoints."""
 
 import fnmatch
 import math
+import signal
 import time
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from rnnt import atomic
+from rnnt import atomic, precision
 from rnnt import tokenizer as tokenizers
-from rnnt.augment import Augmentation
 from rnnt.config import Config, to_yaml
 from rnnt.dataset import Dataset
 from rnnt.evaluation import word_error_rate
-from rnnt.features import valid_places
-from rnnt.loader import Batch, Loader
-from rnnt.recognizer import Recognizer, find_device, read_config
+from rnnt.loader import Loader
+from rnnt.recognizer import Evaluation, Recognizer, read_config
 from rnnt.sampler import Sampler
 from rnnt.training import checkpoint
-from rnnt.training.ema import Ema
+from rnnt.training.distributed import Processes
 from rnnt.training.events import Events
 from rnnt.training.meter import Meter
-from rnnt.training.optimizer import global_norm, make_optimizer
-from rnnt.training.schedule import cosine, warmup_hold_decay
-
-_MAY_CHANGE = (  # of a run that is resumed
-    "device", "train.epochs", "train.steps", "train.target_wer", "train.validate_every", "train.validate_from",
-    "train.checkpoint_every", "train.keep_checkpoints", "train.max_skipped", "decoding.batch",
-)  # fmt: skip
-_STATISTICS_UTTERANCES = 2000
+from rnnt.training.mlperf import MlperfLog
+from rnnt.training.resume import check_same
+from rnnt.training.statistics import measure
+from rnnt.training.step import Stepper, own_parts
+from rnnt.training.stop import Stop
+from rnnt.training.validation import validate
 
 
 def split_folders(data: Path, patterns: list[str]) -> list[Path]:
@@ -54,13 +51,23 @@ class Trainer:
     """Trains by `config` on the splits in `data` and keeps everything in the run's folder `out`.
 
     A folder that holds a run already is resumed at its newest whole checkpoint; on a CPU the weights are then the same
-    bit for bit as if the run had never stopped. Raises ValueError where the run there has other settings or data.
+    bit for bit as if the run had never stopped. With several processes (see Processes) each makes a Trainer with the
+    same arguments, and the first one writes, also the events for MLPerf into the file `mlperf_log`. Raises ValueError
+    where the run there has other settings or data.
     """
 
-    def __init__(self, config: Config, data: Path, out: Path):
-        self.device = find_device(config.device)
+    def __init__(self, config: Config, data: Path, out: Path, mlperf_log: Path | None = None):
+        self.processes = Processes(config.device)
+        self.mlperf = MlperfLog(mlperf_log if self.processes.main else None)
+        self.device = self.processes.device
+        self.notes = precision.prepare(config.precision, self.device)
         self.out = out
         self.meter: Meter | None = None
+        parts = config.train.accumulation * self.processes.count
+        if config.train.batch % parts:
+            raise ValueError(
+                f"train.batch ({config.train.batch}) is not a multiple of train.accumulation x processes ({parts})"
+            )
         train_data = Dataset(*split_folders(data, config.data.train))
         self.valid_data = Dataset(*split_folders(data, config.data.valid)) if config.data.valid else None
         if train_data.sample_rate != config.features.sample_rate:
@@ -68,53 +75,60 @@ class Trainer:
                 f"{data} is at {train_data.sample_rate} Hz, the model at {config.features.sample_rate} Hz; "
                 "prepare it again or set features.sample_rate"
             )
-        resuming = (out / "config.yaml").exists()
+        # Asked once: the first process makes this file below, while others may not have come so far.
+        resuming = self.processes.from_main((out / "config.yaml").exists)
         if resuming:
-            _check_same(read_config(out / "config.yaml"), config, out)
+            check_same(read_config(out / "config.yaml"), config, out)
             tokenizer = tokenizers.load(out, config.tokenizer)
         elif config.tokenizer.path:
             tokenizer = tokenizers.load(config.tokenizer.path, config.tokenizer)
         else:
-            tokenizer = tokenizers.train(train_data.texts(), config.tokenizer)
+            tokenizer = self.processes.from_main(lambda: tokenizers.train(train_data.texts(), config.tokenizer))
         self.config = config
         self.loader = Loader(train_data, tokenizer, self.device, config.features.trim_silence)
-        seconds = train_data.num_samples / train_data.sample_rate
-        fits = (seconds >= config.data.min_seconds) & (seconds <= config.data.max_seconds)
+        samples, rate = train_data.num_samples, train_data.sample_rate
+        fits = (samples >= config.data.min_seconds * rate) & (samples <= config.data.max_seconds * rate)
         usable = self.loader.usable[fits[self.loader.usable]]
         if len(usable) == 0:
             raise ValueError(f"no utterance to train on: {self._left_out(fits)}")
-        self.sampler = Sampler(
-            train_data.num_samples, usable, train_data.sample_rate, config.data, config.train, config.seed
-        )
+        if len(usable) < len(train_data):
+            self.notes.append(self._left_out(fits))
+        self.sampler = Sampler(samples, usable, rate, config.data, config.train, config.seed)
 
         torch.manual_seed(config.seed)
         self.recognizer = Recognizer(config, tokenizer).to(self.device)
         self.model = self.recognizer.model
         self.ctc_head = nn.Linear(self.model.encoder.width, self.model.vocabulary).to(self.device)
-        self.parameters = [*self.model.parameters(), *(self.ctc_head.parameters() if config.train.ctc_weight else ())]
-        optim = config.optim
-        self.optimizer = make_optimizer(
-            self.parameters, optim.name, optim.lr, (optim.beta1, optim.beta2), optim.eps, optim.weight_decay,
-            optim.max_grad_norm or None,
-        )  # fmt: skip
-        self.ema = Ema(self.model, config.train.ema, config.train.ema_warmup)
+        self.stepper = Stepper(config, self.recognizer, self.ctc_head, self.processes)
         self.step = self.epoch = self.batch = 0  # steps done; the next batch's place
+        self.unscored = False  # the validation at this place is still to come
         self.skipped = self.skipped_in_row = 0
-        self.grad_norm = math.nan
         self.best_wer = math.inf
-        self.notes = [self._left_out(fits)] if len(usable) < len(train_data) else []
 
-        out.mkdir(parents=True, exist_ok=True)
         state, problems = checkpoint.load_newest(out / "checkpoints") if resuming else (None, [])
         self.notes += problems
-        if state is None:
-            if config.features.normalization == "global":
-                self._measure_features(usable)
-            tokenizer.save(out)
-        else:
+        if len(set(self.processes.gather(state and state["position"]["step"]))) > 1:
+            raise ValueError(f"the processes find different checkpoints in {out}; all must see the same folder")
+        if state is not None:
             self._restore(state)
-        atomic.write(out / "config.yaml", to_yaml(config))
-        self.events = Events(out, self.step if state is not None else None)
+        elif config.features.normalization == "global":
+            mean, std = self.processes.from_main(
+                lambda: measure(self.recognizer.features, self.loader, usable, config.seed)
+            )
+            self.recognizer.features.mean.copy_(mean)
+            self.recognizer.features.std.copy_(std)
+        if state is None:
+            valid = len(self.valid_data or ())
+            self.mlperf.begin(config, self.device, self.processes.count, train_samples=len(usable), eval_samples=valid)
+        else:
+            self.mlperf.resume(self.step, self.epoch, self.unscored)
+        self.events: Events | None = None  # the first process's
+        if self.processes.main:
+            out.mkdir(parents=True, exist_ok=True)
+            if state is None:
+                tokenizer.save(out)
+            atomic.write(out / "config.yaml", to_yaml(config))
+            self.events = Events(out, self.step if state is not None else None)
 
     def _left_out(self, fits: np.ndarray) -> str:
         data, unusable = self.config.data, self.loader.unusable
@@ -127,29 +141,16 @@ class Trainer:
             )
         return "left out of training: " + "; ".join(parts)
 
-    def _measure_features(self, usable: np.ndarray) -> None:
-        """Mean and standard deviation of each mel bin over a sample of the training data."""
-        features = self.recognizer.features
-        rng = np.random.default_rng(self.config.seed)
-        sample = rng.permutation(usable)[:_STATISTICS_UTTERANCES]
-        total, squares, count = 0.0, 0.0, 0
-        for batch in self.loader.batches(np.array_split(sample, -(-len(sample) // 32))):
-            mel, frames = features.log_mel(batch.audio, batch.num_samples)
-            valid = mel[valid_places(frames, mel.shape[1])].double()
-            total, squares, count = total + valid.sum(0), squares + valid.square().sum(0), count + len(valid)
-        mean = total / count
-        features.mean.copy_(mean)
-        features.std.copy_((squares / count - mean.square()).clamp(min=0).sqrt())
-
     # ---- state -----------------------------------------------------------------------------------------------------
 
     def _state(self) -> dict:
         return {
             "recognizer": self.recognizer.state_dict(),
             "ctc_head": self.ctc_head.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "position": {"step": self.step, "epoch": self.epoch, "batch": self.batch},
+            "ema": self.stepper.ema.state_dict(),
+            "optimizer": self.stepper.optimizer.state_dict(),
+            "scaler": self.stepper.scaler.state_dict(),
+            "position": {"step": self.step, "epoch": self.epoch, "batch": self.batch, "unscored": self.unscored},
             "skipped": [self.skipped, self.skipped_in_row],
             "best_wer": self.best_wer,
             "utterances": len(self.loader.dataset),
@@ -163,13 +164,18 @@ class Trainer:
             )
         self.recognizer.load_state_dict(state["recognizer"])
         self.ctc_head.load_state_dict(state["ctc_head"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.epoch, self.batch = (state["position"][name] for name in ("step", "epoch", "batch"))
+        self.stepper.ema.load_state_dict(state["ema"])
+        self.stepper.optimizer.load_state_dict(state["optimizer"])
+        self.stepper.scaler.load_state_dict(state.get("scaler", {}))  # earlier versions had none, and no float16
+        position = state["position"]
+        self.step, self.epoch, self.batch = position["step"], position["epoch"], position["batch"]
+        self.unscored = position.get("unscored", False)
         self.skipped, self.skipped_in_row = state["skipped"]
         self.best_wer = state["best_wer"]
 
     def _save_checkpoint(self) -> None:
+        if not self.processes.main:
+            return
         try:
             checkpoint.save(self.out / "checkpoints", self.step, self._state(), self.config.train.keep_checkpoints)
         except OSError as error:
@@ -178,22 +184,44 @@ class Trainer:
     # ---- the run ---------------------------------------------------------------------------------------------------
 
     def run(self) -> float:
-        """Train to the end; returns the best WER on the validation splits (inf without one)."""
-        config = self.config.train
+        """Train to the end; returns the best WER on the validation splits (inf without one).
+
+        Once any process gets SIGINT or SIGTERM, all stop after the step or in the validation that they are in, a
+        checkpoint is saved, and SystemExit(128 + the signal's number) is raised. A second one ends a process at once.
+        """
+        config, main = self.config.train, self.processes.main
         ends = np.cumsum([self.sampler.steps(epoch) for epoch in range(config.epochs)])
         total = min(int(ends[-1]), config.steps or int(ends[-1]))
-        with Meter(total, self.step) as self.meter:
+        with Meter(total, self.step, silent=not main) as self.meter, Stop(announce=main) as stop:
             for note in self.notes:
                 self.meter.say(note)
-            while self.epoch < config.epochs and self.step < total and not self._target_reached():
-                self._run_epoch(total)
-                if self.step >= total or self._epoch_due():
-                    self._validate()
+            self.mlperf.run_start()
+            stopped = False
+            while not stopped and self._unfinished(total):
+                if not self.unscored:
+                    self.mlperf.epoch_start(config, self.epoch + 1, self.step)
+                    stopped = self._run_epoch(total, stop)
+                    self.unscored = self.step >= total or (self.batch == 0 and self._epoch_due())
+                if self.unscored and not stopped:
+                    stopped = not self._validate(stop)
+                    self.unscored = stopped
+                    if not stopped:
+                        self.mlperf.block_stop(self.step)
                 self._save_checkpoint()
+            if not stopped:
+                self.mlperf.run_stop(self.step, self._target_reached())
             if self._target_reached():
                 self.meter.say(f"target of {100 * config.target_wer:.2f} % reached")
-        self.events.close()
+        if main:
+            self.events.close()
+        self.processes.leave()
+        if stopped:
+            raise SystemExit(128 + (stop.signal or signal.SIGTERM))
         return self.best_wer
+
+    def _unfinished(self, total: int) -> bool:
+        more = self.epoch < self.config.train.epochs and self.step < total
+        return (self.unscored or more) and not self._target_reached()
 
     def _target_reached(self) -> bool:
         return bool(self.config.train.target_wer) and self.best_wer <= self.config.train.target_wer
@@ -204,121 +232,84 @@ class Trainer:
             return True
         return self.epoch >= config.validate_from and (self.epoch - config.validate_from) % config.validate_every == 0
 
-    def _run_epoch(self, total: int) -> None:
-        """The rest of the present epoch, or up to step `total`."""
+    def _run_epoch(self, total: int, stop: Stop) -> bool:
+        """The rest of the present epoch, or up to step `total`; True where a signal ended it."""
         batches = self.sampler.batches(self.epoch)
         todo = batches[self.batch : self.batch + total - self.step]
-        parts = [self._parts(batch) for batch in todo]
-        loaded = self.loader.batches(part for group in parts for part in group)
+        split = partial(own_parts, accumulation=self.config.train.accumulation, processes=self.processes)
+        loaded = self.loader.batches(part.indices for batch in todo for part in split(batch))
         started = time.monotonic()
-        for group in parts:
+        stopped = False
+        for batch in todo:
             fraction = self.epoch + self.batch / len(batches)
-            loss, problem = self._train_step([next(loaded) for _ in group], fraction)
+            parts = [(part, next(loaded)) for part in split(batch)]
+            outcome = self.stepper.take(parts, len(batch), self.step, fraction, stop)
             self.step += 1
             self.batch += 1
+            self._count(outcome.problem)
             now = time.monotonic()
-            rate = sum(map(len, group)) / (now - started)
+            rate = len(batch) / (now - started)
             started = now
-            self.events.log(
-                self.step, epoch=round(fraction, 4), loss=loss, lr=self.optimizer.param_groups[0]["lr"],
-                grad_norm=self.grad_norm, utterances_per_second=round(rate, 1),
-                time=round(time.time(), 1),
-                **({"skipped": problem} if problem else {}),
+            self._log(
+                epoch=round(fraction, 4), loss=outcome.loss, lr=self.stepper.optimizer.param_groups[0]["lr"],
+                grad_norm=outcome.grad_norm, utterances_per_second=round(rate, 1),
+                **({"skipped": outcome.problem} if outcome.problem else {}),
             )  # fmt: skip
-            self.meter.step(f"epoch {self.epoch + 1}, loss {loss:.3f}, {rate:.0f} utt/s")
+            self.meter.step(f"epoch {self.epoch + 1}, loss {outcome.loss:.3f}, {rate:.0f} utt/s")
+            stopped = outcome.stop
+            if stopped:
+                break
             every = self.config.train.checkpoint_every
-            if every and self.step % every == 0 and self.batch < len(batches):
+            # At the end of the epoch and of the run the place is saved with whether it is to be validated.
+            if every and self.step % every == 0 and self.batch < len(batches) and self.step < total:
                 self._save_checkpoint()
         if self.batch >= len(batches):
             self.epoch, self.batch = self.epoch + 1, 0
+            self.mlperf.epoch_stop(self.step)
+        return stopped
 
-    def _parts(self, batch: np.ndarray) -> list[np.ndarray]:
-        """A batch's micro-batches, each of like durations as the batch itself."""
-        count = self.config.train.accumulation
-        return [part for part in (batch[i::count] for i in range(count)) if len(part)]
-
-    def _learning_rate(self, epoch: float) -> float:
-        schedule, lr = self.config.schedule, self.config.optim.lr
-        if schedule.name == "cosine":
-            return cosine(epoch, lr, schedule.warmup, self.config.train.epochs, schedule.minimum)
-        return warmup_hold_decay(epoch, lr, schedule.warmup, schedule.hold, schedule.decay, schedule.minimum)
-
-    def _ctc_weight(self, epoch: float) -> float:
-        train = self.config.train
-        fade = max(0.0, 1 - epoch / train.ctc_epochs) if train.ctc_epochs else 1.0
-        return train.ctc_weight * fade
-
-    def _train_step(self, parts: list[Batch], epoch: float) -> tuple[float, str]:
-        """One optimizer step on a batch's parts. Returns the mean loss and, if the step was skipped, why."""
-        self.recognizer.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(epoch)
-        self.optimizer.zero_grad(set_to_none=True)
-        size = sum(map(len, parts))
-        losses, bad = [], []
-        for number, batch in enumerate(parts):
-            # Seeded by position: a resumed run draws what an undisturbed one would have drawn.
-            seeds = np.random.SeedSequence([self.config.seed, self.step, number]).generate_state(2)
-            torch.manual_seed(int(seeds[0]))
-            generator = torch.Generator(self.device).manual_seed(int(seeds[1]))
-            augmentation = Augmentation(self.config.augment, len(batch), generator)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-                features, lengths = self.recognizer.features(batch.audio, batch.num_samples, augmentation)
-                encoder_BTD, lengths = self.model.encoder(features, lengths)
-                loss_B = self.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths)
-                total = loss_B.sum()
-                ctc_weight = self._ctc_weight(epoch)
-                if ctc_weight:
-                    total = total + ctc_weight * self._ctc_loss(encoder_BTD, lengths, batch)
-            (total / size).backward()
-            losses.append(loss_B.detach())
-            bad.append([batch.ids[i] for i in (~torch.isfinite(losses[-1])).nonzero()[:, 0].tolist()])
-        mean = float(torch.cat(losses).mean())
-        problem = self._apply(mean, [i for part in bad for i in part], parts)
-        return mean, problem
-
-    def _ctc_loss(self, encoder_BTD: torch.Tensor, lengths: torch.Tensor, batch: Batch) -> torch.Tensor:
-        log_probs = torch.log_softmax(self.ctc_head(encoder_BTD).float(), -1).transpose(0, 1)
-        return nn.functional.ctc_loss(
-            log_probs, batch.targets, lengths, batch.target_lengths, self.model.blank, "sum", zero_infinity=True
-        )
-
-    def _apply(self, loss: float, bad: list[str], parts: list[Batch]) -> str:
-        """Take the optimizer step unless loss or gradient is not finite; then say why not."""
-        self.grad_norm = float(global_norm(self.parameters))  # before clipping
-        if math.isfinite(loss) and math.isfinite(self.grad_norm):
-            self.optimizer.step()
-            self.ema.update()
-            self.skipped_in_row = 0
-            return ""
+    def _count(self, problem: str) -> None:
+        """Take note of a step that was skipped for a problem, or of one that was not."""
+        self.skipped_in_row = self.skipped_in_row + 1 if problem else 0
+        if not problem:
+            return
         self.skipped += 1
-        self.skipped_in_row += 1
-        what = f"loss of {', '.join(bad)}" if bad else f"gradient of {', '.join(i for part in parts for i in part.ids)}"
-        problem = f"the {what} is not finite"
-        self.meter.say(f"step {self.step + 1} skipped ({self.skipped} so far): {problem}")
+        self.meter.say(f"step {self.step} skipped ({self.skipped} so far): {problem}")
         if self.skipped_in_row >= self.config.train.max_skipped:
             raise ValueError(
                 f"{self.skipped_in_row} steps in a row without a finite loss and gradient: the run has diverged; "
                 "start again with a lower optim.lr"
             )
-        return problem
 
-    def _validate(self) -> None:
-        """Score the averaged weights on the validation splits; keep them as RUN/best if they are the best so far."""
-        with self.ema.swapped():
+    def _log(self, **values) -> None:
+        if self.events is not None:
+            self.events.log(self.step, **values, time=round(time.time(), 1))
+
+    def _validate(self, stop: Stop) -> bool:
+        """Score the averaged weights on the validation splits; keep them as RUN/best if they are the best so far.
+
+        False where a signal cut it short.
+        """
+        with self.stepper.ema.swapped():
             if self.valid_data is None:
-                self._save_best()
-                return
-            result = self.recognizer.evaluate(self.valid_data)
-            rate = word_error_rate(result.pairs)
-            for name, reason in result.skipped:
-                self.meter.say(f"not scored: {name}: {reason}")
-            self.events.log(
-                self.step, epoch=self.epoch, valid_wer=rate.rate, valid_loss=result.loss, time=round(time.time(), 1)
-            )
-            self.meter.say(f"epoch {self.epoch}, step {self.step}: validation {rate}")
-            if rate.rate <= self.best_wer and self._save_best():
-                self.best_wer = rate.rate
+                if self.processes.main:
+                    self._save_best()
+                return True
+            self.mlperf.eval_start(self.step)
+            result = validate(self.recognizer, self.valid_data, self.processes, stop)
+            if result is not None:
+                self.best_wer = self.processes.from_main(lambda: self._judge(result))
+            return result is not None
+
+    def _judge(self, result: Evaluation) -> float:
+        """Report a validation and keep the model if it is the best; returns the WER of the best one that is kept."""
+        rate = word_error_rate(result.pairs)
+        self.mlperf.eval_stop(self.step, rate.rate)
+        for name, reason in result.skipped:
+            self.meter.say(f"not scored: {name}: {reason}")
+        self._log(epoch=self.epoch, valid_wer=rate.rate, valid_loss=result.loss)
+        self.meter.say(f"epoch {self.epoch}, step {self.step}: validation {rate}")
+        return rate.rate if rate.rate <= self.best_wer and self._save_best() else self.best_wer
 
     def _save_best(self) -> bool:
         try:
@@ -327,22 +318,3 @@ class Trainer:
             self.meter.say(f"warning: {error}; training goes on")
             return False
         return True
-
-
-def _check_same(old: Config, new: Config, out: Path) -> None:
-    """Raise ValueError where a run's settings differ in more than how long and how often."""
-
-    def flat(tree: dict, prefix: str = "") -> dict:
-        pairs = {}
-        for key, value in tree.items():
-            pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        return pairs
-
-    before, after = flat(asdict(old)), flat(asdict(new))
-    changed = [key for key in after if before[key] != after[key] and key not in _MAY_CHANGE]
-    if changed:
-        key = changed[0]
-        raise ValueError(
-            f"{out} holds a run with {key}={before[key]}, not {after[key]}; "
-            "choose another --out, or remove it to start anew"
-        )

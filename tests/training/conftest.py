@@ -1,5 +1,10 @@
 """A corpus that a model learns in seconds: three words, each a tone."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -35,3 +40,19 @@ def tones(tmp_path_factory):
     for name, count, seed in (("train", 26, 0), ("valid", 7, 1), ("more", 6, 2)):
         write_split(folder / name, count, seed)
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_processes():
+    """Trains in processes of their own (see server.py): call it with a job's fields, get (exit code, stderr) each."""
+    command = [sys.executable, str(Path(__file__).parent / "server.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline() == "ready\n"
+
+        def run(**job):
+            server.stdin.write(json.dumps({**job, "data": str(job["data"]), "out": str(job["out"])}) + "\n")
+            server.stdin.flush()
+            return [(process["code"], process["err"]) for process in json.loads(server.stdout.readline())]
+
+        yield run
+        server.stdin.close()

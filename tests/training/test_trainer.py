@@ -11,14 +11,17 @@ import torch
 import yaml
 
 from rnnt import config as configs
+from rnnt import precision
 from rnnt import recognizer as recognizers
 from rnnt import tokenizer as tokenizers
 from rnnt.config import TokenizerConfig
 from rnnt.dataset import Dataset
 from rnnt.model import Transducer
 from rnnt.training import checkpoint
+from rnnt.training.ema import Ema
 from rnnt.training.events import Events
 from rnnt.training.schedule import warmup_hold_decay
+from rnnt.training.step import Stepper
 from rnnt.training.trainer import Trainer, split_folders
 
 SETTINGS = """
@@ -167,9 +170,9 @@ def undisturbed(tones, tmp_path_factory):
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
-        (Trainer, "_train_step", 1),  # before anything was learned
-        (Trainer, "_train_step", 6),  # between two checkpoints
-        (Trainer, "_apply", 10),  # with the gradients of a step at hand
+        (Stepper, "take", 1),  # before anything was learned
+        (Stepper, "take", 6),  # between two checkpoints
+        (Ema, "update", 10),  # with the weights of a step changed and the averages not
         (Events, "log", 5),  # a step done and not logged
         (checkpoint, "sha256_of", 2),  # while a checkpoint is being written
         (checkpoint, "sync_folder", 4),  # when it is all there but for the last flush
@@ -194,6 +197,16 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tones, tmp_path, monkeypatch
     assert sorted(p.name for p in (out / "checkpoints").iterdir()) == sorted(
         p.name for p in (undisturbed / "checkpoints").iterdir()
     )
+
+
+def test_a_run_killed_in_its_last_validation_is_still_validated(tones, tmp_path, monkeypatch):
+    config, out = settings(tmp_path, "train.steps=4", "train.checkpoint_every=2"), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        killing(patch, recognizers.Recognizer, "evaluate", 1)
+        with pytest.raises(Killed):
+            Trainer(config, tones, out).run()
+    assert math.isfinite(Trainer(config, tones, out).run())
+    assert (out / "best" / "model.safetensors").exists()
 
 
 def test_a_longer_run_goes_on_from_a_shorter_one(tones, tmp_path, undisturbed):
@@ -284,16 +297,16 @@ def test_a_step_without_a_finite_loss_is_skipped_and_reported(tones, tmp_path, c
     trainer = Trainer(settings(tmp_path, "data.valid=[]"), tones, out)
     spoil(trainer, text)
     before = []
-    original = trainer._apply
+    original = trainer.stepper.take
 
-    def apply(*args):
+    def take(*args):
         old = weights(trainer)
-        problem = original(*args)
-        if problem:
+        outcome = original(*args)
+        if outcome.problem:
             before.append(all(torch.equal(value, old[key]) for key, value in weights(trainer).items()))
-        return problem
+        return outcome
 
-    trainer._apply = apply
+    trainer.stepper.take = take
     trainer.run()
     skipped = [line for line in lines(out) if "skipped" in line]
     assert len(lines(out)) == 2 * STEPS and len(skipped) == 2 and before == [True, True]
@@ -448,7 +461,7 @@ def test_the_average_is_what_is_kept(tones, tmp_path):
     trainer = Trainer(settings(tmp_path, "data.valid=[]", "train.epochs=1", "train.ema=0.9"), tones, out)
     trainer.run()
     best = recognizers.load(out).model.state_dict()
-    for name, average in trainer.ema.averages.items():
+    for name, average in trainer.stepper.ema.averages.items():
         assert torch.equal(best[name], average)
         assert not torch.equal(best[name], trainer.model.state_dict()[name])
 
@@ -489,3 +502,42 @@ def test_bfloat16_learns_and_validates(tones, tmp_path, capsys):
     assert sum(losses[-STEPS:]) < 0.8 * sum(losses[:STEPS])
     assert [line["valid_loss"] > 0 for line in log if "valid_wer" in line] == [True] * 3
     assert "not scored" not in capsys.readouterr().err
+
+
+@pytest.fixture
+def half_floats(monkeypatch):
+    """float16 as on a GPU, with PyTorch's own LSTM in place of oneDNN's, which few CPUs have in this type."""
+    monkeypatch.setattr(precision, "_cpu_has", lambda dtype: True)
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield
+
+
+def scale_by(trainer, scale):
+    trainer.stepper.scaler.load_state_dict(trainer.stepper.scaler.state_dict() | {"scale": scale})
+
+
+def test_float16_scales_the_loss_and_not_the_gradient(tones, tmp_path, half_floats):
+    results = []
+    for name in ("float32", "float16"):
+        out = tmp_path / name
+        trainer = Trainer(settings(tmp_path, f"precision={name}", "data.valid=[]", "train.epochs=1"), tones, out)
+        if name == "float16":
+            scale_by(trainer, 256.0)
+        trainer.run()
+        results.append([(line["loss"], line["grad_norm"]) for line in lines(out)])
+    for (loss, norm), (other_loss, other_norm) in zip(*results):
+        assert other_loss == pytest.approx(loss, rel=0.02) and other_norm == pytest.approx(norm, rel=0.1)
+
+
+def test_a_gradient_beyond_float16_halves_the_scale_that_a_resumed_run_keeps(tones, tmp_path, half_floats):
+    out, config = tmp_path / "run", ("precision=float16", "data.valid=[]", "train.epochs=1")
+    trainer = Trainer(settings(tmp_path, *config, "train.steps=4"), tones, out)
+    scale_by(trainer, 256.0)
+    count = iter(range(100))
+    trainer.model.joint.output.bias.register_hook(lambda grad: grad * (math.inf if next(count) == 2 else 1))
+    trainer.run()
+    told = [line.get("skipped") for line in lines(out)]
+    assert told == [None, None, "the gradient is beyond float16, the loss being scaled by 256", None]
+    assert state_of(out)["scaler"]["scale"] == 128
+    resumed = Trainer(settings(tmp_path, *config), tones, out)
+    assert resumed.stepper.scaler.get_scale() == 128 and resumed.skipped == 1

@@ -1,0 +1,54 @@
+"""In which numbers a model computes: what the setting `precision` means on a device."""
+
+import functools
+import platform
+
+import torch
+
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The context of a forward pass: matrix products in bfloat16 or float16 where `precision` says so.
+
+    Nothing changes on a CPU that cannot: a model trained so on a GPU is used in float32 there.
+    """
+    dtype = _AUTOCAST.get(precision)
+    if device.type == "cpu" and dtype is not None and not _cpu_has(dtype):
+        dtype = None
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def prepare(precision: str, device: torch.device) -> list[str]:
+    """Set how this process multiplies float32 matrices on a GPU; returns what the user should know, a line each.
+
+    "tf32" rounds their inputs to 10 bits of mantissa, all other settings keep float32 whole, also in the LSTMs, which
+    PyTorch alone would let cuDNN compute in TF32. Raises ValueError for what the device cannot do.
+    """
+    if device.type == "cuda":
+        rounding = "tf32" if precision == "tf32" else "ieee"
+        torch.backends.cuda.matmul.fp32_precision = rounding
+        torch.backends.cudnn.rnn.fp32_precision = rounding
+        torch.backends.cudnn.conv.fp32_precision = rounding
+        return []
+    if precision == "tf32":
+        return ["a CPU has no TF32: float32 is used"]
+    if precision == "float16" and not _cpu_has(torch.float16):
+        raise ValueError("precision=float16 needs a GPU; on this CPU choose float32")
+    if precision == "bfloat16" and not _cpu_has(torch.bfloat16):
+        return ["this CPU has no LSTMs in bfloat16, which take AVX512: float32 is used"]
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    if precision == "bfloat16" and x86 and not torch.cpu._is_avx512_bf16_supported():
+        return ["this CPU lacks AVX512-BF16: bfloat16 is slower than float32 on it"]
+    return []
+
+
+@functools.cache
+def _cpu_has(dtype: torch.dtype) -> bool:
+    """Whether an LSTM runs in this type: which CPUs have that changes with the version of oneDNN."""
+    try:
+        with torch.autocast("cpu", dtype), torch.random.fork_rng(devices=[]):
+            torch.nn.LSTM(8, 8)(torch.zeros(1, 1, 8))
+    except RuntimeError:
+        return False
+    return True

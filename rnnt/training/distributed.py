@@ -1,0 +1,114 @@
+"""The processes of a run: who this one is, and what they add up, send and agree on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rnnt.recognizer import find_device
+from rnnt.training.launch import launched
+
+_Value = TypeVar("_Value")
+
+# Longer than anything that one process does while the others wait: learning a tokenizer, a validation's largest share.
+_TIMEOUT = timedelta(minutes=30)
+
+# Groups that were left, kept to the process's end. Freed with the module that shares gradients, a gloo group waits for
+# its thread while holding Python's lock, and that thread, at the end of a broadcast, may be waiting for the lock.
+_left: list = []
+
+
+class Processes:
+    """The processes of a run, this one among them: `rank` of `count`, on `device`.
+
+    Joins the others by torchrun's environment variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT):
+    through NCCL on GPUs, through gloo on CPUs. Without them there is one process and nothing to join. With several,
+    `device` "auto" or "cuda" is the GPU of the process's own number on its machine. Every method that communicates
+    must be called by all processes, in the same order. Raises ValueError where a process has no GPU to itself.
+    """
+
+    def __init__(self, device: str):
+        if not launched() or os.environ["WORLD_SIZE"] == "1":
+            self.rank, self.count, self.device = 0, 1, find_device(device)
+            return
+        self.rank, self.count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        self.device = _own_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+        backend = "gloo"
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+            backend = "cpu:gloo,cuda:nccl"  # what is no tensor on a GPU travels without disturbing it
+        dist.init_process_group(backend, timeout=_TIMEOUT)
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+    def share_gradients(self, module: nn.Module) -> nn.Module:
+        """The module; a backward pass leaves the mean of the processes' gradients, unless it was made in unshared()."""
+        if self.count == 1:
+            return module
+        return DistributedDataParallel(module, gradient_as_bucket_view=True)
+
+    def unshared(self, module: nn.Module) -> AbstractContextManager:
+        """For passes of what share_gradients() gave: their gradients are added up in this process alone."""
+        return nullcontext() if self.count == 1 else module.no_sync()
+
+    def add(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over the processes."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, value: _Value) -> list[_Value]:
+        """Each process's value, in the order of their ranks."""
+        if self.count == 1:
+            return [value]
+        values: list = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+    def from_main(self, compute: Callable[[], _Value]) -> _Value:
+        """What `compute` gives in the main process. Where it raises there, the others end without a word."""
+        if self.count == 1:
+            return compute()
+        box, error = [None, False], None
+        if self.main:
+            try:
+                box[0] = compute()
+            except Exception as problem:
+                box[1], error = True, problem
+        dist.broadcast_object_list(box)
+        if error is not None:
+            raise error
+        if box[1]:
+            raise SystemExit(2)
+        return box[0]
+
+    def leave(self) -> None:
+        """Nothing more is to be said to the others; none waits for this process."""
+        if self.count > 1:
+            _left.append(dist.group.WORLD)
+            dist.destroy_process_group()
+
+
+def _own_device(name: str, local_rank: int) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device={name} with several processes; choose cuda (each process takes its own GPU) or cpu")
+    device = find_device(name)
+    if device.type != "cuda":
+        return device
+    if local_rank >= torch.cuda.device_count():
+        raise ValueError(
+            f"process {local_rank + 1} of this machine has no GPU: there are {torch.cuda.device_count()}; "
+            "start as many processes, or set device=cpu"
+        )
+    return torch.device("cuda", local_rank)

@@ -1,0 +1,69 @@
+"""The setting `precision`: what it switches on a GPU, what a CPU makes of it, and how float16 scales its loss."""
+
+import pytest
+import torch
+
+from rnnt import precision
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+SWITCHES = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn, torch.backends.cudnn.conv)
+
+
+@pytest.fixture
+def switches():
+    before = [switch.fp32_precision for switch in SWITCHES]
+    yield lambda: [switch.fp32_precision for switch in SWITCHES]
+    for switch, value in zip(SWITCHES, before):
+        switch.fp32_precision = value
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "tf32"])
+def test_float32_products_are_rounded_on_a_gpu_only_for_tf32(switches, name):
+    assert precision.prepare(name, GPU) == []
+    assert switches() == ["tf32" if name == "tf32" else "ieee"] * 3
+
+
+def test_a_cpu_says_what_it_lacks(monkeypatch):
+    assert precision.prepare("float32", CPU) == []
+    assert precision.prepare("tf32", CPU) == ["a CPU has no TF32: float32 is used"]
+    monkeypatch.setattr(precision, "_cpu_has", lambda dtype: False)
+    assert "float32 is used" in precision.prepare("bfloat16", CPU)[0]
+    with pytest.raises(ValueError, match="precision=float16 needs a GPU; on this CPU choose float32"):
+        precision.prepare("float16", CPU)
+    monkeypatch.setattr(precision, "_cpu_has", lambda dtype: True)
+    monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
+    for fast in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast)
+        assert bool(precision.prepare("bfloat16", CPU)) is not fast
+    assert precision.prepare("float16", CPU) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "has", "expected"),
+    [
+        ("float32", True, torch.float32),
+        ("tf32", True, torch.float32),
+        ("bfloat16", True, torch.bfloat16),
+        ("bfloat16", False, torch.float32),
+        ("float16", True, torch.float16),
+        ("float16", False, torch.float32),
+    ],
+)
+def test_matrix_products_are_in_the_type_that_the_cpu_has(monkeypatch, name, has, expected):
+    monkeypatch.setattr(precision, "_cpu_has", lambda dtype: has)
+    with precision.autocast(name, CPU):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
+def test_what_the_cpu_has_is_found_by_trying():
+    for dtype in (torch.bfloat16, torch.float16):
+        before = torch.random.get_rng_state()
+        try:
+            with torch.autocast("cpu", dtype):
+                torch.nn.LSTM(8, 8)(torch.zeros(1, 1, 8))
+            runs = True
+        except RuntimeError:
+            runs = False
+        torch.random.set_rng_state(before)
+        assert precision._cpu_has(dtype) is runs
+        assert torch.equal(torch.random.get_rng_state(), before)

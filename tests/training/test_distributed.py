@@ -1,0 +1,195 @@
+"""Several processes do what one does: in the same steps, with the same stops, and with errors that end all of them."""
+
+import json
+import re
+import signal
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from rnnt.dataset import Dataset
+from rnnt.training import checkpoint
+from rnnt.training.distributed import Processes
+from rnnt.training.step import own_parts
+from rnnt.training.validation import own_stretch
+
+SETTINGS = """
+features: {sample_rate: 8000, n_fft: 256, window: 200, hop: 80, mels: 16, high_hz: 4000, normalization: global}
+augment: {speed_min: 0.9, speed_max: 1.1, noise_probability: 0.5, time_masks: 2, frequency_masks: 1, frequency_width: 4}
+tokenizer: {kind: words}
+model:
+  encoder: {hidden: 24, pre_layers: 1, post_layers: 1, dropout: 0.2}
+  predictor: {embedding: 8, hidden: 16, layers: 1, dropout: 0.2}
+  joint: {hidden: 24, dropout: 0.2}
+  init_scale: 1.0
+data: {train: [train], valid: [valid], buckets: 2}
+optim: {name: adamw, lr: 0.003, max_grad_norm: 5.0}
+schedule: {warmup: 0.5, hold: 100}
+train: {epochs: 1, batch: 4, ema: 0.9, ctc_weight: 0.3, ctc_epochs: 0.5}
+decoding: {max_symbols: 5}
+"""
+STEPS = 7  # of an epoch: 26 utterances in batches of 4; two are left for one batch, so of 4 processes two have none
+
+
+@pytest.fixture(scope="module")
+def train(tones, run_processes, tmp_path_factory):
+    """train(out, *overrides, count=, ...) -> exit code and stderr of each process."""
+    settings = tmp_path_factory.mktemp("settings") / "settings.yaml"
+    settings.write_text(SETTINGS)
+
+    def run(out, *overrides, **job):
+        return run_processes(settings=str(settings), overrides=overrides, data=tones, out=out, **job)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def by_count(train, tmp_path_factory):
+    """The folders of the same run in one process with 4 parts, in 2 with 2, in 4 with 1."""
+    folder = tmp_path_factory.mktemp("by_count")
+    for count in (1, 2, 4):
+        results = train(folder / str(count), f"train.accumulation={4 // count}", count=count)
+        assert [code for code, _ in results] == [0] * count, results
+    return {count: folder / str(count) for count in (1, 2, 4)}
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_times(out):
+    return [{k: v for k, v in line.items() if k not in ("time", "utterances_per_second")} for line in lines(out)]
+
+
+def weights(out):
+    state, problems = checkpoint.load_newest(out / "checkpoints")
+    assert not problems
+    return state["recognizer"] | {f"ema.{name}": value for name, value in state["ema"]["averages"].items()}
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_losses_do_not_depend_on_how_many_processes_share_the_parts(by_count, count):
+    expected, found = lines(by_count[1]), lines(by_count[count])
+    assert len(found) == STEPS + 1
+    for a, b in zip(expected, found):
+        for name in ("step", "epoch", "lr", "valid_wer"):
+            assert a.get(name) == b.get(name)
+        for name in ("loss", "grad_norm", "valid_loss"):
+            assert a.get(name, 0.0) == pytest.approx(b.get(name, 0.0), rel=1e-4)
+    for name, value in weights(by_count[count]).items():
+        torch.testing.assert_close(value, weights(by_count[1])[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_other_parts_would_have_given_other_losses(by_count, train, tmp_path):
+    """What the test above compares is worth comparing: the draws differ where the parts do."""
+    train(tmp_path / "run", "train.accumulation=1", "train.steps=3", "data.valid=[]")
+    assert lines(tmp_path / "run")[0]["loss"] != pytest.approx(lines(by_count[1])[0]["loss"], rel=1e-4)
+
+
+def test_only_the_first_process_speaks(train, tmp_path):
+    (_, first), (code, second) = train(tmp_path / "run", "data.max_seconds=0.8", "data.valid=[]", count=2)
+    assert code == 0 and "left out of training" in first and second == ""
+
+
+def test_all_processes_skip_the_same_steps_and_name_the_utterances(tones, train, tmp_path):
+    data = Dataset(tones / "train")
+    texts = list(data.texts())
+    text = next(text for text in texts if texts.count(text) == 2)
+    names = {data.id(i) for i, other in enumerate(texts) if other == text}
+    results = train(tmp_path / "run", "data.valid=[]", "train.accumulation=2", count=2, spoil=text)
+    assert [code for code, _ in results] == [0, 0], results
+    skipped = [line for line in lines(tmp_path / "run") if "skipped" in line]
+    told = [re.fullmatch("the loss of (.+) is not finite", line["skipped"])[1].split(", ") for line in skipped]
+    assert names == {name for names in told for name in names}
+    assert all(line["loss"] is None for line in skipped)
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
+    (code, _), (other, _) = train(tmp_path / "end", "train.max_skipped=1", "data.valid=[]", count=2, spoil=text)
+    assert code == other == 1
+
+
+def test_a_signal_to_any_process_stops_all_at_the_same_step(by_count, train, tmp_path):
+    out = tmp_path / "run"
+    at_a_step = {"rank": 1, "place": "step", "call": 4, "delay": 0, "signals": [signal.SIGTERM]}
+    results = train(out, "train.accumulation=2", count=2, faults=[at_a_step])
+    assert [code for code, _ in results] == [143, 143], results
+    assert 3 <= len(lines(out)) < STEPS
+    position = checkpoint.load_newest(out / "checkpoints")[0]["position"]
+    assert position["step"] == position["batch"] == len(lines(out))
+    at_the_validation = {"rank": 0, "place": "validation", "call": 1, "delay": 0, "signals": [signal.SIGINT]}
+    results = train(out, "train.accumulation=2", count=2, faults=[at_the_validation])
+    assert results[0][0] == 130 and "saving a checkpoint" in results[0][1] and results[1] == (143, "")
+    assert len(lines(out)) == STEPS
+    assert checkpoint.load_newest(out / "checkpoints")[0]["position"]["unscored"]
+    results = train(out, "train.accumulation=2", count=2)
+    assert [code for code, _ in results] == [0, 0], results
+    assert without_times(out) == without_times(by_count[2])
+    # Two summands have but one order: with two processes the weights are the same bit for bit.
+    for name, value in weights(out).items():
+        assert torch.equal(value, weights(by_count[2])[name]), name
+    models = [folder / "best" / "model.safetensors" for folder in (out, by_count[2])]
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
+def test_a_run_goes_on_with_another_number_of_processes(by_count, train, tmp_path):
+    out = tmp_path / "run"
+    stop = {"rank": 0, "place": "step", "call": 3, "delay": 0, "signals": [signal.SIGTERM]}
+    assert [code for code, _ in train(out, "train.accumulation=2", count=2, faults=[stop])] == [143, 143]
+    assert train(out, "train.accumulation=4")[0][0] == 0
+    assert [line["step"] for line in lines(out)] == [line["step"] for line in lines(by_count[1])]
+    for name, value in weights(out).items():
+        torch.testing.assert_close(value, weights(by_count[1])[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 23, 24])
+@pytest.mark.parametrize(("accumulation", "count"), [(1, 1), (8, 1), (4, 2), (2, 4), (1, 8)])
+def test_parts_cover_a_batch_and_every_process_has_one(size, accumulation, count):
+    batch = np.arange(100, 100 + size)
+    shares = [own_parts(batch, accumulation, SimpleNamespace(rank=r, count=count)) for r in range(count)]
+    assert all(shares)
+    counted = [part for share in shares for part in share if part.weight]
+    assert sorted(np.concatenate([part.indices for part in counted])) == batch.tolist()
+    assert all(part.weight == 1 and len(part.indices) for part in counted)
+    idle = [part for share in shares for part in share if not part.weight]
+    assert all(part.indices.tolist() == [100] for part in idle) and len(idle) == max(0, count - size)
+    whole = own_parts(batch, accumulation * count, SimpleNamespace(rank=0, count=1))
+    ours = {part.number: part.indices.tolist() for part in counted}
+    assert ours == {part.number: part.indices.tolist() for part in whole}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 9])
+def test_stretches_are_the_dataset_in_its_order(tones, count):
+    data = Dataset(tones / "valid")
+    stretches = [own_stretch(data, SimpleNamespace(rank=r, count=count)) for r in range(count)]
+    assert sum(map(len, stretches)) == len(data) == 7
+    ids = [stretch.id(i) for stretch in stretches for i in range(len(stretch))]
+    assert ids == [data.id(i) for i in range(len(data))]
+    for stretch in stretches:
+        assert stretch.num_samples.tolist() == [len(stretch[i].audio) for i in range(len(stretch))]
+        assert [stretch.text(i) for i in range(len(stretch))] == [stretch[i].text for i in range(len(stretch))]
+        assert stretch.num_samples.sum() <= data.num_samples.sum() / count + data.num_samples.max()
+
+
+def test_devices_that_several_processes_cannot_share_are_refused(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="device=cuda:1 with several processes; choose cuda"):
+        Processes("cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="process 2 of this machine has no GPU: there are 1; start as many processes"):
+        Processes("auto")
+
+
+def test_one_process_needs_no_launcher(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    alone = Processes("cpu")
+    assert (alone.rank, alone.count, alone.main) == (0, 1, True)
+    assert alone.gather("x") == ["x"] and alone.from_main(lambda: 3) == 3
+    assert alone.add(torch.ones(2)).tolist() == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        alone.from_main(lambda: 1 / 0)
+    alone.leave()

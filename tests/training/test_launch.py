@@ -1,0 +1,110 @@
+"""Processes as users start them: `rnnt train --processes`, torchrun, and what is said when one of them dies."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+SETTINGS = """
+features: {sample_rate: 8000, n_fft: 256, window: 200, hop: 80, mels: 16, high_hz: 4000}
+tokenizer: {kind: words}
+model:
+  encoder: {hidden: 16, pre_layers: 1, post_layers: 1}
+  predictor: {embedding: 8, hidden: 16, layers: 1}
+  joint: {hidden: 16}
+data: {train: [train], valid: []}
+optim: {name: adamw}
+train: {epochs: 2, batch: 4, checkpoint_every: 1}
+"""
+STEPS = 14
+
+# Python runs this in every process before anything else. The second process of the first generation dies in its run.
+DIES = """
+import os, signal, threading, time
+
+def die():
+    while not os.path.exists(os.environ["DIES_AFTER"]):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if os.environ.get("RANK") == "1" and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+    threading.Thread(target=die, daemon=True).start()
+"""
+
+
+@pytest.fixture
+def start(tones, tmp_path):
+    """start(*launcher, more=) -> a process that trains in tmp_path/run, its output to be read by communicate()."""
+    (tmp_path / "settings.yaml").write_text(SETTINGS)
+    (tmp_path / "path").mkdir()
+    started = []
+
+    def run(*launcher, more=()):
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "path"), "OMP_NUM_THREADS": "1"}
+        environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+        environment["DIES_AFTER"] = str(tmp_path / "run" / "checkpoints" / "step-00000003")
+        command = [*launcher, "train", tmp_path / "settings.yaml", "--data", tones, "--out", tmp_path / "run", *more]
+        pipe = subprocess.PIPE
+        started.append(
+            subprocess.Popen([sys.executable, "-m", *map(str, command)], env=environment, text=True, stderr=pipe)
+        )
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.terminate()  # the launcher takes its processes with it
+        process.wait()
+
+
+def steps(folder):
+    return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_process_that_dies_ends_the_run_with_a_line_that_says_which(start, tmp_path):
+    (tmp_path / "path" / "sitecustomize.py").write_text(DIES)
+    launcher = start("rnnt.cli", more=["--processes", "2"])
+    _, said = launcher.communicate(timeout=120)
+    assert launcher.returncode == 137
+    assert said.splitlines()[-1] == "error: process 1 was killed by SIGKILL", said
+    assert 3 <= steps(tmp_path / "run")[-1] < STEPS
+
+
+def test_two_machines_one_under_torchrun_start_again_when_a_process_dies(start, tmp_path):
+    (tmp_path / "path" / "sitecustomize.py").write_text(DIES)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{probe.getsockname()[1]}"
+    more = ["--nodes", "2", "--rendezvous", place, "--restarts", "1"]
+    torchrun = [
+        "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "1",
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--rdzv-id", "rnnt", "-m", "rnnt.cli",
+    ]  # fmt: skip
+    machines = [start("rnnt.cli", more=more), start(*torchrun)]
+    said = [machine.communicate(timeout=120)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert steps(tmp_path / "run") == list(range(1, STEPS + 1))
+    assert "".join(said).count("parameters, 2 x cpu, run ") == 2  # two generations, said by the first process
+    assert (tmp_path / "run" / "best" / "model.safetensors").exists()
+
+
+def test_a_mistake_is_told_once(start):
+    launcher = start("rnnt.cli", more=["--processes", "2", "train.batch=5"])
+    _, said = launcher.communicate(timeout=120)
+    assert launcher.returncode == 2
+    assert said == "error: train.batch (5) is not a multiple of train.accumulation x processes (2)\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--processes", "2", "optim.lrr=5"], "error: 'optim.lrr=5': unknown key optim.lrr"),
+        (["--nodes", "2"], "error: 2 machines need a place to meet: --rendezvous HOST:PORT"),
+    ],
+)
+def test_a_mistake_that_needs_no_process_to_be_seen_starts_none(start, more, message):
+    launcher = start("rnnt.cli", more=more)
+    _, said = launcher.communicate(timeout=120)
+    assert launcher.returncode == 2 and said.startswith(message) and said.count("\n") == 1
