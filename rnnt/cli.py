@@ -189,6 +189,24 @@ def transcribe(
 
 
 @app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="a .pt of the MLCommons, DeepSpark or NVIDIA code")],
+    config: Annotated[Path, typer.Option(help="the YAML file that it was trained with")] = ...,
+    out: Annotated[Path, typer.Option(help="folder for the model")] = ...,
+    tokenizer: Annotated[Path | None, typer.Option(help="the SentencePiece model, if not where the YAML says")] = None,
+    weights: Annotated[str, typer.Option(help="ema: averaged, where there are any; raw: as trained")] = "ema",
+) -> None:
+    """Turn a checkpoint of the MLPerf reference into a model.
+
+    Example: rnnt convert RNN-T_best_checkpoint.pt --config baseline_v3-1023sp.yaml --out models/reference
+    """
+    from rnnt.convert import convert
+
+    recognizer, key = convert(checkpoint, config, out, tokenizer, weights)
+    print(f"{out}: {recognizer.model.num_parameters():,} parameters from {key}, {len(recognizer.tokenizer)} symbols")
+
+
+@app.command()
 def info(path: Annotated[Path, typer.Argument(help="a run, a model, a prepared split or a folder of splits")]) -> None:
     """Say what a folder holds.
 

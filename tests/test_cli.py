@@ -190,7 +190,7 @@ def test_what_the_system_refuses_is_said_in_one_line(error, says, monkeypatch, c
 
 
 def test_every_verb_has_help_with_an_example(capsys):
-    for verb in ("prepare", "tokenizer", "train", "evaluate", "transcribe", "info", "demo"):
+    for verb in ("prepare", "tokenizer", "train", "evaluate", "transcribe", "convert", "info", "demo"):
         assert call(verb, "--help") == 0
         text = capsys.readouterr().out
         assert f"Example: rnnt {verb}" in text and "[[" not in text
@@ -208,7 +208,7 @@ def test_commands_of_the_readme_exist():
         path = ROOT / script
         assert path.is_file() and subprocess.run(["bash", "-n", path], check=False).returncode == 0
     verbs = set(re.findall(r"^    rnnt (\w+)", readme, re.MULTILINE))
-    assert verbs <= {"prepare", "tokenizer", "train", "evaluate", "transcribe", "info", "demo"}
+    assert verbs <= {"prepare", "tokenizer", "train", "evaluate", "transcribe", "convert", "info", "demo"}
     assert len(verbs) >= 5
     for page in re.findall(r"\]\(((?!http)[^)]+)\)", readme):
         assert (ROOT / page).exists(), page
