@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# All measurements that need a GPU, on one of them, in order: first that the results are right, then rates.
+#   bash benchmarks/run_gpu.sh
+# Rows are appended to benchmarks/results/*.csv. Each command gets at most 10 minutes; one that fails is named at the end.
+# The lengths of LibriSpeech's utterances are wanted in ../shared/data/librispeech_shapes.csv.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+"$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "no GPU for torch" >&2; exit 2; }
+failed=()
+run() {
+    echo "== $*"
+    timeout 600 "$python" "$@" || failed+=("$*")
+}
+# Rates of a wrong loss are worth nothing.
+timeout 600 "$python" -m pytest tests/loss || { echo "the loss is wrong on this GPU: nothing is measured" >&2; exit 1; }
+run benchmarks/bench_loss.py --device cuda --cases mlperf --batch 256 --dtypes bfloat16 --save
+run benchmarks/bench_input.py --device cuda --save
+for batch in 192 512 1024 1536; do
+    run benchmarks/bench_training.py --device cuda --batch "$batch" --save precision=bfloat16
+done
+for command in "${failed[@]+"${failed[@]}"}"; do
+    echo "failed: $command" >&2
+done
+[ ${#failed[@]} -eq 0 ]
