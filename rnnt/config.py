@@ -146,7 +146,8 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which prepared utterances are trained on. Names may be shell patterns, such as train-*."""
+    """Which prepared utterances are trained on. Names may be shell patterns, such as train-*, and paths of other
+    folders, such as /data/more/train."""
 
     train: list[str] = field(default_factory=lambda: ["train*"])
     valid: list[str] = field(default_factory=lambda: ["valid*"])

@@ -34,17 +34,19 @@ from rnnt.training.validation import validate
 def split_folders(data: Path, patterns: list[str]) -> list[Path]:
     """The prepared splits in `data` that match the names or shell patterns, in the patterns' order.
 
-    Raises ValueError, listing what is there, for one that matches nothing.
+    A pattern may begin with a folder of its own, below `data` or absolute: ../more/train-*. Raises ValueError, listing
+    what is there, for one that matches nothing.
     """
-    there = sorted(path.parent.name for path in data.glob("[!.]*/dataset.json"))
-    chosen: list[str] = []
+    chosen: list[Path] = []
     for pattern in patterns:
+        folder, pattern = (data / pattern).parent, Path(pattern).name
+        there = sorted(path.parent.name for path in folder.glob("[!.]*/dataset.json"))
         found = fnmatch.filter(there, pattern)
         if not found:
             have = f"it holds {', '.join(there)}" if there else "it holds no prepared split; run `rnnt prepare` first"
-            raise ValueError(f"no split {pattern} in {data}; {have}")
-        chosen += [name for name in found if name not in chosen]
-    return [data / name for name in chosen]
+            raise ValueError(f"no split {pattern} in {folder}; {have}")
+        chosen += [folder / name for name in found if folder / name not in chosen]
+    return chosen
 
 
 class Trainer:

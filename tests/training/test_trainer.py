@@ -404,6 +404,8 @@ def test_splits_are_found_by_pattern(tones):
     assert names("train", "more") == ["train", "more"]
     assert names("m*", "*") == ["more", "train", "valid"]
     assert names("valid", "*") == ["valid", "more", "train"]
+    elsewhere = split_folders(tones / "train", ["../m*", f"{tones}/train"])
+    assert [folder.resolve() for folder in elsewhere] == [tones / "more", tones / "train"]
     with pytest.raises(ValueError, match=r"no split dev-\* in .*; it holds more, train, valid"):
         names("train", "dev-*")
     with pytest.raises(ValueError, match="it holds no prepared split; run `rnnt prepare` first"):
