@@ -43,14 +43,16 @@ class FeaturesConfig:
     low_hz: float = 0.0
     high_hz: float = 8000.0
     log_floor: float = 1e-20  # added to the mel power before the logarithm
-    normalization: str = "utterance"  # per bin: utterance | global (statistics of the training data) | none
+    peak_floor: float = 0.0  # dB below the utterance's loudest frame of a floor under all bins; 0: none
+    # per bin: utterance | global (statistics of the training data) | none; shape: mean per bin, one deviation for all
+    normalization: str = "utterance"
     stack: int = 3  # frames put together, every stack-th kept
 
     def __post_init__(self):
-        _one_of("features.normalization", self.normalization, ("utterance", "global", "none"))
+        _one_of("features.normalization", self.normalization, ("utterance", "shape", "global", "none"))
         _within("features", self, 1, math.inf, "sample_rate", "hop", "stack", "mels")
         _within("features", self, 2, self.n_fft, "window")
-        _within("features", self, 0, math.inf, "dither", "log_floor")
+        _within("features", self, 0, math.inf, "dither", "log_floor", "peak_floor")
         _require(
             0 <= self.low_hz < self.high_hz <= self.sample_rate / 2,
             f"features.low_hz < features.high_hz <= {self.sample_rate / 2:.0f} (half the sample rate) does not hold",

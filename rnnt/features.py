@@ -90,6 +90,8 @@ class Features(nn.Module):
         if augmentation is not None:
             mel_BSF = mel_BSF * (warp_B / tempo_B**2)[:, None, None]
             mel_BSF = augmentation.add_noise(mel_BSF, num_frames)
+        if config.peak_floor:  # what is softer looks alike, be the background hiss or digital silence
+            mel_BSF = mel_BSF + _peak_power(mel_BSF, num_frames) * 10 ** (-config.peak_floor / 10)
         return torch.log(mel_BSF + config.log_floor), num_frames
 
     def _emphasize(self, audio_BN: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
@@ -150,6 +152,8 @@ class Features(nn.Module):
         mean = x_BSF.masked_fill(~valid_BS1, 0.0).sum(1, keepdim=True) / count
         centred = x_BSF - mean
         variance = centred.masked_fill(~valid_BS1, 0.0).square().sum(1, keepdim=True) / (count - 1).clamp(min=1)
+        if self.config.normalization == "shape":  # a bin that varies little stays so, and its noise stays small
+            variance = variance.mean(2, keepdim=True)
         return centred / (variance.sqrt() + 1e-5)
 
     def _stack(self, x_BSF, num_frames) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,6 +169,12 @@ def stack_frames(x_BSF: torch.Tensor, lengths: torch.Tensor, stack: int) -> tupl
     x_BSF = F.pad(x_BSF, (0, 0, 0, -frames % stack))
     lengths = torch.div(lengths + stack - 1, stack, rounding_mode="floor")
     return x_BSF.reshape(batch, -1, width * stack), lengths
+
+
+def _peak_power(mel_BSF: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Power (B, 1, 1) of the mean bin of each utterance's loudest frame."""
+    power_BS = mel_BSF.mean(2).masked_fill(~valid_places(lengths, mel_BSF.shape[1]), 0.0)
+    return power_BS.amax(1)[:, None, None]
 
 
 def _to_float(audio_BN: torch.Tensor) -> torch.Tensor:

@@ -160,6 +160,7 @@ def test_a_mistake_in_a_file_is_named_in_one_line(file, text, message):
         ("features.normalization=batch", r"features\.normalization is 'batch'"),
         ("features.window=513", r"features\.window is 513; it must lie between 2 and 512"),
         ("features.high_hz=9000", r"features\.low_hz < features\.high_hz <= 8000"),
+        ("features.peak_floor=-30", r"features\.peak_floor is -30\.0; it must be at least 0"),
         ("features.stack=0", r"features\.stack is 0; it must be at least 1"),
         ("augment.speed_min=1.2", r"0\.5 <= augment\.speed_min <= augment\.speed_max <= 2 does not hold"),
         ("augment.speed_max=1.7", r"1\.7 times as long for augment\.speed_max, does not fit features\.n_fft=512"),

@@ -51,14 +51,20 @@ def numpy_log_mel(samples, config):
     for s in range(math.ceil(len(samples) / config.hop)):
         frame = x[s * config.hop : s * config.hop + config.n_fft] * window
         power = np.abs(np.fft.rfft(frame)) ** 2
-        rows.append(np.log(filters @ power + config.log_floor))
-    return np.array(rows)
+        rows.append(filters @ power)
+    mel = np.array(rows)
+    if config.peak_floor:
+        mel += max(row.mean() for row in rows) / 10 ** (config.peak_floor / 10)
+    return np.log(mel + config.log_floor)
 
 
 def numpy_features(samples, config):
     mel = numpy_log_mel(samples, config)
     if config.normalization == "utterance":
         mel = (mel - mel.mean(0)) / (mel.std(0, ddof=1) + 1e-5)
+    if config.normalization == "shape":
+        mel = mel - mel.mean(0)
+        mel /= math.sqrt((mel**2).sum() / (len(mel) - 1) / config.mels) + 1e-5
     rows = []
     for start in range(0, len(mel), config.stack):
         row = np.zeros(config.stack * config.mels)
@@ -95,6 +101,8 @@ CONFIGS = [
     ),
     FeaturesConfig(dither=0.0, n_fft=400, window=400, mels=23, low_hz=20, high_hz=7600),
     FeaturesConfig(dither=0.0, window=319, preemphasis=0.0),
+    FeaturesConfig(dither=0.0, peak_floor=30, normalization="shape"),
+    FeaturesConfig(dither=0.0, peak_floor=50, normalization="none", mels=23),
 ]  # fmt: skip
 
 
@@ -142,9 +150,10 @@ def test_one_frame_is_its_own_mean():
     np.testing.assert_allclose(x, 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("settings", [{}, {"peak_floor": 30, "normalization": "shape"}])
 @pytest.mark.parametrize("augmented", [False, True])
-def test_batch_and_order_do_not_matter(augmented):
-    features = Features(FeaturesConfig())
+def test_batch_and_order_do_not_matter(augmented, settings):
+    features = Features(FeaturesConfig(**settings))
     utterances = [noise(length, length) for length in (4000, 16001, 160, 333, 9999)]
     tempo = torch.tensor([1.1, 0.9, 1.3, 0.8, 1.0])
 
@@ -263,6 +272,24 @@ def test_tempo_alone_keeps_frequencies_and_moves_time():
         assert abs(centres[x[40].argmax()] / 1500 - 1) < 0.03
         loud = x.max(1) > x.max() - 5
         assert abs(loud.sum() - 100 / tempo) <= 2
+
+
+def test_under_a_peak_floor_a_background_far_below_it_does_not_matter():
+    speech = noise(16000)
+    speech[5000:9000] = 0  # a pause: frames 32 to 55 touch nothing else
+    hiss = (1e-4 * np.random.default_rng(1).standard_normal(16000)).astype(np.float32)  # 60 dB below the speech
+    difference = {}
+    for floor in (0, 30):
+        features = Features(FeaturesConfig(normalization="none", peak_floor=floor, stack=1))
+        clean, noisy = run(features, speech, speech + hiss)
+        difference[floor] = np.abs(clean - noisy)[35:53].mean()
+    assert difference[30] < 0.02 and difference[0] > 4  # the dither is 20 dB below the hiss: 4.6 nepers
+
+
+def test_loudness_does_not_matter_under_a_peak_floor():
+    features = Features(FeaturesConfig(dither=0.0, normalization="none", peak_floor=30, log_floor=0.0, stack=1))
+    loud, soft = run(features, noise(8000), noise(8000) / 100)
+    np.testing.assert_allclose(loud - soft, math.log(100**2), atol=1e-3)
 
 
 def test_global_normalization_takes_the_stored_statistics():
