@@ -50,11 +50,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     console = Console(width=None if sys.stdout.isatty() else 140)
     names = options.implementations or installed(options.device)
-    rows = []
     for case_, kind, dtype in itertools.product(_cases(options), options.inputs, options.dtypes):
-        rows += _compare(case_, kind, dtype, names, options, console)
-    if options.save:
-        console.print(f"{len(rows)} rows added to {append_rows('loss', rows, options.device)}")
+        rows = _compare(case_, kind, dtype, names, options, console)
+        if options.save:  # case by case: a run that is stopped keeps what it has measured
+            console.print(f"{len(rows)} rows added to {append_rows('loss', rows, options.device)}")
 
 
 def _options() -> argparse.Namespace:
