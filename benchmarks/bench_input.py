@@ -20,6 +20,7 @@ from statistics import median
 import numpy as np
 import torch
 from loss_inputs import SHAPES_CSV
+from memory import status_kib
 from results import append_rows
 
 from rnnt.config import DataConfig, TokenizerConfig, TrainConfig
@@ -122,10 +123,8 @@ def measure_index(folder: Path, batch: int) -> list[dict[str, object]]:
 
 def _memory() -> dict[str, float]:
     """MB: what the process holds, the most that it ever held, and mapped files, which the system may take back."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith("kB")}
     names = {"held_mb": "RssAnon", "peak_mb": "VmHWM", "mapped_mb": "RssFile"}
-    return {key: kilobytes[name] / 1000 for key, name in names.items()}
+    return {key: status_kib(name) / 1000 for key, name in names.items()}
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ With bfloat16, encoder and predictor are bfloat16, the parameters float32, under
 """
 
 import argparse
-import ctypes
 import gc
 import itertools
 import multiprocessing
@@ -34,13 +33,13 @@ from statistics import median
 import torch
 from loss_implementations import IMPLEMENTATIONS, NO_LOSS, PADDED_LOGITS, TOLERANCE, dense_lattice, installed
 from loss_inputs import Case, Inputs, case, make_inputs
+from memory import MIB, held, peak, reset_peak, synchronize
 from results import append_rows, device_name
 from rich.console import Console
 from rich.table import Table
 
 from rnnt.progress import track
 
-MIB = 2**20
 TILES = {"cpu": (512, 2048, 8192), "cuda": (2**14, 2**16, 2**18)}  # nodes
 LEARNED = ("encoder", "predictor", "weight", "bias")
 
@@ -223,46 +222,27 @@ def _times(step: Callable[[], object], options) -> dict:
 
 
 def _milliseconds(step: Callable[[], object], device: str) -> float:
-    _synchronize(device)
+    synchronize(torch.device(device))
     start = time.perf_counter()
     step()
-    _synchronize(device)
+    synchronize(torch.device(device))
     return 1000 * (time.perf_counter() - start)
-
-
-def _synchronize(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 class _ExtraMemory:
     """`mib`: the peak within the `with` above what was held before it; NaN where the system does not tell."""
 
     def __init__(self, device: str) -> None:
-        self.device, self.mib = device, float("nan")
+        self.device, self.mib = torch.device(device), float("nan")
 
     def __enter__(self) -> "_ExtraMemory":
-        gc.collect()
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            self.before = torch.cuda.memory_allocated()
-        elif sys.platform == "linux":
-            ctypes.CDLL(None).malloc_trim(0)  # what earlier calls freed must not serve this one unseen
-            Path("/proc/self/clear_refs").write_text("5")
-            self.before = _status_kib("VmRSS")
+        synchronize(self.device)
+        reset_peak(self.device)
+        self.before = held(self.device)
         return self
 
     def __exit__(self, *error) -> None:
-        if self.device == "cuda":
-            self.mib = (torch.cuda.max_memory_allocated() - self.before) / MIB
-        elif sys.platform == "linux":
-            self.mib = (_status_kib("VmHWM") - self.before) / 1024
-
-
-def _status_kib(key: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
+        self.mib = peak(self.device) - self.before
 
 
 def _missing_memory(case_: Case, name: str, device: str) -> str:

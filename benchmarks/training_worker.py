@@ -3,8 +3,6 @@
 Started by bench_training, alone or by torchrun; the first process writes what was measured to a JSON file.
 """
 
-import ctypes
-import gc
 import itertools
 import json
 import os
@@ -17,6 +15,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from memory import peak, reset_peak, synchronize
 from plain_model import PlainTransducer
 from training_case import model_flops, symbols
 
@@ -31,7 +30,6 @@ from rnnt.training.optimizer import make_optimizer
 from rnnt.training.step import Stepper, own_parts
 from rnnt.training.stop import Stop
 
-MIB = 2**20
 STAGES = ("input", "features", "networks forward", "loss forward", "loss backward", "networks backward", "optimizer")
 STAGED_STEPS = 3  # on a GPU
 
@@ -51,8 +49,8 @@ def work(task: dict) -> dict:
     peak_flops = matmul_flops(config, device)
 
     _load_libraries(device)
-    _reset_peak(device)
-    bare = _peak(device)
+    reset_peak(device)
+    bare = peak(device)
     torch.manual_seed(config.seed)
     recognizer = Recognizer(config, tokenizer).to(device)
     if task["implementation"] == "plain":
@@ -60,10 +58,10 @@ def work(task: dict) -> dict:
     head = torch.nn.Linear(recognizer.model.encoder.width, recognizer.model.vocabulary).to(device)
     first = loader.read(sampler.batches(0)[0][: max(1, config.train.batch // config.train.accumulation)])
     result = {"loss": _loss(recognizer, first.to(device))}
-    _reset_peak(device)
+    reset_peak(device)
     result["pass_mib"] = _one_pass(recognizer, first.to(device), device) - bare
 
-    _reset_peak(device)
+    reset_peak(device)
     marks = Marks(device)
     marks.watch_model(recognizer)
     stepper = Stepper(config, recognizer, head, processes)
@@ -73,7 +71,7 @@ def work(task: dict) -> dict:
         next(steps)
     marks.on = device.type == "cpu"  # where nothing has to be waited for
     seconds, cpu_seconds, sums = _timed(steps, task, processes, config, len(tokenizer) + 1)
-    result["step_mib"] = _peak(device) - bare
+    result["step_mib"] = peak(device) - bare
     staged = len(seconds)
     if not marks.on:
         marks.on, staged = True, STAGED_STEPS
@@ -101,10 +99,10 @@ def matmul_flops(config: Config, device: torch.device) -> float:
     x, y = torch.randn(2, size, size, device=device).to(dtype)
     times = []
     for _ in range(10 if device.type == "cuda" else 4):
-        _synchronize(device)
+        synchronize(device)
         start = time.perf_counter()
         torch.mm(x, y)
-        _synchronize(device)
+        synchronize(device)
         times.append(time.perf_counter() - start)
     return 2 * size**3 / min(times)
 
@@ -121,7 +119,7 @@ class Marks:
     def __call__(self, stage: str) -> None:
         """All since the last mark was this stage; "" for what is none."""
         if self.on:
-            _synchronize(self._device)
+            synchronize(self._device)
             now = time.perf_counter()
             self.seconds[stage] += now - self._last
             self._last = now
@@ -185,12 +183,12 @@ def _timed(steps, task: dict, processes: Processes, config: Config, vocabulary: 
     """Seconds of each step, of processor time in all, and this process's utterances, seconds of audio, operations."""
     seconds, sums = [], np.zeros(3)
     rate = config.features.sample_rate
-    _synchronize(processes.device)
+    synchronize(processes.device)
     busy, start = time.process_time(), time.perf_counter()
     while len(seconds) < task["steps"]:
         before = time.perf_counter()
         batches = next(steps)
-        _synchronize(processes.device)
+        synchronize(processes.device)
         seconds.append(time.perf_counter() - before)
         for batch in batches:
             for samples, tokens in zip(batch.num_samples.tolist(), batch.target_lengths.tolist()):
@@ -218,9 +216,9 @@ def _one_pass(recognizer: Recognizer, batch: Batch, device: torch.device) -> flo
     with precision.autocast(recognizer.config.precision, device):
         encoder, lengths = recognizer.model.encoder(*features)
         recognizer.model.loss(encoder, lengths, batch.targets, batch.target_lengths).mean().backward()
-    peak = _peak(device)
+    most = peak(device)
     recognizer.zero_grad(set_to_none=True)
-    return peak
+    return most
 
 
 def _load_libraries(device: torch.device) -> None:
@@ -230,32 +228,6 @@ def _load_libraries(device: torch.device) -> None:
     lstm(torch.zeros(1, 1, 8, device=device))[0].sum().backward()
     optimizer.step()
     optimizer.zero_grad()
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _reset_peak(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed must not serve unseen
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak(device: torch.device) -> float:
-    """MiB at most since _reset_peak."""
-    return torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else _status("VmHWM")
-
-
-def _status(key: str) -> float:
-    if sys.platform != "linux":
-        return float("nan")
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key + ":")) / 1024
 
 
 def main() -> None:
