@@ -1,8 +1,10 @@
 """A corpus that a model learns in seconds: three words, each a tone."""
 
+import errno
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +58,51 @@ def run_processes():
 
         yield run
         server.stdin.close()
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """killed_at(owner, name, call): a context in which the call'th call of a function, counted from 1, is the last."""
+
+    @contextmanager
+    def context(owner, name, call):
+        original, count = getattr(owner, name), 0
+
+        def wrapped(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if count == call:
+                raise Killed
+            return original(*args, **kwargs)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(owner, name, wrapped)
+            yield
+
+    return context
+
+
+class NearlyFull:
+    """A file on a disk with room for `room` more bytes."""
+
+    def __init__(self, file, room):
+        self.file, self.room = file, room
+
+    def write(self, data):
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = self.file.write(data[: self.room])
+        self.room -= written
+        return written
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+@pytest.fixture
+def nearly_full():
+    return NearlyFull

@@ -84,27 +84,10 @@ def test_a_new_run_starts_a_new_log(tmp_path, board_off):
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
 
 
-class NearlyFull:
-    """A file on a disk with room for `room` more bytes."""
-
-    def __init__(self, file, room):
-        self.file, self.room = file, room
-
-    def write(self, data):
-        if not self.room:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written = self.file.write(data[: self.room])
-        self.room -= written
-        return written
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-
-def test_a_full_disk_warns_once_and_leaves_whole_lines(tmp_path, board_off):
+def test_a_full_disk_warns_once_and_leaves_whole_lines(tmp_path, board_off, nearly_full):
     events = Events(tmp_path)
     events.log(step=1, loss=1.0)
-    events._file = NearlyFull(events._file, 10)
+    events._file = nearly_full(events._file, 10)
     with pytest.warns(UserWarning, match="cannot write the log") as caught:
         for step in (2, 3, 4):
             events.log(step=step, loss=1.0)

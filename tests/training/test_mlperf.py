@@ -1,7 +1,6 @@
 """The MLPerf log: judged by MLPerf's own compliance checker, true to the settings, the same after any interruption."""
 
 import dataclasses
-import errno
 import json
 import math
 import sys
@@ -321,29 +320,12 @@ def test_a_missing_package_gets_one_line_and_runs_without_a_log_do_not_need_it(l
     Run(settings(*TINY), None).go()
 
 
-class NearlyFull:
-    """A file on a disk with `room` bytes left."""
-
-    def __init__(self, file, room):
-        self.file, self.room = file, room
-
-    def write(self, data):
-        if self.room <= 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written = self.file.write(data[: self.room])
-        self.room -= written
-        return written
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-
-def test_a_full_disk_warns_once_and_leaves_whole_lines(log):
+def test_a_full_disk_warns_once_and_leaves_whole_lines(log, nearly_full):
     writer = MlperfLog(log)
     config = dataclasses.replace(settings(), seed=3)
     writer.begin(config, CPU, 1, 1, 1)
     before = log.read_bytes()
-    writer._file._out = NearlyFull(writer._file._out, 10)
+    writer._file._out = nearly_full(writer._file._out, 10)
     with pytest.warns(UserWarning, match="training goes on") as caught:
         writer.run_start()
     assert len(caught) == 1 and log.read_bytes() == before
@@ -404,21 +386,10 @@ def test_a_real_run_tells_what_happened(real):
         (Trainer, "_save_checkpoint", 2),  # the validation logged, the checkpoint not written
     ],
 )
-def test_a_real_run_killed_and_resumed_tells_the_same(real, tones, tmp_path, log, monkeypatch, owner, name, call):
+def test_a_real_run_killed_and_resumed_tells_the_same(real, tones, tmp_path, log, killed_at, owner, name, call):
     config = configs.load(real / "small.yaml")
-    original, count = getattr(owner, name), 0
-
-    def killing(*args, **kwargs):
-        nonlocal count
-        count += 1
-        if count == call:
-            raise Killed
-        return original(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, killing)
-        with pytest.raises(Killed):
-            Trainer(config, tones, tmp_path / "run", log).run()
+    with killed_at(owner, name, call):
+        Trainer(config, tones, tmp_path / "run", log).run()
     Trainer(config, tones, tmp_path / "run", log).run()
     assert told(log) == told(real / "result.txt")
 

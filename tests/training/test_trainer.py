@@ -141,25 +141,6 @@ def test_the_settings_are_kept_in_full(learned):
         assert yaml.safe_load((folder / "config.yaml").read_text()) == dataclasses.asdict(config)
 
 
-class Killed(BaseException):
-    """Ends a run at once, as a signal would."""
-
-
-def killing(monkeypatch, owner, name, call):
-    """Make the call'th call of a function, counted from 1, the last."""
-    count = 0
-    original = getattr(owner, name)
-
-    def wrapped(*args, **kwargs):
-        nonlocal count
-        count += 1
-        if count == call:
-            raise Killed
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(owner, name, wrapped)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tones, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
@@ -181,12 +162,10 @@ def undisturbed(tones, tmp_path_factory):
         (Trainer, "_save_checkpoint", 3),  # the best model written, the checkpoint not
     ],
 )
-def test_a_killed_run_goes_on_as_if_it_had_not_been(tones, tmp_path, monkeypatch, undisturbed, owner, name, call):
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tones, tmp_path, killed_at, undisturbed, owner, name, call):
     config, out = settings(tmp_path, *FULL), tmp_path / "run"
-    with monkeypatch.context() as patch:
-        killing(patch, owner, name, call)
-        with pytest.raises(Killed):
-            Trainer(config, tones, out).run()
+    with killed_at(owner, name, call):
+        Trainer(config, tones, out).run()
     torch.manual_seed(12345)  # another process has other random numbers
     Trainer(config, tones, out).run()
     assert_same(state_of(out), state_of(undisturbed))
@@ -199,12 +178,10 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tones, tmp_path, monkeypatch
     )
 
 
-def test_a_run_killed_in_its_last_validation_is_still_validated(tones, tmp_path, monkeypatch):
+def test_a_run_killed_in_its_last_validation_is_still_validated(tones, tmp_path, killed_at):
     config, out = settings(tmp_path, "train.steps=4", "train.checkpoint_every=2"), tmp_path / "run"
-    with monkeypatch.context() as patch:
-        killing(patch, recognizers.Recognizer, "evaluate", 1)
-        with pytest.raises(Killed):
-            Trainer(config, tones, out).run()
+    with killed_at(recognizers.Recognizer, "evaluate", 1):
+        Trainer(config, tones, out).run()
     assert math.isfinite(Trainer(config, tones, out).run())
     assert (out / "best" / "model.safetensors").exists()
 
