@@ -1,10 +1,12 @@
-"""Random changes of a training batch: speed, pitch, noise, SpecAugment. Batched; every utterance has its own draw."""
+"""Random changes of a training batch, each utterance with its own draw: speed, pitch, gain, noise, SpecAugment."""
 
 import math
 
 import torch
 
 from rnnt.config import AugmentConfig
+
+_GAIN_FRAMES = 40  # between two draws of the gain: about a short word
 
 
 class Augmentation:
@@ -24,6 +26,22 @@ class Augmentation:
 
     def _uniform(self, shape, low: float, high: float) -> torch.Tensor:
         return torch.rand(shape, generator=self._generator, device=self._device) * (high - low) + low
+
+    def vary_gain(self, mel_BSF: torch.Tensor) -> torch.Tensor:
+        """Scale the mel power by a gain that goes in a straight line, in dB, from one random value to the next.
+
+        Some speakers keep their level and some do not, which features relative to an utterance's peak or mean do not
+        even out.
+        """
+        gain = self.config.gain
+        if not gain:
+            return mel_BSF
+        batch, frames, _ = mel_BSF.shape
+        draws_BK = self._uniform((batch, frames // _GAIN_FRAMES + 3), -gain, gain)
+        place_BS = torch.arange(frames, device=self._device) / _GAIN_FRAMES + self._uniform((batch, 1), 0, 1)
+        before_BS = place_BS.long()
+        db_BS = torch.lerp(draws_BK.gather(1, before_BS), draws_BK.gather(1, before_BS + 1), place_BS - before_BS)
+        return mel_BSF * 10 ** (db_BS / 10)[:, :, None]
 
     def add_noise(self, mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Add the mel power of stationary noise with a random smooth spectrum, at a random signal-to-noise ratio.

@@ -89,7 +89,7 @@ class Features(nn.Module):
         mel_BSF = power_BSK @ self._filters(warp_B)
         if augmentation is not None:
             mel_BSF = mel_BSF * (warp_B / tempo_B**2)[:, None, None]
-            mel_BSF = augmentation.add_noise(mel_BSF, num_frames)
+            mel_BSF = augmentation.add_noise(augmentation.vary_gain(mel_BSF), num_frames)
         if config.peak_floor:  # what is softer looks alike, be the background hiss or digital silence
             mel_BSF = mel_BSF + _peak_power(mel_BSF, num_frames) * 10 ** (-config.peak_floor / 10)
         return torch.log(mel_BSF + config.log_floor), num_frames

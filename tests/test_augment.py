@@ -25,6 +25,7 @@ def test_off_means_nothing_happens():
     lengths = torch.tensor([20, 5, 11])
     assert torch.equal(augmentation.tempo, torch.ones(3)) and torch.equal(augmentation.warp, torch.ones(3))
     assert torch.equal(augmentation.mask(x, lengths), x)
+    assert torch.equal(augmentation.vary_gain(x), x)
     assert torch.equal(augmentation.add_noise(x, lengths), x)
 
 
@@ -41,7 +42,7 @@ def test_speed_and_pitch_lie_in_their_ranges_and_fill_them():
 
 def test_the_seed_decides_everything():
     settings = dict(
-        speed_min=0.8, speed_max=1.2, pitch_min=0.9, pitch_max=1.1, noise_probability=0.7,
+        speed_min=0.8, speed_max=1.2, pitch_min=0.9, pitch_max=1.1, gain=6, noise_probability=0.7,
         frequency_masks=2, frequency_width=10, time_masks=3, time_width=0.1,
     )  # fmt: skip
     features = Features(FeaturesConfig())
@@ -59,6 +60,21 @@ def test_the_seed_decides_everything():
     assert torch.equal(run(7), first)
     other = run(8)
     assert other.shape != first.shape or not torch.equal(other, first)
+
+
+def test_the_gain_wanders_slowly_within_its_bounds_and_alike_in_all_bins():
+    power = draw(2000, gain=10).vary_gain(torch.full((2000, 150, 3), 7.0)).numpy()
+    assert np.allclose(power, power[:, :, :1], rtol=1e-6)
+    db = 10 * np.log10(power[:, :, 0] / 7)
+    assert -10.001 < db.min() < -9.8 and 9.8 < db.max() < 10.001
+    assert abs(db.mean()) < 0.2
+    assert abs(np.diff(db)).max() < 20 / 40 + 0.001  # dB from one frame to the next
+    assert (db.max(1) - db.min(1)).min() > 0.1  # nowhere constant
+    corners = abs(np.diff(db, 2)) > 0.02
+    places = corners.mean(0)
+    assert places.max() < 0.1 and places.min() > 0.005  # no place has them in every utterance
+    steady = draw(5, gain=0.001).vary_gain(torch.ones(5, 1, 2))
+    assert np.allclose(steady, 1, atol=3e-4)
 
 
 def test_frequency_masks_are_bands_of_zeros_over_all_frames():
