@@ -2,9 +2,13 @@
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
 
 _PLAIN_SECONDS = 15.0
 
@@ -35,11 +39,26 @@ class Meter:
         self._done += 1
         if self._bar:
             self._bar.update(self._task, completed=self._done, description=text)
-        elif not self._silent and time.monotonic() - self._shown >= _PLAIN_SECONDS:
-            self._shown = time.monotonic()
+        elif self._line_due():
             left = (self._shown - self._start) / (self._done - self._first) * (self._total - self._done)
             clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}"
             print(f"{text}, step {self._done}/{self._total}, {clock} left", file=sys.stderr, flush=True)
+
+    def watch(self, items: Iterable[T], total: int, name: str) -> Iterator[T]:
+        """The items, which are no steps, while the line shows how many of `total` are done."""
+        for done, item in enumerate(items, 1):
+            yield item
+            if self._bar:
+                self._bar.update(self._task, description=f"{name} {done}/{total}")
+            elif self._line_due():
+                print(f"{name} {done}/{total}", file=sys.stderr, flush=True)
+
+    def _line_due(self) -> bool:
+        now = time.monotonic()
+        due = not self._silent and now - self._shown >= _PLAIN_SECONDS
+        if due:
+            self._shown = now
+        return due
 
     def say(self, text: str) -> None:
         """A line of its own."""

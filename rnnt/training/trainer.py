@@ -298,7 +298,7 @@ class Trainer:
                     self._save_best()
                 return True
             self.mlperf.eval_start(self.step)
-            result = validate(self.recognizer, self.valid_data, self.processes, stop)
+            result = validate(self.recognizer, self.valid_data, self.processes, stop, self.meter)
             if result is not None:
                 self.best_wer = self.processes.from_main(lambda: self._judge(result))
             return result is not None

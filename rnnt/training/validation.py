@@ -10,6 +10,7 @@ from rnnt.dataset import Dataset
 from rnnt.recognizer import Evaluation, Recognizer
 from rnnt.shard import Recording
 from rnnt.training.distributed import Processes
+from rnnt.training.meter import Meter
 from rnnt.training.stop import Stop
 
 
@@ -43,10 +44,14 @@ def own_stretch(dataset: Dataset, processes: Processes) -> Stretch:
     return Stretch(dataset, int(start), len(dataset) if processes.rank == processes.count - 1 else int(end))
 
 
-def validate(recognizer: Recognizer, dataset: Dataset, processes: Processes, stop: Stop) -> Evaluation | None:
+def validate(
+    recognizer: Recognizer, dataset: Dataset, processes: Processes, stop: Stop, meter: Meter
+) -> Evaluation | None:
     """Evaluate the dataset with all processes; None where one of them was asked to stop before it was done."""
     stretch = own_stretch(dataset, processes)
-    result = recognizer.evaluate(stretch, track=lambda items, total, name: stop.until(items))
+    result = recognizer.evaluate(
+        stretch, track=lambda items, total, _: meter.watch(stop.until(items), total, "validation")
+    )
     whole = len(result.pairs) + len(result.skipped) == len(stretch)
     results = processes.gather(result if whole else None)
     if None in results:

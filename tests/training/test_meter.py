@@ -38,6 +38,32 @@ def test_the_time_left_counts_from_where_the_run_was_resumed(capsys, clock):
     assert "step 91/100, 9:00:00 left" in capsys.readouterr().err
 
 
+def test_what_is_watched_passes_through_and_counts_as_no_step(capsys, clock):
+    with Meter(100, 0) as meter:
+        seen = []
+        for item in meter.watch(range(40), 40, "validation"):
+            clock(1)
+            seen.append(item)
+        clock(60)
+        meter.step("loss 1.0")
+    assert seen == list(range(40))
+    assert capsys.readouterr().err.splitlines() == [
+        "validation 15/40",
+        "validation 30/40",
+        "loss 1.0, step 1/100, 2:45:00 left",
+    ]
+
+
+def test_a_silent_one_shows_nothing(capsys, clock):
+    with Meter(10, 0, silent=True) as meter:
+        for _ in meter.watch(range(3), 3, "validation"):
+            clock(100)
+        clock(100)
+        meter.step("loss")
+        meter.say("done")
+    assert capsys.readouterr().err == ""
+
+
 def test_what_is_said_is_a_line_of_its_own(capsys):
     with Meter(10, 0) as meter:
         meter.say("target of [5] % reached")
