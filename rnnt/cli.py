@@ -153,6 +153,8 @@ def evaluate(
     print(word_error_rate(result.pairs))
     print(character_error_rate(result.pairs))
     print(f"loss {result.loss:.4f} nats a symbol, {len(result.pairs)} utterances, {len(result.skipped)} skipped")
+    if result.cut:
+        print(f"{len(result.cut)} transcripts were cut short at decoding.max_symbols (first {result.cut[0]})")
     print(f"report: {out / 'report.html'}")
 
 
@@ -179,7 +181,11 @@ def transcribe(
             print(f"error: {result}", file=sys.stderr)
             if as_json:
                 print(json.dumps({"path": str(path), "error": str(result)}, ensure_ascii=False), flush=True)
-        elif as_json:
+            continue
+        if result.cut:
+            seconds = f"{result.times[-1]:.1f} of {result.seconds:.1f} s"
+            print(f"warning: {path}: the text ends at {seconds}, at decoding.max_symbols", file=sys.stderr)
+        if as_json:
             print(json.dumps({"path": str(path), **asdict(result)}, ensure_ascii=False), flush=True)
         else:
             print(f"{path}\t{result.text}", flush=True)

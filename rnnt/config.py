@@ -232,7 +232,7 @@ class TrainConfig:
 @dataclass(frozen=True)
 class DecodingConfig:
     max_symbols_per_frame: int = 30
-    max_symbols: int = 300  # of one utterance
+    max_symbols: int = 300  # of an utterance of up to 40 s; a longer one may have more in proportion
     batch: int = 32
 
     def __post_init__(self):

@@ -27,12 +27,17 @@ from rnnt.model import Transducer
 from rnnt.precision import autocast
 from rnnt.tokenizer import Tokenizer, UnknownSymbolError
 
+_WHOLE_SECONDS = 40  # for which decoding.max_symbols is meant: all of LibriSpeech is shorter
+_BATCH_SECONDS = 1200  # of padded audio at most: some 4 GB of memory with the MLPerf model
 Audio = str | os.PathLike | np.ndarray | torch.Tensor
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """The text of one utterance; for each token the encoder frame that emitted it, its time in seconds and log P."""
+    """The text of one utterance; for each token the encoder frame that emitted it, its time in seconds and log P.
+
+    cut: `decoding.max_symbols` was met before the end; the rest of the text is missing.
+    """
 
     text: str
     tokens: list[int]
@@ -40,17 +45,19 @@ class Transcript:
     times: list[float]
     log_probs: list[float]
     seconds: float  # of audio
+    cut: bool = False
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of a dataset: pairs in its order, the mean loss in nats a symbol, over how many symbols that is, and
-    what was skipped (id, reason)."""
+    """What came of a dataset: pairs in its order, the mean loss in nats a symbol, over how many symbols that is, what
+    was skipped (id, reason), and the ids of those that `decoding.max_symbols` cut short."""
 
     pairs: list[Pair]
     loss: float
     symbols: int
     skipped: list[tuple[str, str]]
+    cut: list[str]
 
 
 class Recognizer(nn.Module):
@@ -75,18 +82,29 @@ class Recognizer(nn.Module):
     def transcribe(self, inputs: Iterable[Audio], batch_size: int | None = None) -> list[Transcript]:
         """Texts of audio files (any format and rate) or waveforms (N,) at the model's rate, int16 or float in [-1, 1].
 
-        Utterances of like length share a batch; the results come in the order of the inputs, and none depends on its
-        batch. Raises ValueError that names the input which cannot be read.
+        Utterances of like length share a batch, of 20 minutes at most unless one alone is longer; the results come in
+        the order of the inputs, and none depends on its batch. Raises ValueError that names the input which cannot be
+        read.
         """
         audio = [self._named_waveform(item, number) for number, item in enumerate(inputs)]
-        order = sorted(range(len(audio)), key=lambda i: len(audio[i]))
         results: dict[int, Transcript] = {}
-        size = batch_size or self.config.decoding.batch
-        for start in range(0, len(order), size):
-            part = order[start : start + size]
+        for part in self._batches([len(samples) for samples in audio], batch_size):
             for i, hypothesis in zip(part, self._decode([audio[i] for i in part])[0]):
                 results[i] = self._transcript(hypothesis, audio[i])
         return [results[i] for i in range(len(audio))]
+
+    def _batches(self, num_samples: Sequence[int], batch_size: int | None) -> Iterator[list[int]]:
+        """The utterances' numbers in batches, the short ones first; a long recording has a batch of its own."""
+        size = batch_size or self.config.decoding.batch
+        most = _BATCH_SECONDS * self.config.features.sample_rate
+        batch: list[int] = []
+        for i in np.argsort(num_samples, kind="stable").tolist():
+            if batch and (len(batch) == size or (len(batch) + 1) * num_samples[i] > most):
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
 
     def transcribe_files(
         self, paths: Sequence[Path], batch_size: int = 16
@@ -144,24 +162,25 @@ class Recognizer(nn.Module):
             )
         pairs: dict[int, Pair] = {}
         skipped: list[tuple[str, str]] = []
+        cut: list[str] = []
         total_loss, symbols = 0.0, 0
         for i, transcript, loss, length, problem in track(
-            self._evaluate_each(dataset, batch_size or self.config.decoding.batch), len(dataset), "evaluate"
+            self._evaluate_each(dataset, batch_size), len(dataset), "evaluate"
         ):
             record_id = dataset.id(i)
             if problem:
                 skipped.append((record_id, problem))
                 continue
             pairs[i] = Pair(record_id, dataset.text(i), transcript.text, transcript.seconds)
+            if transcript.cut:
+                cut.append(record_id)
             if math.isfinite(loss):
                 total_loss, symbols = total_loss + loss, symbols + length
         ordered = [pairs[i] for i in sorted(pairs)]
-        return Evaluation(ordered, total_loss / symbols if symbols else math.nan, symbols, skipped)
+        return Evaluation(ordered, total_loss / symbols if symbols else math.nan, symbols, skipped, cut)
 
-    def _evaluate_each(self, dataset: Dataset, size: int) -> Iterator[tuple]:
-        order = np.argsort(dataset.num_samples, kind="stable")
-        for start in range(0, len(order), size):
-            part = [int(i) for i in order[start : start + size]]
+    def _evaluate_each(self, dataset: Dataset, batch_size: int | None) -> Iterator[tuple]:
+        for part in self._batches(dataset.num_samples, batch_size):
             try:
                 results = self._evaluate_batch(dataset, part)
             except (ValueError, RuntimeError, OSError):  # find the culprit by decoding one by one
@@ -211,7 +230,13 @@ class Recognizer(nn.Module):
         batch = collate(audio, [[]] * len(audio), [""] * len(audio)).to(self.device)
         with self._inference():
             encoder_BTD, lengths = self.model.encoder(*self.features(batch.audio, batch.num_samples))
-            return greedy(self.model, encoder_BTD, lengths, self.config.decoding), encoder_BTD, lengths
+            limits = self._max_symbols(batch.num_samples)
+            return greedy(self.model, encoder_BTD, lengths, self.config.decoding, limits), encoder_BTD, lengths
+
+    def _max_symbols(self, num_samples: torch.Tensor) -> torch.Tensor:
+        """For each utterance (B,), so that no long recording is cut that speaks no faster than a short one may."""
+        whole = _WHOLE_SECONDS * self.config.features.sample_rate
+        return torch.ceil(self.config.decoding.max_symbols * (num_samples / whole).clamp(min=1)).long()
 
     def _transcript(self, hypothesis: Hypothesis, audio: np.ndarray) -> Transcript:
         rate = self.config.features.sample_rate
@@ -223,6 +248,7 @@ class Recognizer(nn.Module):
             [round(start + frame * self.frame_seconds, 3) for frame in hypothesis.frames],
             hypothesis.log_probs,
             len(audio) / rate,
+            hypothesis.cut,
         )
 
     def save(self, folder: Path) -> None:

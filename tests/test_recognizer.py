@@ -97,6 +97,32 @@ def test_neither_batch_nor_order_matters(recognizer, expected, batch_size):
         same(transcript, expected[i])
 
 
+def test_long_recordings_do_not_share_a_batch(recognizer, expected, monkeypatch):
+    """A folder of hour-long files, or one among short ones, takes no more memory than the longest file."""
+    monkeypatch.setattr("rnnt.recognizer._BATCH_SECONDS", 3)
+    sizes, decode = [], recognizer._decode
+
+    def watched(audio):
+        sizes.append(sorted(len(samples) / RATE for samples in audio))
+        return decode(audio)
+
+    monkeypatch.setattr(recognizer, "_decode", watched)
+    for result, alone in zip(recognizer.transcribe(UTTERANCES, 16), expected):
+        same(result, alone)
+    assert sizes == [[0.05, 0.2, 0.7], [1.0, 1.3], [2.0], [2.9]]
+
+
+def test_the_limit_of_symbols_grows_with_a_long_recording():
+    """Nothing is lost of a long recording for being long, and what is lost for babbling is not lost in silence."""
+    recognizer = make(decoding={"max_symbols_per_frame": 1, "max_symbols": 20})
+    with torch.no_grad():
+        recognizer.model.joint.output.bias[-1] = -1000  # never blank: a symbol a frame, 16.7 a second
+    one, minute, two_minutes = (np.tile(speech(2, 1), n)[: int(s * RATE)] for n, s in ((1, 1.1), (30, 60), (60, 120)))
+    results = recognizer.transcribe([minute, one, two_minutes])
+    assert [len(x.tokens) for x in results] == [30, 19, 60]  # 20 for each 40 s
+    assert [x.cut for x in results] == [True, False, True]
+
+
 def test_files_and_arrays_of_every_kind_give_the_same(recognizer, expected, tmp_path):
     samples, transcript = UTTERANCES[2], expected[2]
     soundfile.write(tmp_path / "a.wav", samples, RATE)
@@ -230,7 +256,14 @@ def test_evaluation_scores_every_utterance_in_order(recognizer, expected, datase
     assert [pair.hypothesis for pair in result.pairs] == [transcript.text for transcript in expected]
     assert [pair.seconds for pair in result.pairs] == [len(samples) / RATE for samples in UTTERANCES]
     assert result.loss == pytest.approx(plain_loss(recognizer, dataset), rel=1e-4)
-    assert result.skipped == [] and model.training == training
+    assert result.skipped == [] and result.cut == [] and model.training == training
+
+
+def test_evaluation_names_what_the_limit_of_symbols_cut_short(dataset, expected):
+    most = max(len(transcript.tokens) for transcript in expected) - 1
+    result = make(decoding={"max_symbols_per_frame": 3, "max_symbols": most}).evaluate(dataset)
+    assert result.cut == [f"u{i}" for i, transcript in enumerate(expected) if len(transcript.tokens) > most]
+    assert len(result.pairs) == 7
 
 
 def test_evaluation_reports_its_progress(recognizer, dataset):

@@ -12,24 +12,35 @@ _WINDOW = 16  # frames that one step looks ahead over
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A decoded utterance: symbols, the encoder frame that emitted each, and log P of each given all before it."""
+    """A decoded utterance: symbols, the encoder frame that emitted each, and log P of each given all before it.
+
+    cut: the limit of symbols was met before the last frame; what was said there is missing.
+    """
 
     tokens: list[int]
     frames: list[int]
     log_probs: list[float]
+    cut: bool = False
 
 
 @torch.inference_mode()
 def greedy(
-    model: Transducer, encoder_BTD: torch.Tensor, encoder_lengths: torch.Tensor, config: DecodingConfig | None = None
+    model: Transducer,
+    encoder_BTD: torch.Tensor,
+    encoder_lengths: torch.Tensor,
+    config: DecodingConfig | None = None,
+    max_symbols: torch.Tensor | None = None,
 ) -> list[Hypothesis]:
     """Decode encoder frames (B, T, D) with lengths (B,); one Hypothesis an utterance.
 
     Gives what the frame-by-frame loop over one utterance gives (Graves 2012; at most `max_symbols_per_frame` symbols at
-    a frame and `max_symbols` in all). A step scores the next frames of every utterance against its present predictor
-    state and jumps to the first that is not blank, so the number of steps is that of symbols, not of frames.
+    a frame and `max_symbols` in all, those of the config or each utterance's own, (B,)). A step scores the next frames
+    of every utterance against its present predictor state and jumps to the first that is not blank, so the number of
+    steps is that of symbols, not of frames.
     """
     config = config or DecodingConfig()
+    if max_symbols is None:
+        max_symbols = torch.full_like(encoder_lengths, config.max_symbols)
     device, blank = encoder_BTD.device, model.blank
     projected_BTH = model.joint.encoder(encoder_BTD)
     batch, size, _ = projected_BTH.shape
@@ -43,7 +54,7 @@ def greedy(
     emitted = torch.zeros_like(frame)
     steps: list[tuple[torch.Tensor, ...]] = []
     while True:
-        active = (frame < encoder_lengths) & (emitted < config.max_symbols)
+        active = (frame < encoder_lengths) & (emitted < max_symbols)
         if not bool(active.any()):
             break
         places = frame[:, None] + ahead
@@ -70,7 +81,7 @@ def greedy(
         frame = frame + full
         at_frame = torch.where(full, 0, at_frame)
 
-    hypotheses = [Hypothesis([], [], []) for _ in range(batch)]
+    hypotheses = [Hypothesis([], [], [], cut) for cut in (frame < encoder_lengths).tolist()]
     for emits, symbol, place, log_prob in [tuple(x.tolist() for x in step) for step in steps]:
         for i in range(batch):
             if emits[i]:

@@ -63,4 +63,5 @@ def validate(
         loss / symbols if symbols else math.nan,
         symbols,
         [item for part in results for item in part.skipped],
+        [name for part in results for name in part.cut],
     )

@@ -92,6 +92,17 @@ def test_a_model_that_never_says_blank_meets_both_limits():
     assert check(model, frames, lengths, DecodingConfig(30, 300)) == [210, 90, 300]
 
 
+def test_each_utterance_has_its_own_limit_and_says_whether_it_met_it():
+    model = make_model(1, blank_bias=-1000.0)
+    frames, lengths = encoded([7, 3, 20, 5], 1)
+    limits = torch.tensor([7, 2, 100, 4])
+    hypotheses = greedy(model, frames, lengths, DecodingConfig(1, 6), limits)
+    for hypothesis, utterance, length, limit in zip(hypotheses, frames, lengths, limits.tolist()):
+        assert hypothesis.tokens == textbook(model, utterance[:length], DecodingConfig(1, limit))[0]
+    assert [len(hypothesis.tokens) for hypothesis in hypotheses] == [7, 2, 20, 4]
+    assert [hypothesis.cut for hypothesis in hypotheses] == [False, True, False, True]
+
+
 def test_a_model_that_only_says_blank_emits_nothing():
     model = make_model(1, blank_bias=1000.0)
     assert check(model, *encoded([1, 50, _WINDOW], 1), DecodingConfig()) == [0, 0, 0]
