@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+
+# Elements of a tensor that go through a whole step together on such a device, whose cache they then stay in; on any
+# other all tensors go through each operation together.
+_PIECE = {"cpu": 2**18}
 
 
 def global_norm(params: Iterable[Tensor]) -> Tensor:
@@ -17,6 +21,17 @@ def global_norm(params: Iterable[Tensor]) -> Tensor:
     if not grads:
         return torch.zeros(())
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+
+
+def _flat(pieces: Iterable[Sequence[Tensor]]) -> list[Tensor]:
+    return [piece for share in pieces for piece in share]
+
+
+def _norms(pieces: list[Sequence[Tensor]]) -> Tensor:
+    """The L2 norm of each tensor, given in one or more pieces."""
+    norms = iter(torch._foreach_norm(_flat(pieces)))
+    shares = [[next(norms) for _ in share] for share in pieces]
+    return torch.stack([x[0] if len(x) == 1 else torch.linalg.vector_norm(torch.stack(x)) for x in shares])
 
 
 class Lamb(torch.optim.Optimizer):
@@ -65,30 +80,47 @@ class Lamb(torch.optim.Optimizer):
         return loss
 
     def _step_group(self, group: dict, params: list[Tensor]) -> None:
-        beta1, beta2 = group["betas"]
         states = [self._state_of(p) for p in params]
-        grads = [p.grad for p in params]
+        moments, squares = ([state[name] for state in states] for name in ("moment", "square"))
+        tensors = list(zip(params, [p.grad for p in params], moments, squares))
+        steps = [state["step"] for state in states]
+        size = _PIECE.get(params[0].device.type)
+        if size is None:
+            pieces = [[p] for p in params]
+            updates = [[update] for update in self._directions(group, *zip(*tensors), steps)]
+            self._move(group, pieces, updates)
+            return
+        for together, step in zip(tensors, steps):
+            whole = not all(x.is_contiguous() for x in together)
+            pieces = [[x] if whole else x.view(-1).split(size) for x in together]
+            updates = [self._directions(group, *([x] for x in piece), [step])[0] for piece in zip(*pieces)]
+            self._move(group, [pieces[0]], [updates])
+
+    def _directions(self, group: dict, params, grads, moments, squares, steps: list[int]) -> list[Tensor]:
+        """The updates, before lr and trust ratio; moves the moments and squares."""
+        beta1, beta2 = group["betas"]
         if self.max_grad_norm is not None:
             grads = torch._foreach_div(grads, (self.grad_norm / self.max_grad_norm).clamp(min=1.0))
-        moments = [state["moment"] for state in states]
-        squares = [state["square"] for state in states]
         torch._foreach_lerp_(moments, grads, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
 
         # m_hat / (sqrt(v_hat) + eps), with the bias correction of m moved into the denominator
         denominators = torch._foreach_sqrt(squares)
-        torch._foreach_div_(denominators, [(1 - beta2 ** state["step"]) ** 0.5 for state in states])
+        torch._foreach_div_(denominators, [(1 - beta2**step) ** 0.5 for step in steps])
         torch._foreach_add_(denominators, group["eps"])
-        torch._foreach_mul_(denominators, [1 - beta1 ** state["step"] for state in states])
+        torch._foreach_mul_(denominators, [1 - beta1**step for step in steps])
         updates = torch._foreach_div(moments, denominators)
         if group["weight_decay"] != 0:
             torch._foreach_add_(updates, params, alpha=group["weight_decay"])
+        return updates
 
-        param_norms = torch.stack(torch._foreach_norm(params))
-        update_norms = torch.stack(torch._foreach_norm(updates))
+    def _move(self, group: dict, pieces: list[Sequence[Tensor]], updates: list[Sequence[Tensor]]) -> None:
+        """Move the parameters, each given in one or more pieces."""
+        param_norms, update_norms = _norms(pieces), _norms(updates)
         ratios = torch.where((param_norms > 0) & (update_norms > 0), param_norms / update_norms, 1.0)
-        torch._foreach_addcmul_(params, updates, list(ratios.unbind()), -group["lr"])
+        factors = [ratio for share, ratio in zip(pieces, ratios.unbind()) for _ in share]
+        torch._foreach_addcmul_(_flat(pieces), _flat(updates), factors, -group["lr"])
 
     def _state_of(self, p: Tensor) -> dict:
         state = self.state[p]
@@ -114,7 +146,7 @@ class ClippedAdamW(torch.optim.AdamW):
         max_grad_norm: float | None = 1.0,
     ) -> None:
         _check(lr, betas, eps, weight_decay, max_grad_norm)
-        super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, foreach=True)
+        super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, fused=True)
         self.max_grad_norm = max_grad_norm
         self.grad_norm = torch.zeros(())
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import rnnt.training.optimizer as lamb_and_adamw
 from rnnt.training.optimizer import ClippedAdamW, Lamb, global_norm, make_optimizer
 
 SHAPES = [(4, 3), (1,), (), (2, 3, 5), (7,)]
@@ -48,10 +49,9 @@ def groups_of(dtype):
         {"lr": 0.003, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.0},
     ]
     numpy_groups = [{**s, "params": list(arrays[i::2])} for i, s in enumerate(settings)]
-    torch_groups = [
-        {**s, "params": [torch.tensor(a, dtype=dtype, requires_grad=True) for a in arrays[i::2]]}
-        for i, s in enumerate(settings)
-    ]
+    tensors = [torch.tensor(a, dtype=dtype) for a in arrays]
+    tensors[0] = tensors[0].t().contiguous().t()  # not in the order of its indices
+    torch_groups = [{**s, "params": [x.requires_grad_() for x in tensors[i::2]]} for i, s in enumerate(settings)]
     return numpy_groups, torch_groups
 
 
@@ -69,7 +69,11 @@ def gradients(step, numpy_groups, scale):
     ("max_grad_norm", "scale", "clips"),
     [(1.0, 1.0, {True}), (1.0, 0.01, {False}), (1.0, 0.05, {True, False}), (None, 1.0, {False})],
 )
-def test_lamb_equals_plain_implementation_step_by_step(dtype, tolerance, max_grad_norm, scale, clips):
+@pytest.mark.parametrize("piece", [4, 2**18, None])
+def test_lamb_equals_plain_implementation_step_by_step(
+    piece, dtype, tolerance, max_grad_norm, scale, clips, monkeypatch
+):
+    monkeypatch.setattr(lamb_and_adamw, "_PIECE", {} if piece is None else {"cpu": piece})  # without: as on a GPU
     numpy_groups, torch_groups = groups_of(dtype)
     plain = PlainLamb(numpy_groups, max_grad_norm)
     lamb = Lamb(torch_groups, lr=0.5, max_grad_norm=max_grad_norm)
