@@ -32,10 +32,26 @@ def test_a_cpu_says_what_it_lacks(monkeypatch):
         precision.prepare("float16", CPU)
     monkeypatch.setattr(precision, "_cpu_has", lambda dtype: True)
     monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
-    for fast in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast)
-        assert bool(precision.prepare("bfloat16", CPU)) is not fast
+    for gains in (True, False):
+        monkeypatch.setattr(precision, "cpu_gains_by_bfloat16", lambda gains=gains: gains)
+        assert bool(precision.prepare("bfloat16", CPU)) is not gains
     assert precision.prepare("float16", CPU) == []
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512_bf16", "vendor", "gains"),
+    [
+        (True, True, "GenuineIntel", True),
+        (False, True, "GenuineIntel", False),
+        (False, True, "AuthenticAMD", True),
+        (False, False, "AuthenticAMD", False),
+    ],
+)
+def test_which_cpus_gain_by_bfloat16(monkeypatch, amx, avx512_bf16, vendor, gains):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(precision, "_processor", lambda: f"vendor_id : {vendor}")
+    assert precision.cpu_gains_by_bfloat16.__wrapped__() is gains
 
 
 @pytest.mark.parametrize(

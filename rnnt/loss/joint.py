@@ -10,6 +10,7 @@ from rnnt.loss.check import Lattices, check, reduce_losses
 from rnnt.loss.dense import DenseLoss
 from rnnt.loss.fused import FusedLoss, Settings
 from rnnt.loss.tile import Dropout
+from rnnt.precision import cpu_gains_by_bfloat16
 
 IMPLEMENTATIONS = ("auto", "reference", "fused", "triton")
 ACTIVATIONS = ("relu", "tanh")
@@ -108,13 +109,9 @@ def _products(encoder_BTH: torch.Tensor, weight_VH: torch.Tensor | None) -> torc
         wanted = torch.get_autocast_dtype(device)
     else:
         wanted = encoder_BTH.dtype if weight_VH is None else torch.promote_types(encoder_BTH.dtype, weight_VH.dtype)
-    if wanted.itemsize == 2 and device == "cpu" and not (wanted == torch.bfloat16 and _CPU_HAS_BFLOAT16):
-        return torch.float32  # many times faster than where the processor lacks the instructions
+    if wanted.itemsize == 2 and device == "cpu" and not (wanted == torch.bfloat16 and cpu_gains_by_bfloat16()):
+        return torch.float32  # faster and, of the same inputs, more accurate
     return wanted
-
-
-# Without either, oneDNN converts bfloat16 to float32 piece by piece, at a tenth of the speed.
-_CPU_HAS_BFLOAT16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _reference(encoder_BTH, predictor_BUH, weight_VH, bias_V, lattices: Lattices, activation, masks, fastemit):
