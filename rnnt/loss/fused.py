@@ -17,7 +17,8 @@ from rnnt.loss.check import Lattices
 from rnnt.loss.tile import Dropout
 
 _CPU_TILE = 2**20  # elements of a tile's hidden layer and logits, which then stay in the cache
-_GPU_TILE = 2**28  # at most, and an eighth of the memory that is free
+_GPU_TILE = 2**28  # at most, and an eighth of the memory that is free,
+_GPU_TILE_LEAST = 2**24  # but so many in any case: a tile is a dozen launches
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ class _Joint:
         self.bias = None if bias_V is None else bias_V.to(products)
         elements = _CPU_TILE
         if encoder_BTH.is_cuda:
-            free_bytes = torch.cuda.mem_get_info(encoder_BTH.device)[0]
-            elements = max(_CPU_TILE, min(_GPU_TILE, free_bytes // 8 // products.itemsize))
+            elements = max(_GPU_TILE_LEAST, min(_GPU_TILE, _free_bytes(encoder_BTH.device) // 8 // products.itemsize))
         self.tile = max(1, elements // (self.rows.shape[1] + (0 if weight_VH is None else len(weight_VH))))
 
     def place(self, node_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -69,6 +69,12 @@ class _Joint:
 
     def logits(self, hidden_RH: torch.Tensor) -> torch.Tensor:
         return hidden_RH if self.weight is None else torch.addmm(self.bias, hidden_RH, self.weight.t())
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Of a GPU's memory: what torch could still take, and what it has taken and does not use."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 class FusedLoss(torch.autograd.Function):

@@ -1,6 +1,8 @@
 """The joint network and the transducer loss in one call."""
 
+import functools
 import os
+import warnings
 from importlib.util import find_spec
 
 import torch
@@ -66,7 +68,7 @@ def transducer_loss(
         masks = Dropout.draw(dropout, shape[0] * shape[1], shape[0] * shape[2], encoder_BTH.shape[2], device)
     inputs = (encoder_BTH, predictor_BUH, weight_VH, bias_V)
     if implementation == "auto":
-        implementation = "triton" if device.type == "cuda" and find_spec("triton") else "fused"
+        implementation = "triton" if device.type == "cuda" and _triton_runs(device) else "fused"
     if implementation == "reference":
         losses = _reference(*inputs, lattices, activation, masks, fastemit)
     else:
@@ -82,6 +84,27 @@ def transducer_loss(
         products = _products(encoder_BTH, weight_VH)
         losses = FusedLoss.apply(*inputs, Settings(lattices, activation, masks, fastemit, tolerance, products, parts))
     return reduce_losses(losses, reduction)
+
+
+@functools.cache
+def _triton_runs(device: torch.device) -> bool:
+    """Whether the kernels run on the device. torch brings Triton along, but not the C compiler that it calls."""
+    if not find_spec("triton"):
+        return False
+    try:
+        from rnnt.loss import kernels
+
+        number, place = torch.zeros(1, 1, device=device), torch.zeros(1, dtype=torch.long, device=device)
+        kernels.hidden(number, number, place, place, "relu", None)
+    except Exception as error:  # whatever a compiler or a driver is short of
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(
+            f"Triton does not run on {device} ({reason}): the loss is computed in torch, more slowly. Triton needs a "
+            "C compiler and Python's headers, in Debian the packages gcc and python3-dev",
+            stacklevel=3,
+        )
+        return False
+    return True
 
 
 def _check_joint(encoder_BTH, predictor_BUH, weight_VH, bias_V, activation: str, dropout: float) -> None:
