@@ -56,7 +56,7 @@ def work(task: dict) -> dict:
     if task["implementation"] == "plain":
         recognizer.model = PlainTransducer(recognizer.model).to(device)
     head = torch.nn.Linear(recognizer.model.encoder.width, recognizer.model.vocabulary).to(device)
-    first = loader.read(sampler.batches(0)[0][: max(1, config.train.batch // config.train.accumulation)])
+    first = loader.read(own_parts(sampler.batches(0)[0], config.train.accumulation, processes)[0].indices)
     result = {"loss": _loss(recognizer, first.to(device))}
     reset_peak(device)
     result["pass_mib"] = _one_pass(recognizer, first.to(device), device) - bare
