@@ -122,9 +122,10 @@ class Stepper:
             losses.append(loss_B)
         self.scaler.unscale_(self.optimizer)
         norm = global_norm(self.parameters)  # before clipping
-        loss = sum(part.weight * loss_B.sum() for (part, _), loss_B in zip(parts, losses)) / size
+        counted = [part.weight * loss_B.sum() for (part, _), loss_B in zip(parts, losses) if part.weight]
+        loss = sum(counted, losses[0].new_zeros(())) / size
         sums = self.processes.add(torch.stack([loss, torch.full_like(loss, bool(stop.signal))]))
-        mean, stops, grad_norm = torch.cat([sums, norm[None]]).tolist()  # the one time that the step waits for a GPU
+        mean, stops, grad_norm = torch.cat([sums, norm[None]]).tolist()  # here the step waits for a GPU
         problem = ""
         if math.isfinite(mean) and math.isfinite(grad_norm):
             self.scaler.step(self.optimizer, grad_norm=norm)

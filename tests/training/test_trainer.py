@@ -21,7 +21,8 @@ from rnnt.training import checkpoint
 from rnnt.training.ema import Ema
 from rnnt.training.events import Events
 from rnnt.training.schedule import warmup_hold_decay
-from rnnt.training.step import Stepper
+from rnnt.training.step import Part, Stepper
+from rnnt.training.stop import Stop
 from rnnt.training.trainer import Trainer, split_folders
 
 SETTINGS = """
@@ -520,3 +521,20 @@ def test_a_gradient_beyond_float16_halves_the_scale_that_a_resumed_run_keeps(ton
     assert state_of(out)["scaler"]["scale"] == 128
     resumed = Trainer(settings(tmp_path, *config), tones, out)
     assert resumed.stepper.scaler.get_scale() == 128 and resumed.skipped == 1
+
+
+def test_a_part_that_counts_for_nothing_cannot_spoil_a_step(tones, tmp_path):
+    trainer = Trainer(settings(tmp_path), tones, tmp_path / "run")
+    indices = trainer.sampler.batches(0)[0]
+    batch = trainer.loader.read(indices)
+    objective = trainer.stepper._objective
+
+    def infinite_alone(batch, augmentation, ctc_weight):
+        loss_B, total = objective(batch, augmentation, ctc_weight)
+        return (loss_B * math.inf if len(batch) == 1 else loss_B), total
+
+    trainer.stepper._objective = infinite_alone
+    idle = trainer.loader.read(indices[:1])
+    parts = [(Part(0, indices, 1.0), batch), (Part(1, indices[:1], 0.0), idle)]
+    outcome = trainer.stepper.take(parts, len(indices), 0, 0.0, Stop(announce=False))
+    assert outcome.problem == "" and math.isfinite(outcome.loss)
