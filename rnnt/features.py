@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from rnnt.augment import Augmentation
 from rnnt.config import FeaturesConfig
+from rnnt.precision import float32_products
 
 _DITHER_SAMPLES = 16000
 
@@ -86,7 +87,8 @@ class Features(nn.Module):
             num_samples_out = num_samples
         num_frames = torch.div(num_samples_out + config.hop - 1, config.hop, rounding_mode="floor").clamp(min=1)
         power_BSK = self._power(audio_BN, num_samples, int(num_frames.max()), tempo_B)
-        mel_BSF = power_BSK @ self._filters(warp_B)
+        with float32_products("float32", audio_BN.device):  # not even in a run in TF32 are features rounded
+            mel_BSF = power_BSK @ self._filters(warp_B)
         if augmentation is not None:
             mel_BSF = mel_BSF * (warp_B / tempo_B**2)[:, None, None]
             mel_BSF = augmentation.add_noise(augmentation.vary_gain(mel_BSF), num_frames)

@@ -2,11 +2,14 @@
 
 import functools
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_SWITCHES = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn, torch.backends.cudnn.conv)
 _X86 = ("x86_64", "AMD64")
 
 
@@ -21,6 +24,26 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
+@contextmanager
+def float32_products(precision: str, device: torch.device) -> Iterator[None]:
+    """How float32 matrices are multiplied on a GPU, as `prepare` sets it, for the length of a `with`."""
+    if device.type != "cuda":
+        yield
+        return
+    before = [switch.fp32_precision for switch in _SWITCHES]
+    _round_products("tf32" if precision == "tf32" else "ieee")
+    try:
+        yield
+    finally:
+        for switch, rounding in zip(_SWITCHES, before):
+            switch.fp32_precision = rounding
+
+
+def _round_products(rounding: str) -> None:
+    for switch in _SWITCHES:
+        switch.fp32_precision = rounding
+
+
 def prepare(precision: str, device: torch.device) -> list[str]:
     """Set how this process multiplies float32 matrices on a GPU; returns what the user should know, a line each.
 
@@ -28,10 +51,7 @@ def prepare(precision: str, device: torch.device) -> list[str]:
     PyTorch alone would let cuDNN compute in TF32. Raises ValueError for what the device cannot do.
     """
     if device.type == "cuda":
-        rounding = "tf32" if precision == "tf32" else "ieee"
-        torch.backends.cuda.matmul.fp32_precision = rounding
-        torch.backends.cudnn.rnn.fp32_precision = rounding
-        torch.backends.cudnn.conv.fp32_precision = rounding
+        _round_products("tf32" if precision == "tf32" else "ieee")
         return []
     if precision == "tf32":
         return ["a CPU has no TF32: float32 is used"]

@@ -24,7 +24,7 @@ from rnnt.evaluation import Pair
 from rnnt.features import Features
 from rnnt.loader import collate
 from rnnt.model import Transducer
-from rnnt.precision import autocast
+from rnnt.precision import autocast, float32_products
 from rnnt.tokenizer import Tokenizer, UnknownSymbolError
 
 _WHOLE_SECONDS = 40  # for which decoding.max_symbols is meant: all of LibriSpeech is shorter
@@ -219,7 +219,8 @@ class Recognizer(nn.Module):
         training = self.training
         self.eval()
         try:
-            with torch.inference_mode(), autocast(self.config.precision, self.device):
+            precision = self.config.precision, self.device
+            with torch.inference_mode(), float32_products(*precision), autocast(*precision):
                 yield
         finally:
             self.train(training)

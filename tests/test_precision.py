@@ -23,6 +23,18 @@ def test_float32_products_are_rounded_on_a_gpu_only_for_tf32(switches, name):
     assert switches() == ["tf32" if name == "tf32" else "ieee"] * 3
 
 
+@pytest.mark.parametrize(("name", "rounding"), [("tf32", "tf32"), ("float32", "ieee"), ("bfloat16", "ieee")])
+def test_float32_products_last_as_long_as_the_with(switches, name, rounding):
+    precision.prepare("float32" if name == "tf32" else "tf32", GPU)
+    before = switches()
+    with pytest.raises(KeyError), precision.float32_products(name, GPU):
+        assert switches() == [rounding] * 3 != before
+        raise KeyError
+    with precision.float32_products(name, CPU):
+        assert switches() == before
+    assert switches() == before
+
+
 def test_a_cpu_says_what_it_lacks(monkeypatch):
     assert precision.prepare("float32", CPU) == []
     assert precision.prepare("tf32", CPU) == ["a CPU has no TF32: float32 is used"]
