@@ -28,20 +28,26 @@ class Augmentation:
         return torch.rand(shape, generator=self._generator, device=self._device) * (high - low) + low
 
     def vary_gain(self, mel_BSF: torch.Tensor) -> torch.Tensor:
-        """Scale the mel power by a gain that goes in a straight line, in dB, from one random value to the next.
+        """Scale the mel power by a gain and a tilt that go in straight lines, in dB, from one draw to the next.
 
         Some speakers keep their level and some do not, which features relative to an utterance's peak or mean do not
-        even out.
+        even out. The tilt is `tilt` dB at most on each of two cosines over the bins, of half a period and a whole one:
+        microphones, rooms and vocal effort differ so.
         """
-        gain = self.config.gain
-        if not gain:
+        config = self.config
+        if not (config.gain or config.tilt):
             return mel_BSF
-        batch, frames, _ = mel_BSF.shape
-        draws_BK = self._uniform((batch, frames // _GAIN_FRAMES + 3), -gain, gain)
+        batch, frames, mels = mel_BSF.shape
+        limits = torch.tensor([config.gain, config.tilt, config.tilt], device=self._device)
+        draws_BK3 = self._uniform((batch, frames // _GAIN_FRAMES + 3, 3), -1, 1) * limits
         place_BS = torch.arange(frames, device=self._device) / _GAIN_FRAMES + self._uniform((batch, 1), 0, 1)
-        before_BS = place_BS.long()
-        db_BS = torch.lerp(draws_BK.gather(1, before_BS), draws_BK.gather(1, before_BS + 1), place_BS - before_BS)
-        return mel_BSF * 10 ** (db_BS / 10)[:, :, None]
+        before_BS1 = place_BS.long()[:, :, None]
+        index_BS3 = before_BS1.expand(-1, -1, 3)
+        weight_BS1 = place_BS[:, :, None] - before_BS1
+        weights_BS3 = torch.lerp(draws_BK3.gather(1, index_BS3), draws_BK3.gather(1, index_BS3 + 1), weight_BS1)
+        angle_F = (torch.arange(mels, device=self._device) + 0.5) * math.pi / mels
+        shapes_3F = torch.stack([torch.cos(k * angle_F) for k in range(3)])
+        return mel_BSF * 10 ** (weights_BS3 @ shapes_3F / 10)
 
     def add_noise(self, mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Add the mel power of stationary noise with a random smooth spectrum, at a random signal-to-noise ratio.

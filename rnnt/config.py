@@ -68,6 +68,7 @@ class AugmentConfig:
     pitch_min: float = 1.0  # the spectrum alone, as a shorter vocal tract
     pitch_max: float = 1.0
     gain: float = 0.0  # dB by which the loudness wanders up and down within an utterance
+    tilt: float = 0.0  # dB by which the spectrum's slope and curvature wander with it
     noise_probability: float = 0.0  # share of the utterances that get noise
     noise_snr_min: float = 5.0  # dB
     noise_snr_max: float = 40.0
@@ -81,7 +82,7 @@ class AugmentConfig:
             low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             _require(0.5 <= low <= high <= 2, f"0.5 <= augment.{name}_min <= augment.{name}_max <= 2 does not hold")
         _within("augment", self, 0, 1, "noise_probability", "time_width")
-        _within("augment", self, 0, math.inf, "gain", "frequency_masks", "frequency_width", "time_masks")
+        _within("augment", self, 0, math.inf, "gain", "tilt", "frequency_masks", "frequency_width", "time_masks")
         _require(self.noise_snr_min <= self.noise_snr_max, "augment.noise_snr_min is above augment.noise_snr_max")
 
 

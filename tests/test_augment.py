@@ -42,7 +42,7 @@ def test_speed_and_pitch_lie_in_their_ranges_and_fill_them():
 
 def test_the_seed_decides_everything():
     settings = dict(
-        speed_min=0.8, speed_max=1.2, pitch_min=0.9, pitch_max=1.1, gain=6, noise_probability=0.7,
+        speed_min=0.8, speed_max=1.2, pitch_min=0.9, pitch_max=1.1, gain=6, tilt=3, noise_probability=0.7,
         frequency_masks=2, frequency_width=10, time_masks=3, time_width=0.1,
     )  # fmt: skip
     features = Features(FeaturesConfig())
@@ -75,6 +75,18 @@ def test_the_gain_wanders_slowly_within_its_bounds_and_alike_in_all_bins():
     assert places.max() < 0.1 and places.min() > 0.005  # no place has them in every utterance
     steady = draw(5, gain=0.001).vary_gain(torch.ones(5, 1, 2))
     assert np.allclose(steady, 1, atol=3e-4)
+
+
+def test_the_tilt_wanders_on_two_cosines_and_leaves_the_mean_of_the_bins():
+    mels = 12
+    db = 10 * draw(2000, tilt=4).vary_gain(torch.ones(2000, 150, mels)).log10().double().numpy()
+    angle = (np.arange(mels) + 0.5) * np.pi / mels
+    shapes = np.stack([np.cos(angle), np.cos(2 * angle)])
+    weights = db @ np.linalg.pinv(shapes)
+    assert np.abs(weights @ shapes - db).max() < 1e-4 and np.abs(db.mean(2)).max() < 1e-4
+    assert np.abs(weights).max(axis=(0, 1)).min() > 3.8 and np.abs(weights).max() < 4 + 1e-4
+    assert abs(np.corrcoef(weights[:, 0].T)[0, 1]) < 0.1
+    assert np.abs(np.diff(weights, axis=1)).max() <= 8 / 40 + 1e-4  # a straight line from one draw to the next
 
 
 def test_frequency_masks_are_bands_of_zeros_over_all_frames():
