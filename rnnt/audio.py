@@ -15,6 +15,7 @@ AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
 # Writers to a pipe cannot know the length and put a huge one into the header (ffmpeg 0xFFFFFFFF, sox 0x7FFFF000).
 _UNKNOWN_BYTES = 0x7FFF0000
 _DATA_CHUNK = re.compile(r"(?:data|SSND|Data Size)\s*:\s*(\d+) \(should be (\d+)\)")
+_OGG_PAGE = 65307  # bytes at most
 # A piece that a manifest asks for may overrun the file by the rounding of its times, and no more.
 _OVERRUN_SECONDS = 0.1
 
@@ -81,6 +82,8 @@ def _decode(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray
             raise ValueError(
                 f"{path}: is truncated (its header promises {chunk[1]} bytes of audio, {chunk[2]} are there)"
             )
+        if file.format == "OGG" and not _ends_its_stream(path):
+            raise ValueError(f"{path}: is truncated (its last page does not end the stream)")
         first = round(start * file.samplerate)
         available = max(file.frames - first, 0)
         wanted = available if seconds is None else round(seconds * file.samplerate)
@@ -98,6 +101,15 @@ def _decode(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray
         if len(samples) < count:
             raise ValueError(f"{path}: is truncated (its header promises {count} samples, {len(samples)} can be read)")
         return samples, file.samplerate
+
+
+def _ends_its_stream(path: Path) -> bool:
+    """Whether an Ogg file's last page says that it is the last. Of what is cut off libsndfile tells nothing."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _OGG_PAGE))
+        tail = file.read()
+    page = tail.rfind(b"OggS")
+    return 0 <= page < len(tail) - 5 and bool(tail[page + 5] & 4)  # RFC 3533, section 6
 
 
 def trim_silence(audio: np.ndarray) -> np.ndarray:

@@ -78,11 +78,13 @@ def test_pcm_survives_floating_point(values):
     np.testing.assert_array_equal(to_pcm(samples / np.float32(32768)), samples)
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.mp3"])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.mp3", "a.ogg", "a.opus"])
 @pytest.mark.parametrize("kept", [0.3, 0.9])
 def test_truncated_files(tmp_path, name, kept):
     path = tmp_path / name
-    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 32000), 16000)
+    kind = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 32000), 16000, **kind)
+    assert len(read_audio(path)) > 31000
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * kept)])
     with pytest.raises(ValueError, match=rf"{name}: is truncated"):
