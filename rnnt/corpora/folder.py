@@ -68,7 +68,7 @@ def _beside(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Utterance
 
 
 def _listed(path: Path, problems: list[tuple[str, str]]) -> Iterator[Utterance]:
-    lines = [(number, line) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
     entries = _json_lines if lines and lines[0][1].lstrip().startswith("{") else _table
     seen: set[str] = set()
     for number, entry in entries(lines):

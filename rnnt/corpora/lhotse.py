@@ -13,6 +13,7 @@ from lhotse.serialization import load_manifest_lazy_or_eager
 from rnnt.audio import resample, to_pcm
 from rnnt.corpora import Split, Utterance
 
+_ROUNDING_SECONDS = 0.001
 _SUFFIX = re.compile(r"\.(jsonl|json|yaml|yml)(\.gz)?$")
 
 
@@ -59,7 +60,17 @@ def _utterances(cuts: CutSet, problems: list[tuple[str, str]]) -> Iterator[Utter
         if not cut.supervisions:
             problems.append((cut.id, "the cut has no supervision"))
             continue
-        for part in cut.trim_to_supervisions(keep_overlapping=False):
+        # Windows over a recording leave such: lhotse refuses them, and half of a text's audio is not the text's.
+        outside = {x.id for x in cut.supervisions if x.start < 0 or x.end > cut.duration + _ROUNDING_SECONDS}
+        problems += [(name, f"only a part of it, or nothing, lies within its cut {cut.id}") for name in sorted(outside)]
+        if outside:
+            cut = cut.filter_supervisions(lambda x, outside=outside: x.id not in outside)
+        try:
+            parts = list(cut.trim_to_supervisions(keep_overlapping=False))
+        except (ValueError, AssertionError) as error:
+            problems.append((cut.id, f"the cut cannot be taken apart ({error})"))
+            continue
+        for part in parts:
             supervision = part.supervisions[0]
             yield Utterance(supervision.id, supervision.text or "", supervision.speaker or "", partial(_read, part))
 

@@ -31,7 +31,7 @@ def _part(part: Path) -> Split:
     for chapter in sorted(part.glob("*/*")):
         texts: dict[str, str] = {}
         for path in sorted(chapter.glob("*.trans.txt")):
-            for line in read_text(path).splitlines():
+            for line in read_text(path).split("\n"):
                 identity, _, text = line.strip().partition(" ")
                 texts[identity] = text.lower()
         texts.pop("", None)  # empty lines

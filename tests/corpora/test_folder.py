@@ -80,6 +80,16 @@ def test_a_table_with_named_columns(tmp_path):
     assert everything(tmp_path / "list.tsv")[0] == {"first": ("one", "anna")}
 
 
+def test_only_line_ends_end_a_line(tmp_path):
+    texts = {name: f"one{mark}two" for name, mark in (("a", "\u2028"), ("b", "\x85"), ("c", "\x0c"))}
+    (tmp_path / "list.tsv").write_text("".join(f"{k}.wav\t{v}\r\n" for k, v in texts.items()), "utf-8", newline="")
+    lines = (json.dumps({"audio": f"{k}.wav", "text": v}, ensure_ascii=False) for k, v in texts.items())
+    (tmp_path / "list.jsonl").write_text("\n".join(lines), "utf-8")
+    for name in ("list.tsv", "list.jsonl"):
+        found, problems, _ = everything(tmp_path / name)
+        assert found == {k: (v, "") for k, v in texts.items()} and not problems
+
+
 def test_json_lines(tmp_path):
     record(tmp_path / "a.wav", seconds=2.0)
     entries = [

@@ -49,6 +49,24 @@ def test_supervisions_become_utterances(tmp_path, cuts, suffix):
     assert [len(u.read(16000)) for u in split.utterances] == [8000, 12000, 16000]
 
 
+def test_what_reaches_beyond_its_cut_is_left_out_alone(tmp_path, cuts):
+    windows = cuts.subset(cut_ids=["c0"]).cut_into_windows(1.2)
+    windows.to_file(tmp_path / "cuts.jsonl")
+    (split,) = splits(tmp_path / "cuts.jsonl").values()
+    assert [u.id for u in split.utterances] == ["long-1"]
+    assert {name for name, _ in split.problems} == {"long-2"}
+    late = SupervisionSegment("late", "long", start=1.5, duration=2.0, text="three")
+    first, *others = cuts
+    first.supervisions.append(late)
+    CutSet.from_cuts([first, *others]).to_file(tmp_path / "cuts.jsonl")
+    (split,) = splits(tmp_path / "cuts.jsonl").values()
+    assert [u.id for u in split.utterances] == ["long-1", "long-2", "stereo-1"]
+    assert dict(split.problems) == {
+        "late": "only a part of it, or nothing, lies within its cut c0",
+        "c2": "the cut has no supervision",
+    }
+
+
 def test_goes_through_the_preparation_in_other_processes(tmp_path, cuts):
     cuts.to_file(tmp_path / "cuts_train.jsonl.gz")
     summary = prepare(splits(tmp_path), tmp_path / "out", workers=2)["train"]
