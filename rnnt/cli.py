@@ -250,7 +250,10 @@ def _key_values(items: list[str]) -> dict:
         key, sign, value = item.partition("=")
         if not sign:
             raise ValueError(f"{item!r} is no option; write it as key=value, such as seed=1")
-        values[key.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            values[key.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f"{item!r} is not readable as YAML; give {key} a number or a word") from None
     return values
 
 

@@ -154,6 +154,7 @@ def test_command_and_python_give_the_same_text(run, recordings, capsys):
         (["prepare", "folder", "absent", "--out", "x"], "absent"),
         (["prepare", "digits", ".", "colour=red", "--out", "x"], "no option 'colour'"),
         (["prepare", "digits", ".", "colour", "--out", "x"], "write it as key=value"),
+        (["prepare", "digits", ".", "seed=[1", "--out", "x"], "'seed=[1' is not readable"),
         (["train", "nothing", "--data", "x", "--out", "y"], "no preset 'nothing'"),
         (["train", "absent.yaml", "--data", "x", "--out", "y"], "absent.yaml"),
         (["train", "digits", "optim.lrr=1", "--data", "x", "--out", "y"], "did you mean optim.lr?"),

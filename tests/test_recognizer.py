@@ -413,6 +413,8 @@ def test_devices_are_found_or_named(monkeypatch):
     assert find_device("cpu").type == "cpu"
     with pytest.raises(ValueError, match="device is 'gpu'; choose auto, cpu, cuda or cuda:1"):
         find_device("gpu")
+    with pytest.raises(ValueError, match="device is 'meta'; choose auto, cpu, cuda or cuda:1"):
+        find_device("meta")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert find_device("auto").type == "cpu"
     with pytest.raises(ValueError, match="device is 'cuda', but PyTorch finds no such GPU here"):
