@@ -104,12 +104,18 @@ def _decode(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray
 
 
 def _ends_its_stream(path: Path) -> bool:
-    """Whether an Ogg file's last page says that it is the last. Of what is cut off libsndfile tells nothing."""
+    """Whether an Ogg file's last page is whole and says that it is the last, of which libsndfile says nothing.
+
+    RFC 3533, section 6: flags in byte 5, the number of segments in byte 26, then the size of each.
+    """
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _OGG_PAGE))
         tail = file.read()
-    page = tail.rfind(b"OggS")
-    return 0 <= page < len(tail) - 5 and bool(tail[page + 5] & 4)  # RFC 3533, section 6
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    if len(page) < 27 or not page[5] & 4:
+        return False
+    segments = page[27 : 27 + page[26]]
+    return len(page) >= 27 + page[26] + sum(segments)
 
 
 def trim_silence(audio: np.ndarray) -> np.ndarray:

@@ -87,7 +87,7 @@ def test_truncated_files(tmp_path, name, kept):
     assert len(read_audio(path)) > 31000
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * kept)])
-    with pytest.raises(ValueError, match=rf"{name}: is truncated"):
+    with pytest.raises(ValueError, match=rf"{name}: is (truncated|not audio .*malformed)"):
         read_audio(path)
 
 
