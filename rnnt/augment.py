@@ -38,16 +38,17 @@ class Augmentation:
         if not (config.gain or config.tilt):
             return mel_BSF
         batch, frames, mels = mel_BSF.shape
-        limits = torch.tensor([config.gain, config.tilt, config.tilt], device=self._device)
-        draws_BK3 = self._uniform((batch, frames // _GAIN_FRAMES + 3, 3), -1, 1) * limits
+        limits, bins = ([config.gain, config.tilt, config.tilt], mels) if config.tilt else ([config.gain], 1)
+        draws_BKL = torch.stack([self._uniform((batch, frames // _GAIN_FRAMES + 3), -x, x) for x in limits], 2)
         place_BS = torch.arange(frames, device=self._device) / _GAIN_FRAMES + self._uniform((batch, 1), 0, 1)
-        before_BS1 = place_BS.long()[:, :, None]
-        index_BS3 = before_BS1.expand(-1, -1, 3)
-        weight_BS1 = place_BS[:, :, None] - before_BS1
-        weights_BS3 = torch.lerp(draws_BK3.gather(1, index_BS3), draws_BK3.gather(1, index_BS3 + 1), weight_BS1)
-        angle_F = (torch.arange(mels, device=self._device) + 0.5) * math.pi / mels
-        shapes_3F = torch.stack([torch.cos(k * angle_F) for k in range(3)])
-        return mel_BSF * 10 ** (weights_BS3 @ shapes_3F / 10)
+        place_BS1 = place_BS[:, :, None]
+        before_BSL = place_BS1.long().expand(-1, -1, len(limits))
+        weights_BSL = torch.lerp(
+            draws_BKL.gather(1, before_BSL), draws_BKL.gather(1, before_BSL + 1), place_BS1 - before_BSL
+        )
+        angle_F = (torch.arange(bins, device=self._device) + 0.5) * math.pi / bins
+        shapes_LF = torch.stack([torch.cos(k * angle_F) for k in range(len(limits))])
+        return mel_BSF * 10 ** (weights_BSL @ shapes_LF / 10)
 
     def add_noise(self, mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Add the mel power of stationary noise with a random smooth spectrum, at a random signal-to-noise ratio.
