@@ -64,3 +64,8 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark at the start
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, as `read_text`. Only line feeds end one: a text may hold Unicode's other separators."""
+    return read_text(path).split("\n")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnnt.audio import AUDIO_SUFFIXES, read_audio
-from rnnt.corpora import Split, Utterance, read_text
+from rnnt.corpora import Split, Utterance, read_lines, read_text
 
 _PATH_KEYS = ("path", "audio", "audio_filepath")
 
@@ -68,7 +68,7 @@ def _beside(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Utterance
 
 
 def _listed(path: Path, problems: list[tuple[str, str]]) -> Iterator[Utterance]:
-    lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
     entries = _json_lines if lines and lines[0][1].lstrip().startswith("{") else _table
     seen: set[str] = set()
     for number, entry in entries(lines):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rnnt.audio import read_audio
-from rnnt.corpora import Split, Utterance, read_text
+from rnnt.corpora import Split, Utterance, read_lines
 
 
 def splits(source: Path) -> dict[str, Split]:
@@ -31,7 +31,7 @@ def _part(part: Path) -> Split:
     for chapter in sorted(part.glob("*/*")):
         texts: dict[str, str] = {}
         for path in sorted(chapter.glob("*.trans.txt")):
-            for line in read_text(path).split("\n"):
+            for line in read_lines(path):
                 identity, _, text = line.strip().partition(" ")
                 texts[identity] = text.lower()
         texts.pop("", None)  # empty lines
