@@ -31,7 +31,7 @@ def float32_products(precision: str, device: torch.device) -> Iterator[None]:
         yield
         return
     before = [switch.fp32_precision for switch in _SWITCHES]
-    _round_products("tf32" if precision == "tf32" else "ieee")
+    _set_products(precision)
     try:
         yield
     finally:
@@ -39,9 +39,9 @@ def float32_products(precision: str, device: torch.device) -> Iterator[None]:
             switch.fp32_precision = rounding
 
 
-def _round_products(rounding: str) -> None:
+def _set_products(precision: str) -> None:
     for switch in _SWITCHES:
-        switch.fp32_precision = rounding
+        switch.fp32_precision = "tf32" if precision == "tf32" else "ieee"
 
 
 def prepare(precision: str, device: torch.device) -> list[str]:
@@ -51,7 +51,7 @@ def prepare(precision: str, device: torch.device) -> list[str]:
     PyTorch alone would let cuDNN compute in TF32. Raises ValueError for what the device cannot do.
     """
     if device.type == "cuda":
-        _round_products("tf32" if precision == "tf32" else "ieee")
+        _set_products(precision)
         return []
     if precision == "tf32":
         return ["a CPU has no TF32: float32 is used"]

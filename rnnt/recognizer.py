@@ -309,8 +309,8 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name if name != "auto" else "cuda" if available else "cpu")
     except RuntimeError:
-        raise ValueError(f"device is {name!r}; choose auto, cpu, cuda or cuda:1") from None
-    if device.type not in ("cpu", "cuda"):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
         raise ValueError(f"device is {name!r}; choose auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and not (available and (device.index or 0) < torch.cuda.device_count()):
         raise ValueError(f"device is {name!r}, but PyTorch finds no such GPU here; choose auto or cpu")
