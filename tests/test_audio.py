@@ -87,7 +87,9 @@ def test_truncated_files(tmp_path, name, kept):
     assert len(read_audio(path)) > 31000
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * kept)])
-    with pytest.raises(ValueError, match=rf"{name}: is (truncated|not audio .*malformed)"):
+    malformed = (name, kept) == ("a.opus", 0.3)  # before the second page of its headers has come to an end
+    reason = "not audio .*malformed" if malformed else "truncated"
+    with pytest.raises(ValueError, match=rf"{name}: is {reason}"):
         read_audio(path)
 
 
