@@ -24,11 +24,12 @@ from memory import status_kib
 from results import append_rows
 
 from rnnt.config import DataConfig, TokenizerConfig, TrainConfig
-from rnnt.dataset import DESCRIPTION, LENGTHS, Dataset, write_description, write_json
+from rnnt.dataset import DESCRIPTION, LENGTHS, Dataset, write_description
+from rnnt.files import write_json
 from rnnt.loader import Loader
 from rnnt.sampler import Sampler
 from rnnt.shard import Recording, ShardWriter
-from rnnt.tokenizer import Symbols, train
+from rnnt.tokenizer import Symbols, train_tokenizer
 
 SAMPLE_RATE = 16000
 SHARD_BYTES = 256 << 20
@@ -83,7 +84,7 @@ def make_index(folder: Path, split: Path, utterances: int) -> None:
 def measure_rate(dataset: Dataset, batch: int, trim: bool, device: str, repeats: int) -> list[float]:
     """Seconds of audio a second, of each of so many passes over the split, after one that is not counted."""
     # As in MLPerf: 1023 pieces.
-    tokenizer = train([dataset.text(i) for i in range(300)], TokenizerConfig("sentencepiece", 1023))
+    tokenizer = train_tokenizer([dataset.text(i) for i in range(300)], TokenizerConfig("sentencepiece", 1023))
     loader = Loader(dataset, tokenizer, torch.device(device), trim)
     config = DataConfig(), TrainConfig(batch=batch)
     sampler = Sampler(dataset.num_samples, loader.usable, SAMPLE_RATE, *config, seed=0)

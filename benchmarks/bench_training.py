@@ -37,7 +37,8 @@ from rich.table import Table
 from training_case import DISTINCT, Size, librispeech_sizes, make_split, symbols
 from training_worker import STAGES
 
-from rnnt.config import Config, load
+from rnnt.config import Config
+from rnnt.settings import load_config
 
 WORKER = Path(__file__).with_name("training_worker.py")
 AS_RECORDED = ("augment.speed_min=1", "augment.speed_max=1", "features.trim_silence=false")
@@ -85,7 +86,7 @@ def _compare(batch: int, options: argparse.Namespace, console: Console) -> list[
     """Measure the implementations at one batch size, print the table and return its rows."""
     settings = [f"train.batch={batch}", f"train.accumulation={options.accumulation}", f"device={options.device}"]
     settings += [*(AS_RECORDED if options.seconds else ()), *options.overrides]
-    config = load(options.preset, settings)
+    config = load_config(options.preset, settings)
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         sizes = _sizes(batch, options, config)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import rnnt
-from rnnt.features import stack_frames
+from rnnt.frames import stack_frames
 from rnnt.model import Transducer
 
 

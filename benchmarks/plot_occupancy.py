@@ -11,8 +11,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 import rnnt
-from rnnt import atomic
 from rnnt.dataset import Dataset
+from rnnt.files import replacing
 from rnnt.loss.lattice import forward_backward
 from rnnt.recognizer import Recognizer
 
@@ -53,7 +53,7 @@ def draw(lattices: dict[str, torch.Tensor], text: str, picture: Path) -> None:
         panel.set_ylabel("labels emitted")
     panels[-1].set_xlabel(f'encoder frame of "{text}"')
     figure.colorbar(image, ax=list(panels), label="occupancy")
-    with atomic.replacing(picture) as file:
+    with replacing(picture) as file:
         figure.savefig(file, format="png")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from rnnt import atomic
+from rnnt.files import write_file
 
 FOLDER = Path(__file__).resolve().parent / "results"
 
@@ -31,7 +31,7 @@ def append_rows(name: str, rows: Sequence[Mapping[str, object]], device: str = "
     writer.writeheader()
     writer.writerows(old + new)
     folder.mkdir(parents=True, exist_ok=True)
-    atomic.write(path, text.getvalue())
+    write_file(path, text.getvalue())
     return path
 
 

@@ -19,12 +19,13 @@ from memory import peak, reset_peak, synchronize
 from plain_model import PlainTransducer
 from training_case import model_flops, symbols
 
-from rnnt import precision
-from rnnt.config import Config, load
+from rnnt.config import Config
 from rnnt.dataset import Dataset
+from rnnt.device import autocast, set_precision
 from rnnt.loader import Batch, Loader
 from rnnt.recognizer import Recognizer
 from rnnt.sampler import Sampler
+from rnnt.settings import load_config
 from rnnt.training.distributed import Processes
 from rnnt.training.optimizer import make_optimizer
 from rnnt.training.step import Stepper, own_parts
@@ -37,10 +38,10 @@ STAGED_STEPS = 3  # on a GPU
 def work(task: dict) -> dict:
     """What one process measures of `task` (see bench_training); the same in all, summed where it is a sum."""
     torch.set_num_threads(task["threads"])
-    config = load(task["preset"], task["settings"])
+    config = load_config(task["preset"], task["settings"])
     processes = Processes(config.device)
     device = processes.device
-    precision.prepare(config.precision, device)
+    set_precision(config.precision, device)
     tokenizer = symbols(config)
     data = Dataset(*[task["data"]] * task["copies"])
     loader = Loader(data, tokenizer, device, config.features.trim_silence)
@@ -93,7 +94,7 @@ def work(task: dict) -> dict:
 
 def matmul_flops(config: Config, device: torch.device) -> float:
     """Floating-point operations a second of a large matrix product, in the type that the step multiplies in."""
-    with precision.autocast(config.precision, device):
+    with autocast(config.precision, device):
         dtype = (torch.ones(1, 1, device=device) @ torch.ones(1, 1, device=device)).dtype
     size = 8192 if device.type == "cuda" else 2048
     x, y = torch.randn(2, size, size, device=device).to(dtype)
@@ -202,7 +203,7 @@ def _timed(steps, task: dict, processes: Processes, config: Config, vocabulary: 
 def _loss(recognizer: Recognizer, batch: Batch) -> float:
     """Mean over a batch as it is, without dropout: what two arrangements of one model must agree on."""
     recognizer.eval()
-    with torch.no_grad(), precision.autocast(recognizer.config.precision, recognizer.device):
+    with torch.no_grad(), autocast(recognizer.config.precision, recognizer.device):
         encoder, lengths = recognizer.model.encoder(*recognizer.features(batch.audio, batch.num_samples))
         loss_B = recognizer.model.loss(encoder, lengths, batch.targets, batch.target_lengths)
     recognizer.train()
@@ -213,7 +214,7 @@ def _one_pass(recognizer: Recognizer, batch: Batch, device: torch.device) -> flo
     """Peak MiB of a forward and backward pass through the model, which leaves the gradients."""
     with torch.no_grad():
         features = recognizer.features(batch.audio, batch.num_samples)
-    with precision.autocast(recognizer.config.precision, device):
+    with autocast(recognizer.config.precision, device):
         encoder, lengths = recognizer.model.encoder(*features)
         recognizer.model.loss(encoder, lengths, batch.targets, batch.target_lengths).mean().backward()
     most = peak(device)

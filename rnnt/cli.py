@@ -51,8 +51,8 @@ def prepare(
     Example: rnnt prepare librispeech /data/LibriSpeech --out /data/prepared
     """
     from rnnt.corpora import read_splits
-    from rnnt.dataset import duration
     from rnnt.prepare import prepare
+    from rnnt.text import duration
 
     values = _key_values(options or [])
     if leave_out is not None:
@@ -76,11 +76,11 @@ def tokenizer(
 
     Example: rnnt tokenizer /data/prepared/train-* --out /data/prepared
     """
-    from rnnt import tokenizer as tokenizers
     from rnnt.config import TokenizerConfig
     from rnnt.dataset import Dataset
+    from rnnt.tokenizer import train_tokenizer
 
-    learned = tokenizers.train(Dataset(*data).texts(), TokenizerConfig(kind, size))
+    learned = train_tokenizer(Dataset(*data).texts(), TokenizerConfig(kind, size))
     out.mkdir(parents=True, exist_ok=True)
     learned.save(out)
     print(f"{out}: {kind}, {learned.learned} symbols")
@@ -104,10 +104,10 @@ def train(
 
     Example: rnnt train digits --data data/digits --out runs/digits train.epochs=10
     """
-    from rnnt.config import load
+    from rnnt.settings import load_config
     from rnnt.training.launch import launch, launched, yielding_to_the_first
 
-    config = load(preset, overrides or [])
+    config = load_config(preset, overrides or [])
     if (processes > 1 or nodes > 1 or restarts) and not launched():
         launch(sys.argv[1:], processes, nodes, rendezvous, restarts)
         return
@@ -139,7 +139,7 @@ def evaluate(
     Example: rnnt evaluate runs/digits --data data/digits/test
     """
     from rnnt.dataset import Dataset
-    from rnnt.evaluation import character_error_rate, word_error_rate
+    from rnnt.error_rate import character_error_rate, word_error_rate
     from rnnt.progress import track
     from rnnt.recognizer import load, model_folder
     from rnnt.report import write_report

@@ -1,15 +1,7 @@
-"""Every setting of a run: frozen dataclasses, validated on construction, read from YAML, overridden by dotted keys."""
+"""The settings of a run: frozen dataclasses, each field checked when one is made."""
 
-import dataclasses
-import difflib
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-PRESETS = Path(__file__).parent / "presets"
 
 
 def _require(condition: bool, message: str) -> None:
@@ -263,94 +255,3 @@ class Config:
             f"a window of {self.features.window} samples, {self.augment.speed_max} times as long for "
             f"augment.speed_max, does not fit features.n_fft={self.features.n_fft}",
         )
-
-
-def _known_keys(cls: type, prefix: str = "") -> list[str]:
-    keys = []
-    for item in dataclasses.fields(cls):
-        keys.append(prefix + item.name)
-        if dataclasses.is_dataclass(item.type):
-            keys += _known_keys(item.type, f"{prefix}{item.name}.")
-    return keys
-
-
-def _flatten(tree: dict, prefix: str = "") -> list[str]:
-    keys = []
-    for name, value in tree.items():
-        keys += _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
-    return keys
-
-
-def presets() -> list[str]:
-    """Names of the shipped configurations."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
-
-def find(name: str) -> Path:
-    """The file of a preset or the path of a YAML file. ValueError where there is neither."""
-    if name.endswith((".yaml", ".yml")):
-        _require(Path(name).is_file(), f"no configuration file {name}")
-        return Path(name)
-    path = PRESETS / f"{name}.yaml"
-    _require(path.is_file(), f"no preset {name!r}; there are {', '.join(presets())}, or give a .yaml file")
-    return path
-
-
-def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
-    """Read a preset's name or a YAML file; `overrides` are dotted, such as optim.lr=0.002.
-
-    Raises ValueError, naming the key, for an unknown key, a value of the wrong type or one out of range.
-    """
-    path = find(str(path))
-    places, trees = {}, []
-    try:
-        trees.append(OmegaConf.create(path.read_text(encoding="utf-8")))
-    except Exception as error:  # whatever the YAML parser raises
-        raise ValueError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from None
-    for item in overrides:
-        _require("=" in item, f"{item!r} is no setting; write it as key=value, such as optim.lr=0.002")
-        try:
-            trees.append(OmegaConf.from_dotlist([item]))
-        except Exception as error:
-            raise ValueError(f"{item!r} is not readable as YAML: {' '.join(str(error).split())}") from None
-        places[item.partition("=")[0]] = repr(item)
-    try:
-        tree = OmegaConf.merge(*trees)
-    except (OmegaConfBaseException, TypeError) as error:  # a list here is a section there
-        given = " ".join(overrides)
-        raise ValueError(f"{path} does not go together with {given}: {str(error).splitlines()[0]}") from None
-    return from_tree(tree, str(path), places)
-
-
-def from_tree(tree, where: str, places: dict[str, str] | None = None) -> Config:
-    """Build a Config from nested dictionaries (or an OmegaConf tree) that may leave out any key.
-
-    A complaint begins with `where`, or with what `places` has for the key that it is about.
-    """
-    plain = OmegaConf.to_container(tree) if OmegaConf.is_config(tree) else tree
-    _require(isinstance(plain, dict), f"{where} does not hold settings")
-    places = places or {}
-    known = _known_keys(Config)
-    for key in _flatten(plain):
-        below = [name for name in known if name.startswith(f"{key}.")]
-        if below:
-            raise ValueError(f"{places.get(key, where)}: {key} is a section; set what is in it, such as {below[0]}")
-        if key not in known:
-            close = difflib.get_close_matches(key, known, 1, 0.5)
-            mend = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"{places.get(key, where)}: unknown key {key}{mend}")
-    schema = OmegaConf.structured(Config)
-    OmegaConf.set_readonly(schema, False)
-    try:
-        return OmegaConf.to_object(OmegaConf.merge(schema, plain))
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", "") or "a key"
-        reason = str(error.__cause__ or error).splitlines()[0]
-        if "ListConfig" in reason:
-            reason = "it must be a list, such as [train,train-*]"
-        raise ValueError(f"{places.get(key, where)}: {key}: {reason}") from None
-
-
-def to_yaml(config: Config) -> str:
-    """The complete configuration, as `from_tree` reads it."""
-    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))

@@ -15,8 +15,9 @@ import yaml
 from omegaconf import OmegaConf
 from torch import nn
 
-from rnnt.config import Config, FeaturesConfig, from_tree
+from rnnt.config import Config, FeaturesConfig
 from rnnt.recognizer import Recognizer
+from rnnt.settings import from_tree
 from rnnt.tokenizer import SentencePiece, Symbols, Tokenizer
 
 STATES = {"ema": "ema_state_dict", "raw": "state_dict"}  # keys of a checkpoint
@@ -57,7 +58,7 @@ _SETTINGS = {
 }
 _FEATURES = "input_val.filterbank_features"
 _SPLICING = "input_val.frame_splicing"
-_COMPUTED = ("window_size", "window_stride", "window", "normalize", "log")  # what `read_config` works out itself
+_COMPUTED = ("window_size", "window_stride", "window", "normalize", "log")  # what `reference_config` works out itself
 _WITHOUT_EFFECT = ("max_duration", "pad_to_max_duration")
 
 
@@ -77,7 +78,7 @@ def convert(
         raise ValueError(f"{out} holds a model or a run already; give --out another folder")
     settings = _read_yaml(config)
     symbols = _read_tokenizer(settings, config, tokenizer)
-    recognizer = Recognizer(read_config(settings, str(config), symbols), symbols)
+    recognizer = Recognizer(reference_config(settings, str(config), symbols), symbols)
     states = read_states(checkpoint)
     key = STATES[weights] if STATES[weights] in states else STATES["raw"]
     if key not in states:
@@ -155,7 +156,7 @@ def fill(model: nn.Module, state: dict[str, Any], where: str, made_by: str) -> N
     model.load_state_dict({expected[name][0]: value.float() for name, value in found.items()})
 
 
-def read_config(settings: dict, where: str, tokenizer: Tokenizer) -> Config:
+def reference_config(settings: dict, where: str, tokenizer: Tokenizer) -> Config:
     """Our settings of features and model from the reference's; what it leaves open is as in the MLPerf model.
 
     Those of training stay at their defaults. Raises ValueError where features cannot be made as they are asked for.

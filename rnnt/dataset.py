@@ -9,7 +9,6 @@ Below DATA/<split>/:
 - `skipped.tsv`: id and reason of each utterance that was left out
 """
 
-import hashlib
 import json
 import mmap
 import os
@@ -24,10 +23,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rnnt import atomic
-from rnnt.audio import trim_silence
 from rnnt.characters import Characters, find_characters
+from rnnt.files import sha256_of, write_json
 from rnnt.shard import Recording, Shard
+from rnnt.silence import trim_silence
 
 VERSION = 1
 DESCRIPTION = "dataset.json"
@@ -263,22 +262,3 @@ def write_description(folder: Path, shards: Sequence[Shard], sample_rate: int, *
         "shards": [asdict(shard) for shard in shards],
     }
     write_json(folder / DESCRIPTION, description)
-
-
-def duration(hours: float) -> str:
-    """An amount of audio in words, such as "960.25 hours" or, below one, "2.4 minutes"."""
-    return f"{hours:,.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a file of JSON: at any instant either the old or the new one is there, in full."""
-    atomic.write(path, json.dumps(value, ensure_ascii=False, indent=1))
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, as hexadecimal digits."""
-    sha256 = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha256.update(block)
-    return sha256.hexdigest()

@@ -5,16 +5,17 @@ import sys
 import time
 from pathlib import Path
 
-from rnnt.config import load as load_config
 from rnnt.corpora import read_splits
 from rnnt.corpora.synthetic import speak
-from rnnt.dataset import Dataset, duration
-from rnnt.evaluation import character_error_rate, word_error_rate
+from rnnt.dataset import Dataset
+from rnnt.error_rate import character_error_rate, word_error_rate
 from rnnt.plot import learning_curve
 from rnnt.prepare import prepare
 from rnnt.progress import track
 from rnnt.recognizer import load
 from rnnt.report import write_report
+from rnnt.settings import load_config
+from rnnt.text import duration
 from rnnt.training.trainer import Trainer
 
 PRESET = "demo"

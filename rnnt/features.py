@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from rnnt.augment import Augmentation
 from rnnt.config import FeaturesConfig
-from rnnt.precision import float32_products
+from rnnt.device import float32_products
+from rnnt.frames import stack_frames, valid_places
 
 _DITHER_SAMPLES = 16000
 
@@ -162,17 +163,6 @@ class Features(nn.Module):
         return stack_frames(x_BSF, num_frames, self.config.stack)
 
 
-def stack_frames(x_BSF: torch.Tensor, lengths: torch.Tensor, stack: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Put `stack` neighbouring frames side by side: (B, S, F) -> (B, ceil(S / stack), F stack), padded with zeros.
-
-    Frames behind the lengths must be zero already.
-    """
-    batch, frames, width = x_BSF.shape
-    x_BSF = F.pad(x_BSF, (0, 0, 0, -frames % stack))
-    lengths = torch.div(lengths + stack - 1, stack, rounding_mode="floor")
-    return x_BSF.reshape(batch, -1, width * stack), lengths
-
-
 def _peak_power(mel_BSF: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Power (B, 1, 1) of the mean bin of each utterance's loudest frame."""
     power_BS = mel_BSF.mean(2).masked_fill(~valid_places(lengths, mel_BSF.shape[1]), 0.0)
@@ -181,8 +171,3 @@ def _peak_power(mel_BSF: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 def _to_float(audio_BN: torch.Tensor) -> torch.Tensor:
     return audio_BN.float() / 32768 if audio_BN.dtype == torch.int16 else audio_BN.float()
-
-
-def valid_places(lengths: torch.Tensor, size: int) -> torch.Tensor:
-    """(B, size) true at the first `lengths` places of each utterance."""
-    return torch.arange(size, device=lengths.device)[None] < lengths[:, None]

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from rnnt.dataset import Dataset, duration, read_description
+from rnnt.dataset import Dataset, read_description
 from rnnt.recognizer import load, model_folder, read_config
+from rnnt.text import duration
 from rnnt.training import checkpoint
 
 

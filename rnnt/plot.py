@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rnnt import atomic
+from rnnt.files import replacing
 
 # Of the palette by Okabe and Ito, told apart by the colour-blind too.
 _BLUE, _VERMILION = "#0072b2", "#d55e00"
@@ -36,7 +36,7 @@ def learning_curve(metrics: Path, picture: Path) -> None:
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(x=0.02)
-    with atomic.replacing(Path(picture)) as file:
+    with replacing(Path(picture)) as file:
         figure.savefig(file, format="png")
 
 

@@ -5,7 +5,6 @@ how far the list of utterances has come, so that the same command, run again, co
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -17,14 +16,12 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
 
-from rnnt.atomic import sync_folder
 from rnnt.corpora import Split, Utterance
 from rnnt.dataset import (
     DESCRIPTION,
@@ -32,10 +29,11 @@ from rnnt.dataset import (
     VERSION,
     read_description,
     write_description,
-    write_json,
 )
+from rnnt.files import locked, sync_folder, write_json
 from rnnt.progress import track
 from rnnt.shard import Recording, Shard, ShardWriter
+from rnnt.text import one_line
 
 MIN_SECONDS = 0.1
 
@@ -102,7 +100,7 @@ def _prepare_split(name: str, split: Split, out: Path, decoder: "_Decoder", sour
     if final.exists():
         return _finished(final, fingerprint)
     partial.mkdir(exist_ok=True)
-    with _locked(partial / _LOCK):
+    with locked(partial / _LOCK, f"{partial}: another process is preparing this split"):
         progress = _resume(partial, fingerprint)
         try:
             _write_shards(name, split, partial, progress, decoder, shard_bytes)
@@ -140,7 +138,7 @@ def _write_shards(
 
         def skip(identity: str, reason: str) -> None:
             nonlocal skipped
-            skips.write(f"{_one_line(identity)}\t{_one_line(reason)}\n".encode())
+            skips.write(f"{one_line(identity)}\t{one_line(reason)}\n".encode())
             skipped += 1
 
         def finish_shard() -> None:
@@ -164,7 +162,7 @@ def _write_shards(
                     continue
                 if writer is None:
                     writer = ShardWriter(partial / f"shard-{len(progress.shards):05d}.arrow")
-                writer.add(Recording(utterance.id, decoded, _one_line(utterance.text), utterance.speaker))
+                writer.add(Recording(utterance.id, decoded, one_line(utterance.text), utterance.speaker))
                 if writer.bytes >= shard_bytes:
                     finish_shard()
                     writer = None
@@ -253,7 +251,7 @@ def _decode(utterance: Utterance, sample_rate: int) -> np.ndarray | str:
     try:
         samples = utterance.read(sample_rate)
     except Exception as error:  # whatever is wrong with one utterance must not stop the others
-        return _one_line(str(error)) or type(error).__name__
+        return one_line(str(error)) or type(error).__name__
     if samples.dtype != np.int16 or samples.ndim != 1:
         raise TypeError(f"{utterance.id}: read() gave {samples.dtype} of shape {samples.shape}, expected int16 (N,)")
     if len(samples) < MIN_SECONDS * sample_rate:
@@ -309,18 +307,3 @@ def _resume(partial: Path, fingerprint: str) -> _Progress:
     with (partial / SKIPPED).open("ab") as skips:
         skips.truncate(progress.skipped_bytes)
     return progress
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with this process, however it ends."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"{path.parent}: another process is preparing this split") from None
-        yield
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -14,18 +14,19 @@ import yaml
 from safetensors import SafetensorError
 from torch import nn
 
-from rnnt import atomic
-from rnnt import tokenizer as tokenizers
-from rnnt.audio import AUDIO_SUFFIXES, read_audio, speech_bounds, to_pcm, trim_silence
-from rnnt.config import Config, from_tree, to_yaml
+from rnnt.audio import AUDIO_SUFFIXES, read_audio, to_pcm
+from rnnt.config import Config
 from rnnt.dataset import Dataset
 from rnnt.decoding import Hypothesis, greedy
-from rnnt.evaluation import Pair
+from rnnt.device import autocast, find_device, float32_products
+from rnnt.error_rate import Pair
 from rnnt.features import Features
+from rnnt.files import write_file
 from rnnt.loader import collate
 from rnnt.model import Transducer
-from rnnt.precision import autocast, float32_products
-from rnnt.tokenizer import Tokenizer, UnknownSymbolError
+from rnnt.settings import from_tree, to_yaml
+from rnnt.silence import speech_bounds, trim_silence
+from rnnt.tokenizer import Tokenizer, UnknownSymbolError, load_tokenizer
 
 _WHOLE_SECONDS = 40  # for which decoding.max_symbols is meant: all of LibriSpeech is shorter
 _BATCH_SECONDS = 1200  # of padded audio at most: some 4 GB of memory with the MLPerf model
@@ -259,10 +260,10 @@ class Recognizer(nn.Module):
         """
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            atomic.write(folder / "config.yaml", to_yaml(self.config))
+            write_file(folder / "config.yaml", to_yaml(self.config))
             self.tokenizer.save(folder)
             weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-            atomic.write(folder / "model.safetensors", safetensors.torch.save(weights))
+            write_file(folder / "model.safetensors", safetensors.torch.save(weights))
         except OSError as error:
             raise OSError(f"cannot save {folder}: {error}") from error
 
@@ -303,26 +304,12 @@ def model_folder(path: str | Path) -> Path:
     raise ValueError(f"{path} holds no model.safetensors and no best/model.safetensors{hint}")
 
 
-def find_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the GPU where there is one. Raises ValueError where it cannot be used."""
-    available = torch.cuda.is_available()
-    try:
-        device = torch.device(name if name != "auto" else "cuda" if available else "cpu")
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device is {name!r}; choose auto, cpu, cuda or cuda:1")
-    if device.type == "cuda" and not (available and (device.index or 0) < torch.cuda.device_count()):
-        raise ValueError(f"device is {name!r}, but PyTorch finds no such GPU here; choose auto or cpu")
-    return device
-
-
 def load(path: str | Path, device: str = "cpu") -> Recognizer:
     """Open a model's folder, or the best model of a run. Raises ValueError where it is none or damaged."""
     where = find_device(device)
     folder = model_folder(path)
     config = read_config(folder / "config.yaml")
-    recognizer = Recognizer(config, tokenizers.load(folder, config.tokenizer))
+    recognizer = Recognizer(config, load_tokenizer(folder, config.tokenizer))
     try:
         recognizer.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     except (SafetensorError, RuntimeError) as error:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from rnnt import atomic
-from rnnt.dataset import duration
-from rnnt.evaluation import ErrorRate, Pair, align_words, character_error_rate, word_error_rate
+from rnnt.error_rate import ErrorRate, Pair, align_words, character_error_rate, word_error_rate
+from rnnt.files import write_file
+from rnnt.text import duration, one_line
 
 SHOWN = 500  # utterances in each list of the page
 TOP = 10  # rows in each table of frequent errors
@@ -29,7 +29,9 @@ def write_report(folder: Path, pairs: Sequence[Pair], title: str, skipped: Seque
     """
     folder.mkdir(parents=True, exist_ok=True)
     if skipped:
-        atomic.write(folder / "skipped.tsv", "".join(f"{_cell(name)}\t{_cell(reason)}\n" for name, reason in skipped))
+        write_file(
+            folder / "skipped.tsv", "".join(f"{one_line(name)}\t{one_line(reason)}\n" for name, reason in skipped)
+        )
     else:
         (folder / "skipped.tsv").unlink(missing_ok=True)  # of an earlier evaluation
     words, characters = word_error_rate(pairs), character_error_rate(pairs)
@@ -46,13 +48,9 @@ def write_report(folder: Path, pairs: Sequence[Pair], title: str, skipped: Seque
         "word": {"rate": words.rate, **dataclasses.asdict(words)},
         "character": {"rate": characters.rate, **dataclasses.asdict(characters)},
     }
-    atomic.write(folder / "pairs.jsonl", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
-    atomic.write(folder / "report.html", _page(title, pairs, alignments, words, characters, skipped))
-    atomic.write(folder / "scores.json", json.dumps(scores, ensure_ascii=False, indent=2) + "\n")
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split())
+    write_file(folder / "pairs.jsonl", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    write_file(folder / "report.html", _page(title, pairs, alignments, words, characters, skipped))
+    write_file(folder / "scores.json", json.dumps(scores, ensure_ascii=False, indent=2) + "\n")
 
 
 def _errors(columns: Columns) -> int:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from rnnt.atomic import sync_folder
-from rnnt.audio import speech_bounds
+from rnnt.files import sync_folder
+from rnnt.silence import speech_bounds
 
 # Small batches: to find an utterance, Arrow parses the description of its batch, and a writer holds one in memory.
 BATCH_BYTES = 4 << 20

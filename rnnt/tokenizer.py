@@ -7,8 +7,8 @@ from pathlib import Path
 
 import sentencepiece
 
-from rnnt import atomic
 from rnnt.config import TokenizerConfig
+from rnnt.files import write_file
 
 
 class UnknownSymbolError(ValueError):
@@ -50,7 +50,7 @@ class Symbols:
 
     def save(self, folder: Path) -> None:
         content = {"kind": self.kind, "symbols": self.symbols}
-        atomic.write(folder / "tokenizer.json", json.dumps(content, ensure_ascii=False, indent=1))
+        write_file(folder / "tokenizer.json", json.dumps(content, ensure_ascii=False, indent=1))
 
 
 class SentencePiece:
@@ -91,13 +91,13 @@ class SentencePiece:
         return self._processor.decode([token for token in tokens if token < pieces and token != unknown])
 
     def save(self, folder: Path) -> None:
-        atomic.write(folder / "tokenizer.model", self._model)
+        write_file(folder / "tokenizer.model", self._model)
 
 
 Tokenizer = Symbols | SentencePiece
 
 
-def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     """Learn a tokenizer of the configured kind from the training texts.
 
     A SentencePiece unigram model covers every character; a text too small for `size` pieces gives fewer. Raises
@@ -133,7 +133,7 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     return SentencePiece(model.getvalue(), config.size)
 
 
-def load(path: str | Path, config: TokenizerConfig) -> Tokenizer:
+def load_tokenizer(path: str | Path, config: TokenizerConfig) -> Tokenizer:
     """Open a tokenizer file, or the one in a folder. Raises ValueError where there is none or it is damaged."""
     path = Path(path)
     if path.is_dir():

@@ -6,7 +6,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnt.audio import read_audio, resample, speech_bounds, to_pcm
+from rnnt.audio import read_audio, resample, to_pcm
+from rnnt.silence import speech_bounds
 
 
 def tone(seconds=0.5, rate=16000, hertz=440.0, level=0.3):

@@ -15,8 +15,8 @@ import soundfile
 
 import rnnt
 from rnnt import cli
-from rnnt.config import load, presets
 from rnnt.info import describe
+from rnnt.settings import load_config, presets
 
 ROOT = Path(__file__).resolve().parents[1]
 PITCH = {"low": 300.0, "mid": 900.0, "high": 2700.0}
@@ -211,7 +211,7 @@ def test_every_verb_has_help_with_an_example(capsys):
 
 @pytest.mark.parametrize("preset", presets())
 def test_presets_load_and_are_described(preset):
-    load(preset)
+    load_config(preset)
     assert f"`{preset}`" in (ROOT / "docs" / "training.md").read_text()
 
 
@@ -259,7 +259,7 @@ def test_training_script_hands_on_the_references_variables(checkout, tmp_path):
     assert f"tokenizer.path={tmp_path}/the data/prepared/tokenizer.model" in words
     settings = {"train.batch=96", "optim.lr=0.002", "precision=bfloat16", "train.ema=0.99"}
     assert settings <= set(words)
-    config = load("librispeech-mlperf", [word for word in words[2:] if "=" in word])
+    config = load_config("librispeech-mlperf", [word for word in words[2:] if "=" in word])
     assert (config.train.batch, config.optim.lr, config.precision, config.train.steps) == (96, 0.002, "bfloat16", 3)
 
 

@@ -7,7 +7,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from rnnt import config as configs
-from rnnt.config import AugmentConfig, Config, ModelConfig, from_tree, load, presets, to_yaml
+from rnnt.config import AugmentConfig, Config, ModelConfig
+from rnnt.settings import from_tree, load_config, presets, to_yaml
 
 
 def leaves(tree, prefix=""):
@@ -43,14 +44,14 @@ def test_the_defaults_are_the_reference():
 
 @pytest.mark.parametrize("name", presets())
 def test_a_preset_loads_and_comes_back_from_its_yaml(name):
-    config = load(name)
+    config = load_config(name)
     tree = yaml.safe_load(to_yaml(config))
     assert tree == dataclasses.asdict(config)
     assert from_tree(tree, "there") == config
 
 
 def test_the_reference_preset_is_design_section_6():
-    config = load("librispeech-mlperf")
+    config = load_config("librispeech-mlperf")
     augment = config.augment
     assert (augment.speed_min, augment.speed_max) == (0.85, 1.15)
     assert (augment.frequency_masks, augment.frequency_width) == (2, 20)
@@ -62,7 +63,10 @@ def test_the_reference_preset_is_design_section_6():
 
 
 def test_the_large_batch_preset_differs_in_batch_schedule_and_average_alone():
-    small, large = dataclasses.asdict(load("librispeech-mlperf")), dataclasses.asdict(load("librispeech-1536"))
+    small, large = (
+        dataclasses.asdict(load_config("librispeech-mlperf")),
+        dataclasses.asdict(load_config("librispeech-1536")),
+    )
     train = {"batch": 1536, "accumulation": 4, "ema": 0.995, "checkpoint_every": 100}
     small["train"] |= train
     small["optim"]["lr"] = 0.0072
@@ -103,11 +107,13 @@ def test_every_setting_survives_the_round_trip(key):
 
 def test_files_and_overrides_are_merged(file):
     path = file("optim: {lr: 0.01}\ntrain: {batch: 12}\n")
-    config = load(path, ["optim.lr=0.02", "data.train=[a,train-*]", "tokenizer.path=x=y", "train.ema_warmup=true"])
+    config = load_config(
+        path, ["optim.lr=0.02", "data.train=[a,train-*]", "tokenizer.path=x=y", "train.ema_warmup=true"]
+    )
     assert (config.optim.lr, config.train.batch, config.train.ema_warmup) == (0.02, 12, True)
     assert (config.data.train, config.tokenizer.path) == (["a", "train-*"], "x=y")
-    assert load(file("")) == Config()
-    assert load(file("optim: {lr: 1e-3}")).optim.lr == 1e-3
+    assert load_config(file("")) == Config()
+    assert load_config(file("optim: {lr: 1e-3}")).optim.lr == 1e-3
 
 
 def test_settings_cannot_be_changed():
@@ -137,7 +143,7 @@ def test_settings_cannot_be_changed():
 )
 def test_a_mistake_in_a_file_is_named_in_one_line(file, text, message):
     with pytest.raises(ValueError, match=message) as caught:
-        load(file(text))
+        load_config(file(text))
     assert "\n" not in str(caught.value)
 
 
@@ -188,18 +194,18 @@ def test_a_mistake_in_a_file_is_named_in_one_line(file, text, message):
 )
 def test_a_mistake_in_an_override_is_named_in_one_line(file, override, message):
     with pytest.raises(ValueError, match=message) as caught:
-        load(file(""), [override])
+        load_config(file(""), [override])
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["- a", "optim: [a]"])
 def test_a_file_and_overrides_of_different_shapes(file, text):
     with pytest.raises(ValueError, match=r"settings\.yaml does not go together with optim\.lr=3"):
-        load(file(text), ["optim.lr=3"])
+        load_config(file(text), ["optim.lr=3"])
 
 
 def test_a_missing_file_or_preset_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no configuration file .*gone\.yaml"):
-        load(tmp_path / "gone.yaml")
+        load_config(tmp_path / "gone.yaml")
     with pytest.raises(ValueError, match=r"no preset 'digit'; there are .*digits.* or give a \.yaml file"):
-        load("digit")
+        load_config("digit")

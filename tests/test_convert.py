@@ -17,8 +17,9 @@ from rnnt import cli
 from rnnt import config as configs
 from rnnt import tokenizer as tokenizers
 from rnnt.config import TokenizerConfig
-from rnnt.convert import convert, fill, read_config, reference_name
+from rnnt.convert import convert, fill, reference_config, reference_name
 from rnnt.recognizer import Recognizer
+from rnnt.settings import load_config
 from rnnt.tokenizer import Symbols
 
 TEXTS = [
@@ -149,7 +150,7 @@ def settings(sizes: Sizes = SMALL, sentencepiece="pieces.model") -> dict:
 def pieces(tmp_path_factory) -> bytes:
     """A SentencePiece model of 29 pieces."""
     folder = tmp_path_factory.mktemp("pieces")
-    tokenizer = tokenizers.train(TEXTS, TokenizerConfig("sentencepiece", 29))
+    tokenizer = tokenizers.train_tokenizer(TEXTS, TokenizerConfig("sentencepiece", 29))
     tokenizer.save(folder)
     assert tokenizer.learned == 29
     return (folder / "tokenizer.model").read_bytes()
@@ -208,8 +209,8 @@ def test_the_full_model():
     """The sizes and settings of the published baseline are those of the preset."""
     theirs = reference(FULL)
     tokenizer = Symbols("characters", [chr(0x4E00 + i) for i in range(1023)])
-    ours = Recognizer(read_config(settings(FULL), "baseline.yaml", tokenizer), tokenizer).eval()
-    preset = configs.load("librispeech-mlperf")
+    ours = Recognizer(reference_config(settings(FULL), "baseline.yaml", tokenizer), tokenizer).eval()
+    preset = load_config("librispeech-mlperf")
     assert ours.config.model == preset.model and ours.config.features == preset.features
     assert ours.model.num_parameters() == 49_006_080
     fill(ours.model, theirs.state_dict(), "reference.pt", "baseline.yaml")

@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rnnt.audio import trim_silence
 from rnnt.characters import RARE
-from rnnt.dataset import Dataset, duration, write_description
+from rnnt.dataset import Dataset, write_description
 from rnnt.shard import BATCH_BYTES, Recording, ShardWriter
+from rnnt.silence import trim_silence
+from rnnt.text import duration
 
 
 def recordings(count, seed=0, longest=5000):

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from rnnt import config, demo, recognizer
+import rnnt
+from rnnt import demo, settings
 from rnnt.corpora import read_splits
 
 pytest.importorskip("espeakng_loader", reason="the demo needs the extra `synth`")
@@ -14,14 +15,16 @@ SIZES = {"train_utterances": 16, "valid_utterances": 4, "test_utterances": 6}
 
 def test_demo_ends_with_the_error_rate_and_leaves_what_it_names(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(demo, "read_splits", lambda name, source: read_splits(name, source, **SIZES))
-    monkeypatch.setattr(demo, "load_config", lambda name: config.load(name, ["train.epochs=1", "train.batch=8"]))
+    monkeypatch.setattr(
+        demo, "load_config", lambda name: settings.load_config(name, ["train.epochs=1", "train.batch=8"])
+    )
     demo.run(tmp_path / "out")
     out, _ = capfd.readouterr()
     assert re.fullmatch(r"WER \d+\.\d\d %", out.splitlines()[-1])
     assert "heard:" in out and "said:" in out
     assert (tmp_path / "out" / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "out" / "evaluation" / "report.html").is_file()
-    assert recognizer.load(tmp_path / "out" / "run").model.num_parameters() > 1_000_000
+    assert rnnt.load(tmp_path / "out" / "run").model.num_parameters() > 1_000_000
     demo.run(tmp_path / "out")  # again: everything is there
     assert capfd.readouterr().out.splitlines()[-1] == out.splitlines()[-1]
 

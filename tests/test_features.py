@@ -10,7 +10,8 @@ import torch
 from rnnt.audio import read_audio
 from rnnt.augment import Augmentation
 from rnnt.config import AugmentConfig, FeaturesConfig
-from rnnt.features import Features, hz_to_mel, mel_to_hz, stack_frames
+from rnnt.features import Features, hz_to_mel, mel_to_hz
+from rnnt.frames import stack_frames
 
 
 def slaney_hz_to_mel(hz):

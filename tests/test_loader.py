@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from rnnt.audio import trim_silence
 from rnnt.config import TokenizerConfig
 from rnnt.dataset import Dataset, write_description
 from rnnt.loader import Loader, Recycler, collate, read_ahead
 from rnnt.shard import Recording, ShardWriter
-from rnnt.tokenizer import Symbols, UnknownSymbolError, train
+from rnnt.silence import trim_silence
+from rnnt.tokenizer import Symbols, UnknownSymbolError, train_tokenizer
 
 TEXTS = ["a b", "b", "c a", "b z", "a a a b", "z"]
 
@@ -35,7 +35,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture
 def loader(dataset):
-    return Loader(dataset, train(["a b c"], TokenizerConfig("words")), torch.device("cpu"))
+    return Loader(dataset, train_tokenizer(["a b c"], TokenizerConfig("words")), torch.device("cpu"))
 
 
 def test_texts_that_cannot_be_encoded_are_listed(loader):

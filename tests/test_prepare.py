@@ -14,6 +14,7 @@ import rnnt.prepare
 import rnnt.shard
 from rnnt.corpora import Split, Utterance, folder
 from rnnt.dataset import Dataset
+from rnnt.files import locked
 from rnnt.prepare import prepare
 
 SHARD_BYTES = 60_000
@@ -284,7 +285,7 @@ def test_two_preparations_at_once(tmp_path):
     partial_folder = tmp_path / ".train.partial"
     partial_folder.mkdir()
     with (
-        rnnt.prepare._locked(partial_folder / "lock"),
+        locked(partial_folder / "lock", "in use"),
         pytest.raises(ValueError, match="another process is preparing this split"),
     ):
         prepare({"train": Split(utterances(3))}, tmp_path, workers=1)

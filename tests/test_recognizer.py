@@ -10,14 +10,15 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from rnnt import config as configs
 from rnnt import load
-from rnnt.audio import speech_bounds, trim_silence
 from rnnt.config import TokenizerConfig
 from rnnt.dataset import Dataset, write_description
-from rnnt.recognizer import Recognizer, audio_files, find_device, model_folder, read_config
+from rnnt.device import find_device
+from rnnt.recognizer import Recognizer, audio_files, model_folder, read_config
+from rnnt.settings import from_tree
 from rnnt.shard import Recording, ShardWriter
-from rnnt.tokenizer import train
+from rnnt.silence import speech_bounds, trim_silence
+from rnnt.tokenizer import train_tokenizer
 
 RATE = 16000
 TEXTS = ["a b", "c", "a a c", "b", "b c a", "z a", ""]
@@ -25,7 +26,7 @@ TEXTS = ["a b", "c", "a a c", "b", "b c a", "z a", ""]
 
 def make(**changes):
     """A random model that emits a symbol now and then."""
-    config = configs.from_tree(
+    config = from_tree(
         {
             "features": {"mels": 20, **changes.pop("features", {})},
             "model": {
@@ -41,7 +42,7 @@ def make(**changes):
         "test",
     )
     torch.manual_seed(0)
-    recognizer = Recognizer(config, train(["a b c"], TokenizerConfig("words")))
+    recognizer = Recognizer(config, train_tokenizer(["a b c"], TokenizerConfig("words")))
     with torch.no_grad():
         for layer in (recognizer.model.joint.encoder, recognizer.model.joint.predictor, recognizer.model.joint.output):
             layer.weight.mul_(6)

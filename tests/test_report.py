@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-import rnnt.atomic
-from rnnt.evaluation import Pair, character_error_rate, word_error_rate
+import rnnt.files
+from rnnt.error_rate import Pair, character_error_rate, word_error_rate
 from rnnt.report import SHOWN, write_report
 
 PAIRS = [
@@ -171,7 +171,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_scrap(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rnnt.atomic.os, "fsync", full)
+    monkeypatch.setattr(rnnt.files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_report(tmp_path, PAIRS[1:], "second")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

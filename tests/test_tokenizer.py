@@ -7,9 +7,8 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnt import tokenizer as tokenizers
 from rnnt.config import TokenizerConfig
-from rnnt.tokenizer import SentencePiece, Symbols, UnknownSymbolError
+from rnnt.tokenizer import SentencePiece, Symbols, UnknownSymbolError, load_tokenizer, train_tokenizer
 
 TEXTS = [
     "the cat sat on the mat", "the dog sat on the log", "a cat and a dog", "über größe", "naïve café", "привет мир",
@@ -18,7 +17,7 @@ TEXTS = [
 
 
 def trained(kind, size=80, texts=TEXTS):
-    return tokenizers.train(texts, TokenizerConfig(kind, size))
+    return train_tokenizer(texts, TokenizerConfig(kind, size))
 
 
 @pytest.mark.parametrize("kind", ["characters", "words", "sentencepiece"])
@@ -107,7 +106,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path, kind):
     tokenizer.save(tmp_path)
     (file,) = tmp_path.iterdir()
     for path in (tmp_path, file, str(file)):
-        loaded = tokenizers.load(path, TokenizerConfig(kind, 1000))
+        loaded = load_tokenizer(path, TokenizerConfig(kind, 1000))
         assert (loaded.kind, len(loaded), loaded.learned) == (tokenizer.kind, len(tokenizer), tokenizer.learned)
         assert [loaded.encode(text) for text in TEXTS] == [tokenizer.encode(text) for text in TEXTS]
 
@@ -147,7 +146,7 @@ def test_what_cannot_be_learned_is_a_mistake_of_one_line(texts, size, message):
 def test_a_damaged_file_is_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=name.replace(".", r"\.")) as caught:
-        tokenizers.load(tmp_path, TokenizerConfig())
+        load_tokenizer(tmp_path, TokenizerConfig())
     assert "\n" not in str(caught.value)
 
 
@@ -156,14 +155,14 @@ def test_a_cut_model_is_refused(tmp_path):
     path = tmp_path / "tokenizer.model"
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(ValueError, match=r"tokenizer\.model: not a SentencePiece model"):
-        tokenizers.load(path, TokenizerConfig())
+        load_tokenizer(path, TokenizerConfig())
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"holds no tokenizer\.model and no tokenizer\.json"):
-        tokenizers.load(tmp_path, TokenizerConfig())
+        load_tokenizer(tmp_path, TokenizerConfig())
     with pytest.raises(ValueError, match=r"no tokenizer file .*gone\.model"):
-        tokenizers.load(tmp_path / "gone.model", TokenizerConfig())
+        load_tokenizer(tmp_path / "gone.model", TokenizerConfig())
 
 
 def test_the_json_is_plain(tmp_path):

@@ -37,7 +37,7 @@ class Split:
     problems: Sequence[tuple[str, str]] = ()  # (id, reason) of what had to be left out already
 
 
-def find(name: str) -> Callable[..., dict[str, Split]]:
+def find_corpus(name: str) -> Callable[..., dict[str, Split]]:
     """The `splits` function of a corpus. Raises ValueError that lists the corpora when there is none of this name."""
     if name not in CORPORA:
         raise ValueError(f"unknown corpus {name!r}; there are {', '.join(CORPORA)}")
@@ -46,7 +46,7 @@ def find(name: str) -> Callable[..., dict[str, Split]]:
 
 def read_splits(name: str, source: Path, **options) -> dict[str, Split]:
     """Scan the corpus `name` at `source`. Raises ValueError for an unknown corpus or option, or a wrong layout."""
-    splits = find(name)
+    splits = find_corpus(name)
     known = {key: kind.annotation for key, kind in inspect.signature(splits).parameters.items() if key != "source"}
     for key, value in options.items():
         if key not in known:
@@ -56,16 +56,3 @@ def read_splits(name: str, source: Path, **options) -> dict[str, Split]:
             wanted = kind.__name__ if isinstance(kind, type) else str(kind)
             raise ValueError(f"option {key!r} of corpus {name!r} must be {wanted}, not {value!r}")
     return splits(Path(source), **options)
-
-
-def read_text(path: Path) -> str:
-    """The contents of a text file. Raises ValueError that names it if it is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark at the start
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, as `read_text`. Only line feeds end one: a text may hold Unicode's other separators."""
-    return read_text(path).split("\n")

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from rnnt.audio import AUDIO_SUFFIXES, read_audio
-from rnnt.corpora import Split, Utterance, read_lines, read_text
+from rnnt.corpora import Split, Utterance
+from rnnt.text import read_lines, read_text
 
 _PATH_KEYS = ("path", "audio", "audio_filepath")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from rnnt.audio import read_audio
-from rnnt.corpora import Split, Utterance, read_lines
+from rnnt.corpora import Split, Utterance
+from rnnt.text import read_lines
 
 
 def splits(source: Path) -> dict[str, Split]:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from rnnt.audio import read_audio
-from rnnt.corpora import Split, Utterance, read_text
+from rnnt.corpora import Split, Utterance
+from rnnt.text import read_text
 
 _LIBRISPEECH_ID = re.compile(r"(\d+)-\d+-\d+")
 

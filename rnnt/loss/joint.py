@@ -7,12 +7,12 @@ from importlib.util import find_spec
 
 import torch
 
+from rnnt.device import cpu_gains_by_bfloat16
 from rnnt.loss import tile
 from rnnt.loss.check import Lattices, check, reduce_losses
 from rnnt.loss.dense import DenseLoss
 from rnnt.loss.fused import FusedLoss, Settings
 from rnnt.loss.tile import Dropout
-from rnnt.precision import cpu_gains_by_bfloat16
 
 IMPLEMENTATIONS = ("auto", "reference", "fused", "triton")
 ACTIVATIONS = ("relu", "tanh")

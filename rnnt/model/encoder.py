@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from rnnt.config import EncoderConfig
-from rnnt.features import stack_frames, valid_places
+from rnnt.frames import stack_frames, valid_places
 from rnnt.model.recurrent import LstmStack
 
 

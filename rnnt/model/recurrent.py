@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from rnnt.frames import reverse_frames
+
 
 def init_lstm(lstm: nn.LSTM, forget_bias: float, scale: float) -> None:
     """Initialize as the MLPerf model: forget gate's input-side bias `forget_bias`, hidden-side 0, then all x scale."""
@@ -12,13 +14,6 @@ def init_lstm(lstm: nn.LSTM, forget_bias: float, scale: float) -> None:
                 forget = value[lstm.hidden_size : 2 * lstm.hidden_size]
                 forget.fill_(forget_bias if name.startswith("bias_ih") else 0.0)
             value.mul_(scale)
-
-
-def flip(x_BTD: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Reverse the first `lengths` frames of each utterance in time; the frames behind stay where they are."""
-    place = torch.arange(x_BTD.shape[1], device=x_BTD.device)[None]
-    source = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
-    return x_BTD.gather(1, source[:, :, None].expand_as(x_BTD))
 
 
 class LstmStack(nn.Module):
@@ -43,7 +38,7 @@ class LstmStack(nn.Module):
         if not self.bidirectional:
             return self.dropout(self.lstm(x_BTI)[0])
         for ahead, back in zip(self.forward_layers, self.backward_layers):
-            reverse = flip(back(flip(x_BTI, lengths))[0], lengths)
+            reverse = reverse_frames(back(reverse_frames(x_BTI, lengths))[0], lengths)
             x_BTI = self.dropout(torch.cat([ahead(x_BTI)[0], reverse], dim=2))
         return x_BTI
 

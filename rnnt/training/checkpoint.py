@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from rnnt.atomic import sync_folder
-from rnnt.dataset import sha256_of
+from rnnt.files import sha256_of, sync_folder
 
 _STATE, _SUM = "state.pt", "state.sha256"
 _NAME = re.compile(r"step-(\d{8,})")

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rnnt.recognizer import find_device
+from rnnt.device import find_device
 from rnnt.training.launch import launched
 
 _Value = TypeVar("_Value")

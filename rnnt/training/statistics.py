@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from rnnt.features import Features, valid_places
+from rnnt.features import Features
+from rnnt.frames import valid_places
 from rnnt.loader import Loader
 
 _UTTERANCES = 2000

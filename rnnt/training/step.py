@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from rnnt.augment import Augmentation
 from rnnt.config import Config
+from rnnt.device import autocast
 from rnnt.loader import Batch
-from rnnt.precision import autocast
 from rnnt.recognizer import Recognizer
 from rnnt.training.distributed import Processes
 from rnnt.training.ema import Ema

@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from rnnt import atomic, precision
-from rnnt import tokenizer as tokenizers
-from rnnt.config import Config, to_yaml
+from rnnt.config import Config
 from rnnt.dataset import Dataset
-from rnnt.evaluation import word_error_rate
+from rnnt.device import set_precision
+from rnnt.error_rate import word_error_rate
+from rnnt.files import write_file
 from rnnt.loader import Loader
 from rnnt.recognizer import Evaluation, Recognizer, read_config
 from rnnt.sampler import Sampler
+from rnnt.settings import to_yaml
+from rnnt.tokenizer import load_tokenizer, train_tokenizer
 from rnnt.training import checkpoint
 from rnnt.training.distributed import Processes
 from rnnt.training.events import Events
@@ -62,7 +64,7 @@ class Trainer:
         self.processes = Processes(config.device)
         self.mlperf = MlperfLog(mlperf_log if self.processes.main else None)
         self.device = self.processes.device
-        self.notes = precision.prepare(config.precision, self.device)
+        self.notes = set_precision(config.precision, self.device)
         self.out = out
         self.meter: Meter | None = None
         parts = config.train.accumulation * self.processes.count
@@ -81,11 +83,11 @@ class Trainer:
         resuming = self.processes.from_main((out / "config.yaml").exists)
         if resuming:
             check_same(read_config(out / "config.yaml"), config, out)
-            tokenizer = tokenizers.load(out, config.tokenizer)
+            tokenizer = load_tokenizer(out, config.tokenizer)
         elif config.tokenizer.path:
-            tokenizer = tokenizers.load(config.tokenizer.path, config.tokenizer)
+            tokenizer = load_tokenizer(config.tokenizer.path, config.tokenizer)
         else:
-            tokenizer = self.processes.from_main(lambda: tokenizers.train(train_data.texts(), config.tokenizer))
+            tokenizer = self.processes.from_main(lambda: train_tokenizer(train_data.texts(), config.tokenizer))
         self.config = config
         self.loader = Loader(train_data, tokenizer, self.device, config.features.trim_silence)
         samples, rate = train_data.num_samples, train_data.sample_rate
@@ -129,7 +131,7 @@ class Trainer:
             out.mkdir(parents=True, exist_ok=True)
             if state is None:
                 tokenizer.save(out)
-            atomic.write(out / "config.yaml", to_yaml(config))
+            write_file(out / "config.yaml", to_yaml(config))
             self.events = Events(out, self.step if state is not None else None)
 
     def _left_out(self, fits: np.ndarray) -> str:

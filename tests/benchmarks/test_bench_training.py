@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rnnt.config import from_tree
 from rnnt.dataset import Dataset
 from rnnt.model import Transducer
+from rnnt.settings import from_tree
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 TINY = ("model.encoder.hidden=24", "model.predictor.hidden=16", "model.predictor.embedding=8", "model.joint.hidden=12")

@@ -2,18 +2,19 @@ import pickle
 
 import pytest
 
-from rnnt.corpora import CORPORA, Utterance, find, read_splits, read_text
+from rnnt.corpora import CORPORA, Utterance, find_corpus, read_splits
+from rnnt.text import read_text
 
 
 def test_every_corpus_is_found_by_name():
     assert set(CORPORA) == {"librispeech", "digits", "synthetic", "folder", "lhotse", "mlperf-json"}
     for name in CORPORA.keys() - {"synthetic"}:  # that one needs an optional dependency
-        assert callable(find(name))
+        assert callable(find_corpus(name))
 
 
 def test_unknown_corpora_and_options_are_explained(tmp_path):
     with pytest.raises(ValueError, match="unknown corpus 'timmit'; there are librispeech, digits, "):
-        find("timmit")
+        find_corpus("timmit")
     with pytest.raises(ValueError, match="'digits' has no option 'leave_outt'; it has leave_out, seed"):
         read_splits("digits", tmp_path, leave_outt="theo")
     with pytest.raises(ValueError, match="'librispeech' has no option 'seed'; it has none"):

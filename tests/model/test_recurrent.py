@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnt.model.recurrent import LstmStack, flip, init_lstm
+from rnnt.frames import reverse_frames
+from rnnt.model.recurrent import LstmStack, init_lstm
 
 LENGTHS = torch.tensor([5, 1, 9, 9, 3])
 
@@ -60,9 +61,9 @@ def test_valid_frames_never_see_padding(bidirectional):
 
 def test_flip_reverses_within_the_lengths_and_is_its_own_inverse():
     x = torch.arange(10.0).reshape(2, 5, 1)
-    flipped = flip(x, torch.tensor([3, 5]))
+    flipped = reverse_frames(x, torch.tensor([3, 5]))
     assert flipped[:, :, 0].tolist() == [[2, 1, 0, 3, 4], [9, 8, 7, 6, 5]]
-    assert torch.equal(flip(flipped, torch.tensor([3, 5])), x)
+    assert torch.equal(reverse_frames(flipped, torch.tensor([3, 5])), x)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

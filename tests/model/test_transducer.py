@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from rnnt import config, rnnt_loss
+from rnnt import rnnt_loss
 from rnnt.config import EncoderConfig, JointConfig, ModelConfig, PredictorConfig
 from rnnt.model import Transducer
+from rnnt.settings import load_config
 
 TINY = ModelConfig(
     EncoderConfig(hidden=6, pre_layers=1, post_layers=1),
@@ -16,7 +17,7 @@ TINY = ModelConfig(
 
 def test_the_reference_model_has_its_49_million_parameters():
     with torch.device("meta"):
-        model = Transducer(240, 1024, config.load("librispeech-mlperf").model)
+        model = Transducer(240, 1024, load_config("librispeech-mlperf").model)
     assert model.num_parameters() == 49_006_080
     assert model.blank == 1023
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}

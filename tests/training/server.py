@@ -22,8 +22,8 @@ import torch
 import torch._dynamo  # what a run imports late is imported once here
 import torch.utils.tensorboard
 
-from rnnt import config
 from rnnt.recognizer import Recognizer
+from rnnt.settings import load_config
 from rnnt.training import checkpoint, trainer
 from rnnt.training.step import Stepper
 
@@ -81,7 +81,7 @@ def work(job: dict, rank: int) -> int:
         if fault["rank"] == rank:
             send_when_called(fault["place"], fault["call"], fault["delay"], fault["signals"])
     try:
-        settings = config.load(job["settings"], job["overrides"])
+        settings = load_config(job["settings"], job["overrides"])
         run = trainer.Trainer(settings, Path(job["data"]), Path(job["out"]))
         if job.get("spoil"):
             spoil(run.model, run.recognizer.tokenizer.encode(job["spoil"]))

@@ -11,8 +11,8 @@ from mlperf_logging.compliance_checker import mlp_compliance
 from mlperf_logging.package_checker.seed_checker import SeedChecker
 
 from rnnt import cli
-from rnnt import config as configs
 from rnnt.recognizer import Recognizer
+from rnnt.settings import load_config
 from rnnt.training.mlperf import MlperfLog
 from rnnt.training.step import Stepper
 from rnnt.training.trainer import Trainer
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 
 def settings(*overrides):
-    return configs.load("librispeech-mlperf", overrides)
+    return load_config("librispeech-mlperf", overrides)
 
 
 def complaints(path, ruleset="3.0.0"):
@@ -354,7 +354,7 @@ def real(tones, tmp_path_factory):
     """A run left alone: the folder with its settings small.yaml, RUN and result.txt."""
     folder = tmp_path_factory.mktemp("real")
     (folder / "small.yaml").write_text(SMALL)
-    Trainer(configs.load(folder / "small.yaml"), tones, folder / "run", folder / "result.txt").run()
+    Trainer(load_config(folder / "small.yaml"), tones, folder / "run", folder / "result.txt").run()
     return folder
 
 
@@ -387,7 +387,7 @@ def test_a_real_run_tells_what_happened(real):
     ],
 )
 def test_a_real_run_killed_and_resumed_tells_the_same(real, tones, tmp_path, log, killed_at, owner, name, call):
-    config = configs.load(real / "small.yaml")
+    config = load_config(real / "small.yaml")
     with killed_at(owner, name, call):
         Trainer(config, tones, tmp_path / "run", log).run()
     Trainer(config, tones, tmp_path / "run", log).run()

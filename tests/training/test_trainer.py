@@ -10,13 +10,14 @@ import pytest
 import torch
 import yaml
 
-from rnnt import config as configs
-from rnnt import precision
-from rnnt import recognizer as recognizers
-from rnnt import tokenizer as tokenizers
+import rnnt
+from rnnt import device as devices
 from rnnt.config import TokenizerConfig
 from rnnt.dataset import Dataset
 from rnnt.model import Transducer
+from rnnt.recognizer import Recognizer, read_config
+from rnnt.settings import load_config
+from rnnt.tokenizer import train_tokenizer
 from rnnt.training import checkpoint
 from rnnt.training.ema import Ema
 from rnnt.training.events import Events
@@ -53,7 +54,7 @@ FULL = (
 def settings(tmp_path, *overrides):
     path = tmp_path / "settings.yaml"
     path.write_text(SETTINGS)
-    return configs.load(path, overrides)
+    return load_config(path, overrides)
 
 
 def lines(out):
@@ -120,7 +121,7 @@ def test_validation_follows_its_plan_and_keeps_the_best(learned, tones):
     assert wer == min(line["valid_wer"] for line in checks)
     # Of equally good models the last one is kept, and it is the one that scored so.
     best = [line for line in checks if line["valid_wer"] == wer][-1]
-    result = recognizers.load(out).evaluate(Dataset(tones / "valid"))
+    result = rnnt.load(out).evaluate(Dataset(tones / "valid"))
     assert result.loss == pytest.approx(best["valid_loss"], rel=1e-5)
     errors = sum(a != b for pair in result.pairs for a, b in zip(pair.reference.split(), pair.hypothesis.split()))
     assert errors <= wer * sum(len(pair.reference.split()) for pair in result.pairs)
@@ -129,16 +130,16 @@ def test_validation_follows_its_plan_and_keeps_the_best(learned, tones):
 def test_the_best_model_loads_and_transcribes(learned, tones):
     out, _, _ = learned
     data = Dataset(tones / "train")
-    model = recognizers.load(out / "best")
+    model = rnnt.load(out / "best")
     transcripts = model.transcribe([recording.audio for recording in data])
     assert sum(t.text == recording.text for t, recording in zip(transcripts, data)) >= 16
-    assert recognizers.load(out).transcribe([data[3].audio])[0].text == transcripts[3].text
+    assert rnnt.load(out).transcribe([data[3].audio])[0].text == transcripts[3].text
 
 
 def test_the_settings_are_kept_in_full(learned):
     out, config, _ = learned
     for folder in (out, out / "best"):
-        assert recognizers.read_config(folder / "config.yaml") == config
+        assert read_config(folder / "config.yaml") == config
         assert yaml.safe_load((folder / "config.yaml").read_text()) == dataclasses.asdict(config)
 
 
@@ -158,8 +159,8 @@ def undisturbed(tones, tmp_path_factory):
         (Events, "log", 5),  # a step done and not logged
         (checkpoint, "sha256_of", 2),  # while a checkpoint is being written
         (checkpoint, "sync_folder", 4),  # when it is all there but for the last flush
-        (recognizers.Recognizer, "evaluate", 1),
-        (recognizers.Recognizer, "save", 1),  # the best model known, not written
+        (Recognizer, "evaluate", 1),
+        (Recognizer, "save", 1),  # the best model known, not written
         (Trainer, "_save_checkpoint", 3),  # the best model written, the checkpoint not
     ],
 )
@@ -181,7 +182,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tones, tmp_path, killed_at, 
 
 def test_a_run_killed_in_its_last_validation_is_still_validated(tones, tmp_path, killed_at):
     config, out = settings(tmp_path, "train.steps=4", "train.checkpoint_every=2"), tmp_path / "run"
-    with killed_at(recognizers.Recognizer, "evaluate", 1):
+    with killed_at(Recognizer, "evaluate", 1):
         Trainer(config, tones, out).run()
     assert math.isfinite(Trainer(config, tones, out).run())
     assert (out / "best" / "model.safetensors").exists()
@@ -327,7 +328,7 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(tones, tmp_path, monkeypa
     assert math.isfinite(wer) and len(lines(out)) == STEPS + 1
     assert list((out / "checkpoints").iterdir()) == []
     assert "No space left on device; training goes on" in capsys.readouterr().err.replace("\n", " ")
-    assert recognizers.load(out).transcribe([Dataset(tones / "valid")[0].audio])
+    assert rnnt.load(out).transcribe([Dataset(tones / "valid")[0].audio])
 
 
 def test_a_full_disk_costs_the_best_model_and_not_the_run(tones, tmp_path, monkeypatch, capsys):
@@ -413,7 +414,7 @@ def test_utterances_of_other_lengths_are_left_out_and_counted(tones, tmp_path, c
 
 def test_texts_that_the_tokenizer_lacks_are_left_out_and_counted(tones, tmp_path):
     (tmp_path / "tokenizer").mkdir()
-    tokenizers.train(["low mid"], TokenizerConfig("words")).save(tmp_path / "tokenizer")
+    train_tokenizer(["low mid"], TokenizerConfig("words")).save(tmp_path / "tokenizer")
     texts = list(Dataset(tones / "train").texts())
     unknown = sum("high" in text for text in texts)
     assert 0 < unknown < 26
@@ -432,7 +433,7 @@ def test_a_run_without_validation_keeps_its_last_model(tones, tmp_path):
     trainer = Trainer(settings(tmp_path, "data.valid=[]", "train.epochs=1"), tones, out)
     assert trainer.run() == math.inf
     assert all("valid_wer" not in line for line in lines(out))
-    for name, value in recognizers.load(out).model.state_dict().items():
+    for name, value in rnnt.load(out).model.state_dict().items():
         assert torch.equal(value, trainer.model.state_dict()[name])
 
 
@@ -440,7 +441,7 @@ def test_the_average_is_what_is_kept(tones, tmp_path):
     out = tmp_path / "run"
     trainer = Trainer(settings(tmp_path, "data.valid=[]", "train.epochs=1", "train.ema=0.9"), tones, out)
     trainer.run()
-    best = recognizers.load(out).model.state_dict()
+    best = rnnt.load(out).model.state_dict()
     for name, average in trainer.stepper.ema.averages.items():
         assert torch.equal(best[name], average)
         assert not torch.equal(best[name], trainer.model.state_dict()[name])
@@ -487,7 +488,7 @@ def test_bfloat16_learns_and_validates(tones, tmp_path, capsys):
 @pytest.fixture
 def half_floats(monkeypatch):
     """float16 as on a GPU, with PyTorch's own LSTM in place of oneDNN's, which few CPUs have in this type."""
-    monkeypatch.setattr(precision, "_cpu_has", lambda dtype: True)
+    monkeypatch.setattr(devices, "_cpu_has", lambda dtype: True)
     with torch.backends.mkldnn.flags(enabled=False):
         yield
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rnnt import precision
+from rnnt import device as devices
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 SWITCHES = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn, torch.backends.cudnn.conv)
@@ -19,35 +19,35 @@ def switches():
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "tf32"])
 def test_float32_products_are_rounded_on_a_gpu_only_for_tf32(switches, name):
-    assert precision.prepare(name, GPU) == []
+    assert devices.set_precision(name, GPU) == []
     assert switches() == ["tf32" if name == "tf32" else "ieee"] * 3
 
 
 @pytest.mark.parametrize(("name", "rounding"), [("tf32", "tf32"), ("float32", "ieee"), ("bfloat16", "ieee")])
 def test_float32_products_last_as_long_as_the_with(switches, name, rounding):
-    precision.prepare("float32" if name == "tf32" else "tf32", GPU)
+    devices.set_precision("float32" if name == "tf32" else "tf32", GPU)
     before = switches()
-    with pytest.raises(KeyError), precision.float32_products(name, GPU):
+    with pytest.raises(KeyError), devices.float32_products(name, GPU):
         assert switches() == [rounding] * 3 != before
         raise KeyError
-    with precision.float32_products(name, CPU):
+    with devices.float32_products(name, CPU):
         assert switches() == before
     assert switches() == before
 
 
 def test_a_cpu_says_what_it_lacks(monkeypatch):
-    assert precision.prepare("float32", CPU) == []
-    assert precision.prepare("tf32", CPU) == ["a CPU has no TF32: float32 is used"]
-    monkeypatch.setattr(precision, "_cpu_has", lambda dtype: False)
-    assert "float32 is used" in precision.prepare("bfloat16", CPU)[0]
+    assert devices.set_precision("float32", CPU) == []
+    assert devices.set_precision("tf32", CPU) == ["a CPU has no TF32: float32 is used"]
+    monkeypatch.setattr(devices, "_cpu_has", lambda dtype: False)
+    assert "float32 is used" in devices.set_precision("bfloat16", CPU)[0]
     with pytest.raises(ValueError, match="precision=float16 needs a GPU; on this CPU choose float32"):
-        precision.prepare("float16", CPU)
-    monkeypatch.setattr(precision, "_cpu_has", lambda dtype: True)
-    monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
+        devices.set_precision("float16", CPU)
+    monkeypatch.setattr(devices, "_cpu_has", lambda dtype: True)
+    monkeypatch.setattr(devices.platform, "machine", lambda: "x86_64")
     for gains in (True, False):
-        monkeypatch.setattr(precision, "cpu_gains_by_bfloat16", lambda gains=gains: gains)
-        assert bool(precision.prepare("bfloat16", CPU)) is not gains
-    assert precision.prepare("float16", CPU) == []
+        monkeypatch.setattr(devices, "cpu_gains_by_bfloat16", lambda gains=gains: gains)
+        assert bool(devices.set_precision("bfloat16", CPU)) is not gains
+    assert devices.set_precision("float16", CPU) == []
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_a_cpu_says_what_it_lacks(monkeypatch):
 def test_which_cpus_gain_by_bfloat16(monkeypatch, amx, avx512_bf16, vendor, gains):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
-    monkeypatch.setattr(precision, "_processor", lambda: f"vendor_id : {vendor}")
-    assert precision.cpu_gains_by_bfloat16.__wrapped__() is gains
+    monkeypatch.setattr(devices, "_processor", lambda: f"vendor_id : {vendor}")
+    assert devices.cpu_gains_by_bfloat16.__wrapped__() is gains
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_which_cpus_gain_by_bfloat16(monkeypatch, amx, avx512_bf16, vendor, gain
     ],
 )
 def test_matrix_products_are_in_the_type_that_the_cpu_has(monkeypatch, name, has, expected):
-    monkeypatch.setattr(precision, "_cpu_has", lambda dtype: has)
-    with precision.autocast(name, CPU):
+    monkeypatch.setattr(devices, "_cpu_has", lambda dtype: has)
+    with devices.autocast(name, CPU):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
 
 
@@ -93,5 +93,5 @@ def test_what_the_cpu_has_is_found_by_trying():
         except RuntimeError:
             runs = False
         torch.random.set_rng_state(before)
-        assert precision._cpu_has(dtype) is runs
+        assert devices._cpu_has(dtype) is runs
         assert torch.equal(torch.random.get_rng_state(), before)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnt.evaluation import ErrorRate, Pair, align_words, character_error_rate, word_error_rate
+from rnnt.error_rate import ErrorRate, Pair, align_words, character_error_rate, word_error_rate
 
 
 def distance(a, b):

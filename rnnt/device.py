@@ -1,4 +1,4 @@
-"""In which numbers a model computes: what the setting `precision` means on a device."""
+"""Devices, and the number formats that a model computes in on each of them."""
 
 import functools
 import platform
@@ -11,6 +11,20 @@ import torch
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _SWITCHES = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn, torch.backends.cudnn.conv)
 _X86 = ("x86_64", "AMD64")
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the GPU where there is one. Raises ValueError where it cannot be used."""
+    available = torch.cuda.is_available()
+    try:
+        device = torch.device(name if name != "auto" else "cuda" if available else "cpu")
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device is {name!r}; choose auto, cpu, cuda or cuda:1")
+    if device.type == "cuda" and not (available and (device.index or 0) < torch.cuda.device_count()):
+        raise ValueError(f"device is {name!r}, but PyTorch finds no such GPU here; choose auto or cpu")
+    return device
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
@@ -26,7 +40,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 @contextmanager
 def float32_products(precision: str, device: torch.device) -> Iterator[None]:
-    """How float32 matrices are multiplied on a GPU, as `prepare` sets it, for the length of a `with`."""
+    """How float32 matrices are multiplied on a GPU, as `set_precision` sets it, for the length of a `with`."""
     if device.type != "cuda":
         yield
         return
@@ -44,7 +58,7 @@ def _set_products(precision: str) -> None:
         switch.fp32_precision = "tf32" if precision == "tf32" else "ieee"
 
 
-def prepare(precision: str, device: torch.device) -> list[str]:
+def set_precision(precision: str, device: torch.device) -> list[str]:
     """Set how this process multiplies float32 matrices on a GPU; returns what the user should know, a line each.
 
     "tf32" rounds their inputs to 10 bits of mantissa, all other settings keep float32 whole, also in the LSTMs, which

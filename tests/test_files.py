@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from rnnt import atomic
+from rnnt.files import replacing, write_file
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from rnnt import atomic
-with atomic.replacing(Path(sys.argv[1])) as file:
+from rnnt.files import replacing, write_file
+with replacing(Path(sys.argv[1])) as file:
     file.write(b"half of the new")
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -23,16 +23,16 @@ with atomic.replacing(Path(sys.argv[1])) as file:
 
 def test_write_replaces_text_and_bytes(tmp_path):
     path = tmp_path / "file"
-    atomic.write(path, "straße \udce9")
+    write_file(path, "straße \udce9")
     assert path.read_bytes() == "straße \\udce9".encode()
-    atomic.write(path, b"\x00\xff")
+    write_file(path, b"\x00\xff")
     assert path.read_bytes() == b"\x00\xff" and list(tmp_path.iterdir()) == [path]
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "file"
-    atomic.write(path, "old")
-    with pytest.raises(OSError, match="No space left"), atomic.replacing(path) as file:
+    write_file(path, "old")
+    with pytest.raises(OSError, match="No space left"), replacing(path) as file:
         file.write(b"new")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -41,7 +41,7 @@ def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path):
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_an_error_of_the_system_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, call):
     path = tmp_path / "file"
-    atomic.write(path, "old")
+    write_file(path, "old")
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -49,16 +49,16 @@ def test_an_error_of_the_system_leaves_the_old_file_and_no_other(tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(os, call, full)
         with pytest.raises(OSError, match="No space left"):
-            atomic.write(path, "new")
+            write_file(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_process_killed_while_writing_leaves_the_old_file_and_nothing_that_piles_up(tmp_path):
     path = tmp_path / "file"
-    atomic.write(path, "old")
+    write_file(path, "old")
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(path)], check=False)
         assert done.returncode == -signal.SIGKILL and path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
-    atomic.write(path, "new")
+    write_file(path, "new")
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]

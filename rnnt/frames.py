@@ -1,0 +1,27 @@
+"""Padded batches of frames: which places are valid, stacking in time, reversal in time."""
+
+import torch
+from torch.nn import functional as F
+
+
+def valid_places(lengths: torch.Tensor, size: int) -> torch.Tensor:
+    """Return (B, size), true at the first `lengths` (B,) places of each utterance."""
+    return torch.arange(size, device=lengths.device)[None] < lengths[:, None]
+
+
+def stack_frames(x_BSF: torch.Tensor, lengths: torch.Tensor, stack: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Join every `stack` neighbouring frames to one: (B, S, F) -> (B, ceil(S / stack), F stack) and their lengths (B,).
+
+    The last frame of an utterance is padded with zeros. Frames beyond the lengths must be zero already.
+    """
+    batch, frames, width = x_BSF.shape
+    x_BSF = F.pad(x_BSF, (0, 0, 0, -frames % stack))
+    lengths = torch.div(lengths + stack - 1, stack, rounding_mode="floor")
+    return x_BSF.reshape(batch, -1, width * stack), lengths
+
+
+def reverse_frames(x_BSF: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Reverse the first `lengths` (B,) frames of each utterance in time; the frames after them stay in place."""
+    place = torch.arange(x_BSF.shape[1], device=x_BSF.device)[None]
+    source = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
+    return x_BSF.gather(1, source[:, :, None].expand_as(x_BSF))

@@ -1,0 +1,52 @@
+"""Text files in UTF-8, one-line messages and amounts of time in words."""
+
+from pathlib import Path
+
+
+def read_text(path: Path) -> str:
+    """Return the contents of a text file. Raises ValueError that names the file if it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark at the start
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file, read by `read_text`.
+
+    Only a line feed ends a line, since a text may hold Unicode's other line separators.
+    """
+    return read_text(path).split("\n")
+
+
+def one_line(text: str) -> str:
+    """Return the text with each run of white space replaced by one space, and none at the ends.
+
+    >>> one_line("two\\n  lines ")
+    'two lines'
+    """
+    return " ".join(text.split())
+
+
+def reason(error: BaseException, limit: int = 200) -> str:
+    """Return an error's message as one line of at most `limit` characters, or its type if it has no message."""
+    return one_line(str(error))[:limit] or type(error).__name__
+
+
+def duration(hours: float) -> str:
+    """Return an amount of audio in words.
+
+    >>> duration(960.25), duration(0.04)
+    ('960.25 hours', '2.4 minutes')
+    """
+    return f"{hours:,.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+
+
+def clock(seconds: float) -> str:
+    """Return a time as hours, minutes and seconds.
+
+    >>> clock(3725)
+    '1:02:05'
+    """
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
