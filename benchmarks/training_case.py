@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from loss_inputs import case
 
-from rnnt.config import Config, EncoderConfig
+from rnnt.config import Config, LstmConfig
 from rnnt.dataset import write_description
 from rnnt.shard import Recording, ShardWriter
 from rnnt.tokenizer import Symbols
@@ -68,7 +68,7 @@ def model_flops(config: Config, vocabulary: int, seconds: float, tokens: int) ->
     """
     features, encoder, predictor, joint = (
         config.features,
-        config.model.encoder,
+        config.model.encoder.lstm,
         config.model.predictor,
         config.model.joint,
     )
@@ -84,7 +84,7 @@ def model_flops(config: Config, vocabulary: int, seconds: float, tokens: int) ->
     return 3 * forward
 
 
-def _lstm_flops(inputs: int, encoder: EncoderConfig, layers: int) -> int:
+def _lstm_flops(inputs: int, encoder: LstmConfig, layers: int) -> int:
     """Of one frame through a stack of layers."""
     directions = 2 if encoder.bidirectional else 1
     widths = [inputs, *[directions * encoder.hidden] * (layers - 1)]

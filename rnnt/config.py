@@ -92,7 +92,7 @@ class TokenizerConfig:
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class LstmConfig:
     """LSTM layers, frames put together in time, LSTM layers."""
 
     hidden: int = 1024
@@ -103,8 +103,19 @@ class EncoderConfig:
     bidirectional: bool = False  # each direction then has `hidden` units
 
     def __post_init__(self):
-        _within("model.encoder", self, 1, math.inf, "hidden", "pre_layers", "time_stack", "post_layers")
-        _within("model.encoder", self, 0, 1, "dropout")
+        _within("model.encoder.lstm", self, 1, math.inf, "hidden", "pre_layers", "time_stack", "post_layers")
+        _within("model.encoder.lstm", self, 0, 1, "dropout")
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The family of the encoder, and a section of settings for each family."""
+
+    kind: str = "lstm"
+    lstm: LstmConfig = field(default_factory=LstmConfig)
+
+    def __post_init__(self):
+        _one_of("model.encoder.kind", self.kind, ("lstm",))
 
 
 @dataclass(frozen=True)
@@ -124,8 +135,10 @@ class JointConfig:
     hidden: int = 512
     activation: str = "relu"  # relu | tanh
     dropout: float = 0.3
+    kind: str = "network"  # network: a hidden layer and an output layer | additive: the sum of two scores (Graves 2012)
 
     def __post_init__(self):
+        _one_of("model.joint.kind", self.kind, ("network", "additive"))
         _one_of("model.joint.activation", self.activation, ("relu", "tanh"))
         _within("model.joint", self, 1, math.inf, "hidden")
         _within("model.joint", self, 0, 1, "dropout")
@@ -194,6 +207,7 @@ class TrainConfig:
     batch: int = 384  # utterances of one optimizer step
     accumulation: int = 1  # parts in which each process works through its share of a batch
     ctc_weight: float = 0.0  # of a CTC loss on the encoder; its head is not part of the model
+    fastemit: float = 0.0  # weight by which FastEmit (Yu et al. 2021) favours early symbols
     ctc_epochs: float = 0.0  # the CTC weight falls linearly to zero over so many epochs; 0: it stays
     curriculum_epochs: float = 0.0  # the longest utterance grows from curriculum_seconds to max_seconds over these
     curriculum_seconds: float = 2.0
@@ -213,7 +227,7 @@ class TrainConfig:
         )  # fmt: skip
         _within(
             "train", self, 0, math.inf,
-            "steps", "ctc_weight", "ctc_epochs", "curriculum_epochs", "checkpoint_every", "target_wer",
+            "steps", "ctc_weight", "fastemit", "ctc_epochs", "curriculum_epochs", "checkpoint_every", "target_wer",
         )  # fmt: skip
         _require(
             self.batch % self.accumulation == 0,

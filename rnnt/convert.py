@@ -35,11 +35,11 @@ _MODULES = {
 
 # Our settings <- the reference's, where they mean the same.
 _SETTINGS = {
-    "model.encoder.hidden": "rnnt.enc_n_hid",
-    "model.encoder.pre_layers": "rnnt.enc_pre_rnn_layers",
-    "model.encoder.post_layers": "rnnt.enc_post_rnn_layers",
-    "model.encoder.time_stack": "rnnt.enc_stack_time_factor",
-    "model.encoder.dropout": "rnnt.enc_dropout",
+    "model.encoder.lstm.hidden": "rnnt.enc_n_hid",
+    "model.encoder.lstm.pre_layers": "rnnt.enc_pre_rnn_layers",
+    "model.encoder.lstm.post_layers": "rnnt.enc_post_rnn_layers",
+    "model.encoder.lstm.time_stack": "rnnt.enc_stack_time_factor",
+    "model.encoder.lstm.dropout": "rnnt.enc_dropout",
     "model.predictor.embedding": "rnnt.pred_n_hid",
     "model.predictor.hidden": "rnnt.pred_n_hid",
     "model.predictor.layers": "rnnt.pred_rnn_layers",

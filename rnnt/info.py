@@ -39,7 +39,7 @@ def _split(path: Path) -> str:
 def _model(folder: Path) -> str:
     recognizer = load(folder)
     config, model = recognizer.config, recognizer.model
-    encoder = config.model.encoder
+    encoder = config.model.encoder.lstm
     return "\n".join(
         [
             f"{folder}: a model of {model.num_parameters():,} parameters",

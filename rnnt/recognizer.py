@@ -78,7 +78,7 @@ class Recognizer(nn.Module):
     @property
     def frame_seconds(self) -> float:
         """Seconds from one encoder frame to the next."""
-        return self.features.frame_seconds * self.config.model.encoder.time_stack
+        return self.features.frame_seconds * self.config.model.encoder.lstm.time_stack
 
     def transcribe(self, inputs: Iterable[Audio], batch_size: int | None = None) -> list[Transcript]:
         """Texts of audio files (any format and rate) or waveforms (N,) at the model's rate, int16 or float in [-1, 1].

@@ -7,9 +7,13 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rnnt.config import Config
+from rnnt.config import Config, LstmConfig
 
 PRESETS = Path(__file__).parent / "presets"
+
+
+# Keys of earlier versions, and where their settings are now.
+_MOVED = {f"model.encoder.{item.name}": f"model.encoder.lstm.{item.name}" for item in dataclasses.fields(LstmConfig)}
 
 
 def _require(condition: bool, message: str) -> None:
@@ -56,22 +60,35 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     path = find_preset(str(path))
     places, trees = {}, []
     try:
-        trees.append(OmegaConf.create(path.read_text(encoding="utf-8")))
+        trees.append(_renew(OmegaConf.create(path.read_text(encoding="utf-8"))))
     except Exception as error:  # whatever the YAML parser raises
         raise ValueError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from None
     for item in overrides:
         _require("=" in item, f"{item!r} is no setting; write it as key=value, such as optim.lr=0.002")
         try:
-            trees.append(OmegaConf.from_dotlist([item]))
+            trees.append(_renew(OmegaConf.from_dotlist([item])))
         except Exception as error:
             raise ValueError(f"{item!r} is not readable as YAML: {' '.join(str(error).split())}") from None
-        places[item.partition("=")[0]] = repr(item)
+        key = item.partition("=")[0]
+        places[_MOVED.get(key, key)] = repr(item)
     try:
         tree = OmegaConf.merge(*trees)
     except (OmegaConfBaseException, TypeError) as error:  # a list here is a section there
         given = " ".join(overrides)
         raise ValueError(f"{path} does not go together with {given}: {str(error).splitlines()[0]}") from None
     return from_tree(tree, str(path), places)
+
+
+def _renew(tree):
+    """Move settings from the keys of earlier versions to those of today; return the same tree."""
+    if not OmegaConf.is_dict(tree):
+        return tree
+    for old, new in _MOVED.items():
+        section, _, name = old.rpartition(".")
+        holder = OmegaConf.select(tree, section)
+        if OmegaConf.is_dict(holder) and name in holder:
+            OmegaConf.update(tree, new, holder.pop(name))
+    return tree
 
 
 def from_tree(tree, where: str, places: dict[str, str] | None = None) -> Config:
@@ -81,6 +98,7 @@ def from_tree(tree, where: str, places: dict[str, str] | None = None) -> Config:
     """
     plain = OmegaConf.to_container(tree) if OmegaConf.is_config(tree) else tree
     _require(isinstance(plain, dict), f"{where} does not hold settings")
+    plain = OmegaConf.to_container(_renew(OmegaConf.create(plain)))
     places = places or {}
     known = _known_keys(Config)
     for key in _flatten(plain):

@@ -23,8 +23,8 @@ def leaves(tree, prefix=""):
 def file(tmp_path):
     """Write a YAML file and give its path."""
 
-    def write(text):
-        path = tmp_path / "settings.yaml"
+    def write(text, name="settings.yaml"):
+        path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return path
 
@@ -81,13 +81,17 @@ def others(value):
     if isinstance(value, list):
         return [[*value, "another"]]
     if isinstance(value, str):
-        return ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "else"]
+        return ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "additive", "else"]
     if isinstance(value, int):
         return [value + 3, value - 3, 2 * value, value // 2]
     return [value + 0.125, value - 0.125, value / 2, value * 2]
 
 
-@pytest.mark.parametrize("key", [key for key, _ in leaves(dataclasses.asdict(Config()))])
+# The encoder has one family so far.
+KEYS = [key for key, _ in leaves(dataclasses.asdict(Config())) if key != "model.encoder.kind"]
+
+
+@pytest.mark.parametrize("key", KEYS)
 def test_every_setting_survives_the_round_trip(key):
     """So that none can be forgotten on the way to the file or back."""
     base = OmegaConf.create({"features": {"stack": 1}})
@@ -175,8 +179,8 @@ def test_a_mistake_in_a_file_is_named_in_one_line(file, text, message):
         ("augment.time_masks=-1", r"augment\.time_masks is -1"),
         ("tokenizer.kind=bytes", r"tokenizer\.kind is 'bytes'"),
         ("tokenizer.size=0", r"tokenizer\.size is 0"),
-        ("model.encoder.dropout=1.5", r"model\.encoder\.dropout is 1\.5"),
-        ("model.encoder.pre_layers=0", r"model\.encoder\.pre_layers is 0"),
+        ("model.encoder.dropout=1.5", r"model\.encoder\.lstm\.dropout is 1\.5"),
+        ("model.encoder.pre_layers=0", r"model\.encoder\.lstm\.pre_layers is 0"),
         ("model.predictor.layers=0", r"model\.predictor\.layers is 0"),
         ("model.joint.activation=gelu", r"model\.joint\.activation is 'gelu'"),
         ("data.train=[]", r"data\.train names no split"),
@@ -209,3 +213,13 @@ def test_a_missing_file_or_preset_is_named(tmp_path):
         load_config(tmp_path / "gone.yaml")
     with pytest.raises(ValueError, match=r"no preset 'digit'; there are .*digits.* or give a \.yaml file"):
         load_config("digit")
+
+
+def test_settings_of_the_encoder_by_their_earlier_keys_are_taken(file):
+    old = file("model: {encoder: {hidden: 24, bidirectional: true}}\n")
+    new = file("model: {encoder: {lstm: {hidden: 24, bidirectional: true}}}\n", "new.yaml")
+    assert load_config(old) == load_config(new)
+    assert load_config(new, ["model.encoder.hidden=48"]).model.encoder.lstm.hidden == 48
+    assert load_config(old, ["model.encoder.lstm.hidden=48"]).model.encoder.lstm.hidden == 48
+    tree = {"model": {"encoder": {"hidden": 24}}}
+    assert from_tree(tree, "here").model.encoder.lstm.hidden == 24 and tree == {"model": {"encoder": {"hidden": 24}}}

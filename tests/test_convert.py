@@ -285,7 +285,7 @@ def test_settings_come_from_the_yaml_file(files):
         low_hz=20.0, high_hz=3800.0, normalization="none", stack=2,
     )  # fmt: skip
     model = ours.config.model
-    assert (model.encoder.dropout, model.predictor.dropout, model.joint.dropout) == (0.2, 0.15, 0.25)
+    assert (model.encoder.lstm.dropout, model.predictor.dropout, model.joint.dropout) == (0.2, 0.15, 0.25)
     assert ours.config.tokenizer == TokenizerConfig("sentencepiece", 29)
 
 

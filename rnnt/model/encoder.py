@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from rnnt.config import EncoderConfig
+from rnnt.config import LstmConfig
 from rnnt.frames import stack_frames, valid_places
 from rnnt.model.recurrent import LstmStack
 
@@ -11,7 +11,7 @@ from rnnt.model.recurrent import LstmStack
 class Encoder(nn.Module):
     """LSTM layers, `time_stack` frames put together, LSTM layers: (B, S, F') -> (B, T, D), T = ceil(S / time_stack)."""
 
-    def __init__(self, inputs: int, config: EncoderConfig):
+    def __init__(self, inputs: int, config: LstmConfig):
         super().__init__()
         self.time_stack = config.time_stack
         self.width = config.hidden * (2 if config.bidirectional else 1)

@@ -20,7 +20,7 @@ class Transducer(nn.Module):
         super().__init__()
         self.inputs = inputs
         self.vocabulary = vocabulary
-        self.encoder = Encoder(inputs, config.encoder)
+        self.encoder = Encoder(inputs, config.encoder.lstm)
         self.predictor = Predictor(vocabulary - 1, config.predictor)
         self.joint = Joint(self.encoder.width, self.predictor.width, vocabulary, config.joint)
         self.encoder.pre.reset(config.forget_bias, config.init_scale)

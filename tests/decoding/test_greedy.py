@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnt.config import DecodingConfig, EncoderConfig, JointConfig, ModelConfig, PredictorConfig
+from rnnt.config import DecodingConfig, EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
 from rnnt.decoding import greedy
 from rnnt.decoding.greedy import _WINDOW
 from rnnt.model import Transducer
@@ -17,7 +17,7 @@ def make_model(seed, vocabulary=5, layers=1, activation="tanh", blank_bias=0.0):
     """A random model that emits often; the higher blank_bias, the less."""
     torch.manual_seed(seed)
     config = ModelConfig(
-        EncoderConfig(hidden=WIDTH, pre_layers=1, post_layers=1),
+        EncoderConfig(lstm=LstmConfig(hidden=WIDTH, pre_layers=1, post_layers=1)),
         PredictorConfig(embedding=4, hidden=5, layers=layers, dropout=0.3),
         JointConfig(hidden=8, activation=activation, dropout=0.5),
         init_scale=1.0,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rnnt import transducer_loss
-from rnnt.config import EncoderConfig, JointConfig, ModelConfig, PredictorConfig
+from rnnt.config import EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
 from rnnt.model import Transducer, transducer
 
 
@@ -28,7 +28,7 @@ def test_the_learning_curve_is_that_of_the_stored_logits(activation, monkeypatch
         monkeypatch.setattr(transducer, "transducer_loss", partial(transducer_loss, implementation=implementation))
         torch.manual_seed(0)
         config = ModelConfig(
-            EncoderConfig(hidden=24, pre_layers=1, post_layers=1, dropout=0.1),
+            EncoderConfig(lstm=LstmConfig(hidden=24, pre_layers=1, post_layers=1, dropout=0.1)),
             PredictorConfig(embedding=12, hidden=12, layers=1, dropout=0.1),
             JointConfig(hidden=32, dropout=0.2, activation=activation),
             init_scale=1.0,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rnnt.config import EncoderConfig
+from rnnt.config import LstmConfig
 from rnnt.model.encoder import Encoder
 
 LENGTHS = [7, 1, 12, 2, 11]
@@ -11,7 +11,7 @@ LENGTHS = [7, 1, 12, 2, 11]
 
 def make(bidirectional=False, time_stack=2):
     torch.manual_seed(0)
-    config = EncoderConfig(hidden=5, pre_layers=1, time_stack=time_stack, post_layers=2, bidirectional=bidirectional)
+    config = LstmConfig(hidden=5, pre_layers=1, time_stack=time_stack, post_layers=2, bidirectional=bidirectional)
     return Encoder(3, config).double().eval()
 
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from rnnt import rnnt_loss
-from rnnt.config import EncoderConfig, JointConfig, ModelConfig, PredictorConfig
+from rnnt.config import EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
 from rnnt.model import Transducer
 from rnnt.settings import load_config
 
 TINY = ModelConfig(
-    EncoderConfig(hidden=6, pre_layers=1, post_layers=1),
+    EncoderConfig(lstm=LstmConfig(hidden=6, pre_layers=1, post_layers=1)),
     PredictorConfig(embedding=4, hidden=5, layers=2),
     JointConfig(hidden=8),
 )
