@@ -23,21 +23,22 @@ from loss_inputs import SHAPES_CSV
 from memory import status_kib
 from results import append_rows
 
-from rnnt.config import DataConfig, TokenizerConfig, TrainConfig
-from rnnt.dataset import DESCRIPTION, LENGTHS, Dataset, write_description
+from rnnt.config import TokenizerConfig
+from rnnt.dataset import DESCRIPTION, Dataset, write_split
 from rnnt.files import write_json
 from rnnt.loader import Loader
 from rnnt.sampler import Sampler
-from rnnt.shard import Recording, ShardWriter
+from rnnt.shard import StoredUtterance
 from rnnt.tokenizer import Symbols, train_tokenizer
 
 SAMPLE_RATE = 16000
-SHARD_BYTES = 256 << 20
+LENGTHS = "num_samples.npy"
+BUCKETS = 6  # as in MLPerf
 LETTERS = list(" ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 LETTERS_PER_SECOND = 15
 
 
-def recordings(seconds: np.ndarray, rng: np.random.Generator) -> Iterator[Recording]:
+def noise_utterances(seconds: np.ndarray, rng: np.random.Generator) -> Iterator[StoredUtterance]:
     """Noise whose loudness goes up and down as that of speech, with silence at both ends, and random letters."""
     longest = int(seconds.max() * SAMPLE_RATE)
     loudness = 10 ** rng.uniform(-2.5, 0, 2 * longest // 1600 + 1)  # one in 0.1 s
@@ -50,21 +51,21 @@ def recordings(seconds: np.ndarray, rng: np.random.Generator) -> Iterator[Record
         edge = rng.integers(len(samples) // 20, size=2)
         samples[: edge[0]] = samples[len(samples) - edge[1] :] = 0
         text = "".join(rng.choice(LETTERS, int(length * LETTERS_PER_SECOND)))
-        yield Recording(f"{rng.integers(10**9):09d}", samples, text, "nobody")
+        yield StoredUtterance(f"{rng.integers(10**9):09d}", samples, text, "nobody")
 
 
 def make_split(folder: Path, size: int, seconds: np.ndarray) -> Dataset:
-    """Shards of `size` bytes in all."""
-    folder.mkdir(parents=True)
-    source = recordings(seconds, np.random.default_rng(0))
-    shards = []
-    while size > 0:
-        writer = ShardWriter(folder / f"shard-{len(shards):05d}.arrow")
-        while writer.bytes < min(size, SHARD_BYTES):
-            writer.add(next(source))
-        size -= writer.bytes
-        shards.append(writer.close())
-    write_description(folder, shards, SAMPLE_RATE, source="made up")
+    """Write a split of `size` bytes of audio."""
+
+    def until_full() -> Iterator[StoredUtterance]:
+        written = 0
+        for utterance in noise_utterances(seconds, np.random.default_rng(0)):
+            yield utterance
+            written += utterance.input.nbytes
+            if written >= size:
+                return
+
+    write_split(folder, until_full(), SAMPLE_RATE, source="made up")
     return Dataset(folder)
 
 
@@ -86,8 +87,7 @@ def measure_rate(dataset: Dataset, batch: int, trim: bool, device: str, repeats:
     # As in MLPerf: 1023 pieces.
     tokenizer = train_tokenizer([dataset.text(i) for i in range(300)], TokenizerConfig("sentencepiece", 1023))
     loader = Loader(dataset, tokenizer, torch.device(device), trim)
-    config = DataConfig(), TrainConfig(batch=batch)
-    sampler = Sampler(dataset.num_samples, loader.usable, SAMPLE_RATE, *config, seed=0)
+    sampler = Sampler(dataset.lengths, loader.usable, batch, BUCKETS, 0)
     rates = []
     for epoch in range(repeats + 1):
         start = time.perf_counter()
@@ -112,7 +112,7 @@ def measure_index(folder: Path, batch: int) -> list[dict[str, object]]:
     note("opened")
     loader = Loader(dataset, Symbols("characters", LETTERS), torch.device("cpu"))
     note("texts checked")
-    sampler = Sampler(dataset.num_samples, loader.usable, SAMPLE_RATE, DataConfig(), TrainConfig(batch=batch), 0)
+    sampler = Sampler(dataset.lengths, loader.usable, batch, BUCKETS, 0)
     note("sorted")
     plan = sampler.batches(0)
     note("epoch planned")

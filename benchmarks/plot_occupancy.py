@@ -36,7 +36,7 @@ def occupancy(recognizer: Recognizer, audio, text: str) -> torch.Tensor:
 
 def visited(recognizer: Recognizer, data: Dataset, utterances: int) -> tuple[int, int]:
     """Nodes above the tolerance, and all nodes, of the first utterances of the data."""
-    lattices = [occupancy(recognizer, record.audio, record.text) for record in map(data.__getitem__, range(utterances))]
+    lattices = [occupancy(recognizer, record.input, record.text) for record in map(data.__getitem__, range(utterances))]
     return sum(int((x > _TOLERANCE).sum()) for x in lattices), sum(x.numel() for x in lattices)
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     record = data[given.utterance]
     for name, path in zip(given.names or given.models, given.models):
         recognizer = rnnt.load(path)
-        lattices[name] = occupancy(recognizer, record.audio, record.text)
+        lattices[name] = occupancy(recognizer, record.input, record.text)
         some, all_nodes = visited(recognizer, data, min(given.count, len(data)))
         print(f"{name}: {some} of {all_nodes} nodes visited ({100 * some / all_nodes:.1f} %)")
     draw(lattices, record.text, given.picture)

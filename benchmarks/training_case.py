@@ -1,6 +1,6 @@
 """What training is measured on: a prepared split of noise with wanted lengths and tokens, and the work that it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +8,8 @@ import numpy as np
 from loss_inputs import case
 
 from rnnt.config import Config, LstmConfig
-from rnnt.dataset import write_description
-from rnnt.shard import Recording, ShardWriter
+from rnnt.dataset import write_split
+from rnnt.shard import StoredUtterance
 from rnnt.tokenizer import Symbols
 
 ENCODER_FRAME_SECONDS = 0.06  # of the cases in loss_inputs
@@ -49,14 +49,15 @@ def make_split(folder: Path, sizes: Sequence[Size], sample_rate: int, tokenizer:
     loudness = 10 ** rng.uniform(-2.5, 0, longest // 800 + 2)  # one in 0.1 s at 16 kHz
     loudness = np.interp(np.arange(2 * longest) / 1600, np.arange(len(loudness)), loudness)
     noise = np.clip(rng.standard_normal(2 * longest) * 7000 * loudness, -32768, 32767).astype(np.int16)
-    folder.mkdir(parents=True)
-    writer = ShardWriter(folder / "shard-00000.arrow")
-    for number, size in enumerate(sizes):
-        start = rng.integers(longest)
-        samples = noise[start : start + round(size.seconds * sample_rate)]
-        text = " ".join(rng.choice(tokenizer.symbols, size.tokens))
-        writer.add(Recording(f"u{number:05d}", samples, text, "nobody"))
-    write_description(folder, [writer.close()], sample_rate, source="made up")
+
+    def utterances() -> Iterator[StoredUtterance]:
+        for number, size in enumerate(sizes):
+            start = rng.integers(longest)
+            samples = noise[start : start + round(size.seconds * sample_rate)]
+            text = " ".join(rng.choice(tokenizer.symbols, size.tokens))
+            yield StoredUtterance(f"u{number:05d}", samples, text, "nobody")
+
+    write_split(folder, utterances(), sample_rate, source="made up")
 
 
 def model_flops(config: Config, vocabulary: int, seconds: float, tokens: int) -> float:

@@ -45,7 +45,7 @@ def work(task: dict) -> dict:
     tokenizer = symbols(config)
     data = Dataset(*[task["data"]] * task["copies"])
     loader = Loader(data, tokenizer, device, config.features.trim_silence)
-    sampler = Sampler(data.num_samples, loader.usable, data.sample_rate, config.data, config.train, config.seed)
+    sampler = Sampler(data.lengths, loader.usable, config.train.batch, config.data.buckets, config.seed)
     plan = itertools.chain.from_iterable(sampler.batches(epoch) for epoch in itertools.count())
     peak_flops = matmul_flops(config, device)
 
@@ -192,7 +192,7 @@ def _timed(steps, task: dict, processes: Processes, config: Config, vocabulary: 
         synchronize(processes.device)
         seconds.append(time.perf_counter() - before)
         for batch in batches:
-            for samples, tokens in zip(batch.num_samples.tolist(), batch.target_lengths.tolist()):
+            for samples, tokens in zip(batch.input_lengths.tolist(), batch.target_lengths.tolist()):
                 sums += 1, samples / rate, model_flops(config, vocabulary, samples / rate, tokens)
         over = time.perf_counter() - start > task["limit"]
         if processes.from_main(lambda over=over: over):
@@ -204,7 +204,7 @@ def _loss(recognizer: Recognizer, batch: Batch) -> float:
     """Mean over a batch as it is, without dropout: what two arrangements of one model must agree on."""
     recognizer.eval()
     with torch.no_grad(), autocast(recognizer.config.precision, recognizer.device):
-        encoder, lengths = recognizer.model.encoder(*recognizer.features(batch.audio, batch.num_samples))
+        encoder, lengths = recognizer.model.encoder(*recognizer.features(batch.inputs, batch.input_lengths))
         loss_B = recognizer.model.loss(encoder, lengths, batch.targets, batch.target_lengths)
     recognizer.train()
     return loss_B.mean().item()
@@ -213,7 +213,7 @@ def _loss(recognizer: Recognizer, batch: Batch) -> float:
 def _one_pass(recognizer: Recognizer, batch: Batch, device: torch.device) -> float:
     """Peak MiB of a forward and backward pass through the model, which leaves the gradients."""
     with torch.no_grad():
-        features = recognizer.features(batch.audio, batch.num_samples)
+        features = recognizer.features(batch.inputs, batch.input_lengths)
     with autocast(recognizer.config.precision, device):
         encoder, lengths = recognizer.model.encoder(*features)
         recognizer.model.loss(encoder, lengths, batch.targets, batch.target_lengths).mean().backward()

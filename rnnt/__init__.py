@@ -4,7 +4,7 @@ from importlib import import_module
 
 _HOMES = {
     "Recognizer": "rnnt.recognizer",
-    "Transcript": "rnnt.recognizer",
+    "Transcript": "rnnt.transcript",
     "load": "rnnt.recognizer",
     "rnnt_loss": "rnnt.loss",
     "transducer_loss": "rnnt.loss",

@@ -16,6 +16,7 @@ from rnnt.training.launch import tell_launcher
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 KEY_VALUE = "KEY=VALUE"
+SPEAKERS_SHOWN = 10  # in the summary of an evaluation, those with the highest error rates
 Overrides = Annotated[list[str] | None, typer.Argument(metavar=KEY_VALUE, help="settings, such as optim.lr=0.002")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes the GPU where there is one")]
 
@@ -139,12 +140,13 @@ def evaluate(
     Example: rnnt evaluate runs/digits --data data/digits/test
     """
     from rnnt.dataset import Dataset
-    from rnnt.error_rate import character_error_rate, word_error_rate
+    from rnnt.error_rate import by_speaker, character_error_rate, word_error_rate
+    from rnnt.model_folder import find_model
     from rnnt.progress import track
-    from rnnt.recognizer import load, model_folder
+    from rnnt.recognizer import load
     from rnnt.report import write_report
 
-    folder = model_folder(model)
+    folder = find_model(model)
     dataset = Dataset(*data)
     result = load(folder, device).evaluate(dataset, batch_size, track)
     name = "+".join(path.resolve().name for path in data)
@@ -153,8 +155,14 @@ def evaluate(
     print(word_error_rate(result.pairs))
     print(character_error_rate(result.pairs))
     print(f"loss {result.loss:.4f} nats a symbol, {len(result.pairs)} utterances, {len(result.skipped)} skipped")
-    if result.cut:
-        print(f"{len(result.cut)} transcripts were cut short at decoding.max_symbols (first {result.cut[0]})")
+    speakers = list(by_speaker(result.pairs).items())
+    if len(speakers) > 1:
+        shown = ", ".join(f"{name or '(unknown)'} {100 * rate.rate:.2f} %" for name, rate in speakers[:SPEAKERS_SHOWN])
+        more = f" and {len(speakers) - SPEAKERS_SHOWN} more" if len(speakers) > SPEAKERS_SHOWN else ""
+        print(f"WER by speaker: {shown}{more}")
+    if result.truncated:
+        first = result.truncated[0]
+        print(f"{len(result.truncated)} transcripts were truncated at decoding.max_symbols (first {first})")
     print(f"report: {out / 'report.html'}")
 
 
@@ -170,7 +178,8 @@ def transcribe(
 
     Example: rnnt transcribe runs/digits recording.wav
     """
-    from rnnt.recognizer import audio_files, load
+    from rnnt.recognizer import load
+    from rnnt.transcription import audio_files
 
     paths = audio_files(inputs)
     recognizer = load(model, device)
@@ -182,9 +191,9 @@ def transcribe(
             if as_json:
                 print(json.dumps({"path": str(path), "error": str(result)}, ensure_ascii=False), flush=True)
             continue
-        if result.cut:
+        if result.truncated:
             seconds = f"{result.times[-1]:.1f} of {result.seconds:.1f} s"
-            print(f"warning: {path}: the text ends at {seconds}, at decoding.max_symbols", file=sys.stderr)
+            print(f"warning: {path}: the text is truncated at {seconds} by decoding.max_symbols", file=sys.stderr)
         if as_json:
             print(json.dumps({"path": str(path), **asdict(result)}, ensure_ascii=False), flush=True)
         else:

@@ -1,22 +1,21 @@
 """Utterances on disk: a folder of Arrow shards that are memory-mapped, and `dataset.json` that describes them.
 
-Below DATA/<split>/:
-- `shard-00000.arrow` ...: columns id, num_samples, text, speaker, audio (int16 PCM, mono), speech_start and speech_end
-  (what trimming the silence leaves of the audio)
-- `num_samples.npy`: int32, of all utterances, so that a dataset opens without touching its shards
-- `dataset.json`: version, utterances, hours, sample rate, source, the characters of the texts and where the rare ones
-  are, size and SHA-256 of each shard
+A split, DATA/<split>/, holds:
+- `shard-00000.arrow` ...: columns id, text, speaker, and either num_samples, audio (int16 PCM, mono), speech_start and
+  speech_end (the part of the audio that is left when silence at the ends is trimmed), or num_symbols and symbols
+- `num_samples.npy` or `num_symbols.npy`: int32, the length of each input, so that a dataset opens without touching its
+  shards
+- `dataset.json`: version, input ("audio" or "symbols"), utterances, hours, sample rate, source, the characters of the
+  texts and the places of the rare ones, size and SHA-256 of each shard
 - `skipped.tsv`: id and reason of each utterance that was left out
 """
 
+import copy
 import json
-import mmap
 import os
-import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +23,25 @@ import numpy as np
 import pyarrow as pa
 
 from rnnt.characters import Characters, find_characters
-from rnnt.files import sha256_of, write_json
-from rnnt.shard import Recording, Shard
-from rnnt.silence import trim_silence
+from rnnt.files import replacing_folder, sha256_of, sync_file, write_json
+from rnnt.shard import LENGTH_COLUMNS, Shard, ShardReader, ShardWriter, StoredUtterance, open_shard
+from rnnt.silence import speech_bounds
 
 VERSION = 1
 DESCRIPTION = "dataset.json"
-LENGTHS = "num_samples.npy"
 SKIPPED = "skipped.tsv"
-
-# A mapped shard keeps its file open, and a process may often open no more than 1024. LibriSpeech is 430 shards.
-_OPEN_SHARDS = 512
+SHARD_BYTES = 256 << 20
 
 
-class Dataset(Sequence[Recording]):
+class Dataset(Sequence[StoredUtterance]):
     """One or several splits on disk, one after the other: `Dataset("data/train-clean-100", "data/train-clean-360")`.
 
-    Reading an utterance copies nothing; it is safe from several threads, in forked processes, and after pickling.
-    Raises ValueError if a folder is missing, is no dataset, lacks (part of) a shard, or has another sample rate.
+    Reading an utterance copies nothing. It is safe from several threads, in forked processes, and after pickling.
+    Raises ValueError if a folder is missing, is no dataset, lacks (part of) a shard, or if the folders differ in sample
+    rate or kind of input.
+
+    Attributes: `input`, "audio" or "symbols"; `lengths`, int32, of each input in samples or symbols; `sample_rate` in
+    Hz, 0 for symbols.
     """
 
     def __init__(self, *folders: str | os.PathLike[str]) -> None:
@@ -49,8 +49,11 @@ class Dataset(Sequence[Recording]):
             raise ValueError("name at least one dataset folder")
         self.folders = tuple(Path(folder).absolute() for folder in folders)
         descriptions = [read_description(folder) for folder in self.folders]
+        self.input: str = descriptions[0]["input"]
         self.sample_rate: int = descriptions[0]["sample_rate"]
         for folder, description in zip(self.folders, descriptions):
+            if description["input"] != self.input:
+                raise ValueError(f"{folder} holds {description['input']} and {self.folders[0]} {self.input}")
             if description["sample_rate"] != self.sample_rate:
                 raise ValueError(
                     f"{folder} is at {description['sample_rate']} Hz and {self.folders[0]} at {self.sample_rate} Hz: "
@@ -62,73 +65,100 @@ class Dataset(Sequence[Recording]):
             for shard in description["shards"]
         ]
         self._shards = [(str(path), shard.sha256) for path, shard in shards]
-        # Where each record batch starts: its first utterance, its shard, its number in the shard.
+        # For each record batch: its first utterance and its shard. For each shard: its first record batch.
         rows = [rows for _, shard in shards for rows in shard.batches]
         self._batch_first = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
         self._batch_shard = np.repeat(np.arange(len(shards), dtype=np.int32), [len(s.batches) for _, s in shards])
         self._shard_first_batch = np.searchsorted(self._batch_shard, np.arange(len(shards)))
-        # Of each folder its first record batch, and the characters of its texts unless it is of an earlier version.
+        # For each folder: its first record batch, and the characters of its texts (None: an earlier version wrote it).
         sizes = [sum(len(shard.batches) for shard in description["shards"]) for description in descriptions]
         self._folder_first_batch = np.cumsum([0, *sizes])
         self._characters: list[Characters | None] = [description.get("characters") for description in descriptions]
-        self.num_samples: np.ndarray = np.concatenate([_read_lengths(folder) for folder in self.folders])  # int32
-        if len(self.num_samples) != self._batch_first[-1]:
+        self.lengths: np.ndarray = np.concatenate([_read_lengths(folder, self.input) for folder in self.folders])
+        self._chosen: np.ndarray | None = None  # of a subset: the places of its utterances
+        if len(self.lengths) != self._batch_first[-1]:
             raise ValueError(
-                f"{', '.join(map(str, self.folders))}: {LENGTHS} does not fit the shards; prepare it again"
+                f"{', '.join(map(str, self.folders))}: {_lengths_file(self.input)} does not fit the shards; "
+                "prepare it again"
             )
 
     def __len__(self) -> int:
-        return len(self.num_samples)
+        return len(self.lengths)
 
     @property
     def hours(self) -> float:
-        """Hours of audio."""
-        return float(self.num_samples.sum(dtype=np.int64)) / self.sample_rate / 3600
+        """Hours of audio; 0 for symbols."""
+        return _hours(self.lengths, self.sample_rate)
 
-    def __getitem__(self, index: int) -> Recording:
-        return self.read(index)
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "Dataset":
+        """Return a dataset of some of these utterances, in the given order. Nothing is copied but their lengths."""
+        indices = np.asarray(indices, np.int64)
+        chosen = copy.copy(self)
+        chosen.lengths = self.lengths[indices]
+        places = np.arange(len(self)) if self._chosen is None else self._chosen
+        chosen._chosen = places[indices]
+        return chosen
 
-    def read(self, index: int, trim: bool = False) -> Recording:
-        """One utterance, without the silence at both ends if to `trim`."""
+    def __getitem__(self, index: int) -> StoredUtterance:
+        """Read one utterance."""
+        return self.read(index)[0]
+
+    def read(self, index: int, trim: bool = False) -> tuple[StoredUtterance, int]:
+        """Read one utterance, and the number of samples that were removed before its first one.
+
+        trim: remove the silence at both ends of its audio.
+        """
         batch, row = self._locate(index)
-        audio = batch.column("audio")[row].values.to_numpy(zero_copy_only=True)
-        if trim and batch.schema.get_field_index("speech_end") >= 0:
-            audio = audio[batch.column("speech_start")[row].as_py() : batch.column("speech_end")[row].as_py()]
-        elif trim:  # an earlier program wrote the shard
-            audio = trim_silence(audio)
-        return Recording(
-            id=batch.column("id")[row].as_py(),
-            audio=audio,
-            text=batch.column("text")[row].as_py(),
-            speaker=batch.column("speaker")[row].as_py(),
-        )
+        start = 0
+        if self.input == "symbols":
+            given = batch.column("symbols")[row].as_py()
+        else:
+            given = batch.column("audio")[row].values.to_numpy(zero_copy_only=True)
+            if trim:
+                start, end = self._speech_bounds(batch, row, given)
+                given = given[start:end]
+        text, speaker = batch.column("text")[row].as_py(), batch.column("speaker")[row].as_py()
+        return StoredUtterance(batch.column("id")[row].as_py(), given, text, speaker), start
 
-    def text(self, index: int) -> str:
-        """The text of an utterance, its audio untouched."""
-        return self._field("text", index)
+    def _speech_bounds(self, batch: pa.RecordBatch, row: int, audio: np.ndarray) -> tuple[int, int]:
+        if batch.schema.get_field_index("speech_end") < 0:  # an earlier version wrote the shard
+            return speech_bounds(audio)
+        return batch.column("speech_start")[row].as_py(), batch.column("speech_end")[row].as_py()
 
     def id(self, index: int) -> str:
-        """The id of an utterance."""
+        """Return the id of an utterance."""
         return self._field("id", index)
 
+    def text(self, index: int) -> str:
+        """Return the text of an utterance, without reading its input."""
+        return self._field("text", index)
+
     def speaker(self, index: int) -> str:
-        """The speaker of an utterance, "" where it is not known."""
+        """Return the speaker of an utterance, "" if it is not known."""
         return self._field("speaker", index)
 
     def texts(self) -> Iterator[str]:
-        """All texts in order."""
-        return self._texts(0, len(self._batch_shard))
+        """Yield all texts in order."""
+        if self._chosen is None:
+            return self._texts(0, len(self._batch_shard))
+        return map(self.text, range(len(self)))
 
     def characters(self) -> set[str]:
-        """All characters of the texts."""
+        """Return all characters of the texts."""
+        if self._chosen is not None:
+            return set(chain.from_iterable(self.texts()))
         return {character for folder in range(len(self.folders)) for character in self._characters_of(folder)}
 
     def holding(self, characters: Collection[str]) -> Iterator[int]:
-        """The utterances with any of these characters in their texts, in order.
+        """Yield the utterances with any of these characters in their texts, in order.
 
-        Only folders where one of them is common, or that were prepared by an earlier version, are read for it.
+        The texts of a folder are read only if one of the characters is common there, or if an earlier version prepared
+        it; those of a subset always.
         """
         wanted = set(characters)
+        if self._chosen is not None:
+            yield from (i for i, text in enumerate(self.texts()) if not wanted.isdisjoint(text))
+            return
         for folder, (start, end) in enumerate(pairwise(self._folder_first_batch)):
             places = self._characters_of(folder).holding(wanted)
             if places is None:
@@ -159,48 +189,21 @@ class Dataset(Sequence[Recording]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"utterance {index} of {len(self)}")
         index = index % len(self)
+        if self._chosen is not None:
+            index = self._chosen[index]
         number = int(np.searchsorted(self._batch_first, index, side="right")) - 1
         return self._batch(number), int(index - self._batch_first[number])
 
     def _batch(self, number: int) -> pa.RecordBatch:
         shard = self._batch_shard[number]
-        return _open_shard(*self._shards[shard]).batch(int(number - self._shard_first_batch[shard]))
-
-
-class _OpenShard:
-    def __init__(self, path: str) -> None:
-        self._path = path
-        try:
-            # Not Arrow's own mapping: it advises the system to fetch a whole batch for each utterance read of it, which
-            # takes ten times as long as reading.
-            with open(path, "rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._reader = pa.ipc.open_file(pa.py_buffer(mapped))
-        except ValueError as error:  # pa.ArrowInvalid among them
-            raise _damaged(path, error) from None
-        self._lock = threading.Lock()  # Arrow does not promise that its reader is thread-safe
-
-    def batch(self, number: int) -> pa.RecordBatch:
-        with self._lock:
-            try:
-                return self._reader.get_batch(number)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise _damaged(self._path, error) from None
-
-
-def _damaged(path: str, error: Exception) -> ValueError:
-    return ValueError(f"{path}: is damaged ({error}); remove the folder and prepare it again")
-
-
-@lru_cache(maxsize=_OPEN_SHARDS)
-def _open_shard(path: str, sha256: str) -> _OpenShard:
-    """Opened once a process, whichever `Dataset` asks. The checksum tells apart what lay at one path at two times."""
-    return _OpenShard(path)
+        return open_shard(*self._shards[shard]).batch(int(number - self._shard_first_batch[shard]))
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """`dataset.json`, its `shards` as `Shard`s, its `characters` as `Characters` or None, after a check that all shards
-    are there in full. Raises ValueError if not."""
+    """Read `dataset.json` and check that all shards are there in full; raises ValueError if not.
+
+    In the result `shards` are `Shard`s, `characters` is a `Characters` or None, and `input` is always there.
+    """
     path = folder / DESCRIPTION
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such dataset; `rnnt prepare` makes one")
@@ -227,36 +230,87 @@ def read_description(folder: Path) -> dict[str, Any]:
         if size != shard.bytes:
             found = "is missing" if size is None else f"has {size} bytes instead of {shard.bytes}"
             raise ValueError(f"{file}: {found}; copy it again, or remove {folder} and prepare it again")
-    return {**description, "shards": shards, "characters": characters}
+    return {"input": "audio", **description, "shards": shards, "characters": characters}
 
 
-def _read_lengths(folder: Path) -> np.ndarray:
-    path = folder / LENGTHS
+def _lengths_file(input: str) -> str:
+    return f"{LENGTH_COLUMNS[input]}.npy"
+
+
+def _read_lengths(folder: Path, input: str) -> np.ndarray:
+    path = folder / _lengths_file(input)
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); remove {folder} and prepare it again") from None
 
 
-def write_description(folder: Path, shards: Sequence[Shard], sample_rate: int, **more: Any) -> None:
+def _hours(lengths: np.ndarray, sample_rate: int) -> float:
+    return float(lengths.sum(dtype=np.int64)) / sample_rate / 3600 if sample_rate else 0.0
+
+
+def write_split(
+    folder: Path,
+    utterances: Iterable[StoredUtterance],
+    sample_rate: int = 16000,
+    shard_bytes: int = SHARD_BYTES,
+    **more: Any,
+) -> None:
+    """Write a dataset of utterances that are in memory. The folder is there in full afterwards or, on an error, not.
+
+    All inputs are audio at `sample_rate`, or all are lists of symbols (then the rate means nothing). `more` goes into
+    `dataset.json`. To convert a corpus in parallel, and resume if killed, use `rnnt.prepare`.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "train"
+    >>> write_split(folder, [StoredUtterance("1", ["c", "a", "t"], "K AE T")], source="made up")
+    >>> Dataset(folder)[0].input
+    ['c', 'a', 't']
+    """
+    utterances = iter(utterances)
+    if folder.exists():
+        raise ValueError(f"{folder} exists; remove it or choose another folder")
+    first = next(utterances, None)
+    if first is None:
+        raise ValueError(f"{folder}: a split needs at least one utterance")
+    input = "audio" if isinstance(first.input, np.ndarray) else "symbols"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(folder) as partial:
+        shards: list[Shard] = []
+        writer = None
+        for utterance in chain([first], utterances):
+            writer = writer or ShardWriter(partial / f"shard-{len(shards):05d}.arrow", input)
+            writer.add(utterance)
+            if writer.bytes >= shard_bytes:
+                shards.append(writer.close())
+                writer = None
+        if writer:
+            shards.append(writer.close())
+        write_description(partial, shards, sample_rate if input == "audio" else 0, input, **more)
+
+
+def write_description(
+    folder: Path, shards: Sequence[Shard], sample_rate: int, input: str = "audio", **more: Any
+) -> None:
     """Complete a folder of shards: write the lengths and, last, `dataset.json` with `more` in it."""
 
     def batches() -> Iterator[pa.RecordBatch]:
         for shard in shards:
-            reader = _OpenShard(str(folder / shard.name))
+            reader = ShardReader(str(folder / shard.name))
             yield from (reader.batch(number) for number in range(len(shard.batches)))
 
-    num_samples = np.concatenate([np.array(batch.column("num_samples"), np.int32) for batch in batches()])
+    lengths = np.concatenate([np.array(batch.column(LENGTH_COLUMNS[input]), np.int32) for batch in batches()])
     characters = find_characters(text for batch in batches() for text in batch.column("text").to_pylist())
-    with (folder / LENGTHS).open("wb") as file:
-        np.save(file, num_samples, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
+    with (folder / _lengths_file(input)).open("wb") as file:
+        np.save(file, lengths, allow_pickle=False)
+        sync_file(file)
     description = {
         "version": VERSION,
-        "utterances": len(num_samples),
-        "hours": float(num_samples.sum(dtype=np.int64)) / sample_rate / 3600,
+        "input": input,
+        "utterances": len(lengths),
+        "hours": _hours(lengths, sample_rate),
         "sample_rate": sample_rate,
+        "source": "",
         **more,
         "characters": asdict(characters),
         "shards": [asdict(shard) for shard in shards],

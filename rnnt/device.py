@@ -2,6 +2,7 @@
 
 import functools
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,14 @@ _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _SWITCHES = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn, torch.backends.cudnn.conv)
 _X86 = ("x86_64", "AMD64")
 
+# The threads that are inside float32_products, by their precision, and the switches before the first one entered.
+_lock = threading.Lock()
+_inside: list[str] = []
+_before: list[str] = []
+
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the GPU where there is one. Raises ValueError where it cannot be used."""
+    """Return the device of that name; "auto" takes a GPU if there is one. Raises ValueError if it cannot be used."""
     available = torch.cuda.is_available()
     try:
         device = torch.device(name if name != "auto" else "cuda" if available else "cpu")
@@ -28,9 +34,9 @@ def find_device(name: str) -> torch.device:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The context of a forward pass: matrix products in bfloat16 or float16 where `precision` says so.
+    """Return the context of a forward pass: matrix products are in bfloat16 or float16 if `precision` says so.
 
-    Nothing changes on a CPU that cannot: a model trained so on a GPU is used in float32 there.
+    On a CPU that cannot compute in these types they stay in float32, so a model trained on a GPU can be used there.
     """
     dtype = _AUTOCAST.get(precision)
     if device.type == "cpu" and dtype is not None and not _cpu_has(dtype):
@@ -40,17 +46,33 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 @contextmanager
 def float32_products(precision: str, device: torch.device) -> Iterator[None]:
-    """How float32 matrices are multiplied on a GPU, as `set_precision` sets it, for the length of a `with`."""
+    """Multiply float32 matrices on a GPU as `set_precision(precision)` sets it, for the length of a `with`.
+
+    The switch is one for the whole process. If several threads are inside at the same time, TF32 is used only if all
+    of them allow it.
+    """
     if device.type != "cuda":
         yield
         return
-    before = [switch.fp32_precision for switch in _SWITCHES]
-    _set_products(precision)
+    with _lock:
+        if not _inside:
+            _before[:] = [switch.fp32_precision for switch in _SWITCHES]
+        _inside.append(precision)
+        _set_products(_strictest())
     try:
         yield
     finally:
-        for switch, rounding in zip(_SWITCHES, before):
-            switch.fp32_precision = rounding
+        with _lock:
+            _inside.remove(precision)
+            if _inside:
+                _set_products(_strictest())
+            else:
+                for switch, rounding in zip(_SWITCHES, _before):
+                    switch.fp32_precision = rounding
+
+
+def _strictest() -> str:
+    return "tf32" if all(precision == "tf32" for precision in _inside) else "float32"
 
 
 def _set_products(precision: str) -> None:
@@ -59,10 +81,10 @@ def _set_products(precision: str) -> None:
 
 
 def set_precision(precision: str, device: torch.device) -> list[str]:
-    """Set how this process multiplies float32 matrices on a GPU; returns what the user should know, a line each.
+    """Set how this process multiplies float32 matrices on a GPU. Returns lines that the user should read.
 
-    "tf32" rounds their inputs to 10 bits of mantissa, all other settings keep float32 whole, also in the LSTMs, which
-    PyTorch alone would let cuDNN compute in TF32. Raises ValueError for what the device cannot do.
+    "tf32" rounds the matrices to 10 bits of mantissa. All other settings keep float32 whole, in the LSTMs too, which
+    cuDNN would compute in TF32 by PyTorch's default. Raises ValueError if the device cannot compute as asked.
     """
     if device.type == "cuda":
         _set_products(precision)
@@ -80,11 +102,11 @@ def set_precision(precision: str, device: torch.device) -> list[str]:
 
 @functools.cache
 def cpu_gains_by_bfloat16() -> bool:
-    """Whether an x86 processor multiplies matrices faster in bfloat16 than in float32.
+    """Return whether an x86 processor multiplies matrices faster in bfloat16 than in float32.
 
-    Those with AMX do. Intel's AVX512-BF16 alone has half of float32's rate (165 and 325 GFLOP/s on two cores of a
-    Sapphire Rapids that hides its AMX), and without either oneDNN converts piece by piece, at an eighth of it. AMD's
-    AVX512-BF16 is taken to gain, which has not been measured.
+    Processors with AMX do. Intel's AVX512-BF16 alone has half of float32's rate (165 and 325 GFLOP/s on two cores of a
+    Sapphire Rapids without AMX). Without either, oneDNN converts the matrices and has an eighth of the rate. AMD
+    processors with AVX512-BF16 are assumed to be faster; this has not been measured.
     """
     if torch.cpu._is_amx_tile_supported():
         return True
@@ -92,14 +114,14 @@ def cpu_gains_by_bfloat16() -> bool:
 
 
 def _processor() -> str:
-    """What Linux knows of the first processor."""
+    """Return Linux's description of the first processor."""
     path = Path("/proc/cpuinfo")
     return path.read_text(encoding="utf-8").partition("\n\n")[0] if path.is_file() else ""
 
 
 @functools.cache
 def _cpu_has(dtype: torch.dtype) -> bool:
-    """Whether an LSTM runs in this type: which CPUs have that changes with the version of oneDNN."""
+    """Return whether an LSTM runs in this type, which depends on the CPU and on oneDNN's version."""
     try:
         with torch.autocast("cpu", dtype), torch.random.fork_rng(devices=[]):
             torch.nn.LSTM(8, 8)(torch.zeros(1, 1, 8))

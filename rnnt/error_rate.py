@@ -1,8 +1,8 @@
-"""Word and character error rates, with the alignments behind them.
+"""Word and character error rates, and the alignments that they are counted on.
 
-Texts are compared as they are, after squeezing white space: runs of it become one space, and it is cut at both ends.
-Case, punctuation and Unicode forms count; whoever wants them ignored removes them from both texts first. The same
-counts serve phoneme error rates, phonemes being words there.
+Texts are compared as they are, except that a run of white space counts as one space and none counts at the ends.
+Case, punctuation and Unicode forms count; to ignore them, remove them from both texts first. The same counts serve for
+phoneme error rates: write the phonemes as words.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ _LETTERS = {"word": "W", "character": "C"}
 
 @dataclass(frozen=True)
 class Pair:
-    """One utterance: what was said, what was recognised, and how many seconds of audio it is."""
+    """One utterance: the text that was said, the text that was recognised, and its length."""
 
     id: str
     reference: str
     hypothesis: str
-    seconds: float = 0.0
+    seconds: float = 0.0  # of audio
+    speaker: str = ""  # "" if not known
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,11 @@ class ErrorRate:
 
     @property
     def rate(self) -> float:
-        """Errors by reference length (above 1 where insertions abound). References without a single word count as one
-        word, as in jiwer: the rate is then the number of insertions, and stays finite."""
+        """Errors divided by the reference length; above 1 if there are many insertions.
+
+        References without any word count as one word, as in jiwer: the rate is then the number of insertions, and stays
+        finite.
+        """
         return self.errors / max(self.reference_length, 1)
 
     def __str__(self) -> str:
@@ -54,22 +58,34 @@ class ErrorRate:
 
 
 def word_error_rate(pairs: Sequence[Pair], resamples: int = 1000, seed: int = 0) -> ErrorRate:
-    """The word error rate over `pairs`: all errors by all reference words, not the mean over utterances.
+    """Return the word error rate over `pairs`: all errors divided by all reference words, not the mean over utterances.
 
-    The interval is the percentile bootstrap over utterances (Bisani and Ney, ICASSP 2004), `resamples` times, the same
-    for the same pairs and seed. It takes utterances as independent: with few speakers it is too narrow, and without any
-    error it is [0, 0]. Raises ValueError where there are no pairs.
+    The interval is the percentile bootstrap over utterances with `resamples` resamples (Bisani and Ney, ICASSP 2004),
+    the same for the same pairs and seed. It assumes that utterances are independent, so with few speakers it is too
+    narrow, and without any error it is [0, 0]. Raises ValueError if there are no pairs.
+
+    >>> word_error_rate([Pair("1", "the cat sat", "the bat sat down")]).rate
+    0.6666666666666666
     """
     return _error_rate(pairs, "word", resamples, seed)
 
 
 def character_error_rate(pairs: Sequence[Pair], resamples: int = 1000, seed: int = 0) -> ErrorRate:
-    """As word_error_rate, in characters; the single spaces between words count as characters."""
+    """Return the error rate in characters, as `word_error_rate` does; a space between words counts as a character."""
     return _error_rate(pairs, "character", resamples, seed)
 
 
+def by_speaker(pairs: Sequence[Pair]) -> dict[str, ErrorRate]:
+    """Return the word error rate of each speaker, highest first; empty if no pair names its speaker."""
+    groups: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.speaker, []).append(pair)
+    rates = {speaker: word_error_rate(group) for speaker, group in groups.items()} if groups.keys() != {""} else {}
+    return dict(sorted(rates.items(), key=lambda item: (-item[1].rate, item[0])))
+
+
 def align_words(pairs: Sequence[Pair]) -> list[list[tuple[str, str]]]:
-    """For each pair, the columns of a least-error alignment: (reference word, hypothesis word).
+    """Return the columns of a least-error alignment of each pair: (reference word, hypothesis word).
 
     A deletion has "" as its hypothesis word, an insertion has "" as its reference word.
     """

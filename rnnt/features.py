@@ -66,6 +66,7 @@ class Features(nn.Module):
         audio_BN: float in [-1, 1] or int16; num_samples: (B,); what lies behind is not read.
         Returns (B, S, F') float32, zero behind the valid frames, their number (B,). S = ceil(ceil(N / hop) / stack).
         """
+        num_samples = num_samples.to(audio_BN.device)
         with torch.autocast(audio_BN.device.type, enabled=False):
             mel_BSF, num_frames = self.log_mel(audio_BN, num_samples, augmentation)
             valid_BS1 = valid_places(num_frames, mel_BSF.shape[1])[:, :, None]

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from rnnt.dataset import Dataset, read_description
-from rnnt.recognizer import load, model_folder, read_config
+from rnnt.model_folder import find_model, read_config
+from rnnt.recognizer import load
 from rnnt.text import duration
 from rnnt.training import checkpoint
 
@@ -21,14 +22,14 @@ def describe(path: Path) -> str:
     if (path / "metrics.jsonl").is_file():
         return _run(path)
     if (path / "config.yaml").is_file():
-        return _model(model_folder(path))
+        return _model(find_model(path))
     raise ValueError(f"{path} is no run, no model and no prepared data; `rnnt prepare` and `rnnt train` make them")
 
 
 def _split(path: Path) -> str:
     description = read_description(path)
     dataset = Dataset(path)
-    seconds = dataset.num_samples / dataset.sample_rate
+    seconds = dataset.lengths / dataset.sample_rate
     return (
         f"{path}: {len(dataset)} utterances, {duration(dataset.hours)} at {dataset.sample_rate} Hz, "
         f"{seconds.min():.1f} to {seconds.max():.1f} s (mean {seconds.mean():.1f}), "

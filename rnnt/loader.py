@@ -1,11 +1,10 @@
-"""Batches on the device, read ahead in the background."""
+"""Batches of utterances, read ahead in the background."""
 
-import unicodedata
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,10 +15,14 @@ from rnnt.tokenizer import Tokenizer, UnknownSymbolError
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded utterances: audio (B, N) int16, num_samples (B,), targets (B, U) int64, target_lengths (B,), their ids."""
+    """Padded utterances.
 
-    audio: torch.Tensor
-    num_samples: torch.Tensor
+    inputs: (B, N) int16 samples, or (B, S) int64 symbols, on the device that computes. The others stay on the host,
+    where the loss checks them: input_lengths (B,), targets (B, U) int64, target_lengths (B,). ids: of the utterances.
+    """
+
+    inputs: torch.Tensor
+    input_lengths: torch.Tensor
     targets: torch.Tensor
     target_lengths: torch.Tensor
     ids: list[str]
@@ -28,41 +31,47 @@ class Batch:
         return len(self.ids)
 
     def to(self, device: torch.device) -> "Batch":
-        moved = [getattr(self, name).to(device, non_blocking=True) for name in _TENSORS]
-        return Batch(*moved, ids=self.ids)
+        """Return the batch with its inputs on a device."""
+        return replace(self, inputs=self.inputs.to(device, non_blocking=True))
 
 
-_TENSORS = ("audio", "num_samples", "targets", "target_lengths")
+def collate(
+    inputs: Sequence[np.ndarray],
+    targets: Sequence[Sequence[int]],
+    ids: Sequence[str],
+    make: Callable[[tuple[int, int]], torch.Tensor] | None = None,
+) -> Batch:
+    """Pad inputs (N,) of one integer type, and targets, with zeros to their longest.
+
+    make: gives the memory for the inputs, a tensor of the wanted shape and of their type; by default it is new.
+    """
+    lengths = torch.tensor([len(x) for x in inputs])
+    target_lengths = torch.tensor([len(symbols) for symbols in targets])
+    shape = (len(inputs), int(lengths.max()))
+    padded = torch.from_numpy(np.empty(shape, inputs[0].dtype)) if make is None else make(shape)
+    _pad(padded, inputs)
+    padded_targets = torch.empty(len(targets), int(target_lengths.max()), dtype=torch.int64)
+    _pad(padded_targets, targets)
+    return Batch(padded, lengths, padded_targets, target_lengths, list(ids))
 
 
-def collate(audio: Sequence[np.ndarray], tokens: Sequence[Sequence[int]], ids: Sequence[str]) -> Batch:
-    """Pad int16 waveforms and token lists with zeros to their longest."""
-    return _collate(audio, tokens, ids, lambda shape: torch.empty(shape, dtype=torch.int16))
-
-
-def _collate(audio, tokens, ids, make: Callable[[tuple[int, int]], torch.Tensor]) -> Batch:
-    """A batch whose audio is in memory that `make` gives."""
-    num_samples = torch.tensor([len(samples) for samples in audio])
-    lengths = torch.tensor([len(symbols) for symbols in tokens])
-    padded = make((len(audio), int(num_samples.max())))
-    for row, samples in zip(padded.numpy(), audio):
-        row[: len(samples)] = samples
-        row[len(samples) :] = 0
-    targets = torch.zeros(len(tokens), int(lengths.max()), dtype=torch.int64)
-    for row, symbols in zip(targets.numpy(), tokens):
-        row[: len(symbols)] = symbols
-    return Batch(padded, num_samples, targets, lengths, list(ids))
+def _pad(padded: torch.Tensor, rows: Sequence[Sequence[int] | np.ndarray]) -> None:
+    for place, row in zip(padded.numpy(), rows):
+        place[: len(row)] = row
+        place[len(row) :] = 0
 
 
 class Recycler:
-    """Memory for batches: that of earlier ones that nobody holds any more. To get as much from the system for every
-    batch takes longer than to fill it."""
+    """Reuses the memory of batches that are no longer referenced.
+
+    Allocating afresh for every batch takes longer than filling it.
+    """
 
     def __init__(self) -> None:
         self._free: list[np.ndarray] = []
 
     def __call__(self, shape: tuple[int, int]) -> torch.Tensor:
-        """An int16 tensor of this shape, with anything in it."""
+        """Return an int16 tensor of this shape, with arbitrary contents."""
         size = shape[0] * shape[1]
         try:
             memory = self._free.pop()
@@ -71,16 +80,17 @@ class Recycler:
         if len(memory) < size:
             memory = np.empty(size, np.int16)
         array = memory[:size].reshape(shape)
-        # The tensor, and whatever is a view of it, keeps the array, and the array the memory.
+        # The tensor and all views of it keep the array alive, and the array keeps the memory.
         weakref.finalize(array, self._free.append, memory).atexit = False
         return torch.from_numpy(array)
 
 
 class Loader:
-    """Reads utterances of a dataset as batches, `ahead` of them in background threads.
+    """Reads utterances of a dataset of audio as batches, `ahead` of them in background threads.
 
-    An utterance whose text the tokenizer cannot encode is not in `usable` (int32); `unusable` lists (id, reason). The
-    texts are not read for that where the dataset tells which characters they hold, and where the rare ones are.
+    trim: remove the silence at both ends. `usable` (int32) are the indices of the utterances whose text the tokenizer
+    can encode; `unusable` lists (id, reason) of the others. To find these, texts are read only if the dataset does not
+    tell which characters they hold.
     """
 
     def __init__(
@@ -92,68 +102,45 @@ class Loader:
         self._make = Recycler() if self._stream is None else _pinned
         self.unusable: list[tuple[str, str]] = []
         left_out = []
-        for i, text in _doubtful(dataset, tokenizer):
+        for i in dataset.holding([character for character in dataset.characters() if not tokenizer.covers(character)]):
             try:
-                tokenizer.encode(text)
+                tokenizer.encode(dataset.text(i))
             except UnknownSymbolError as error:
                 left_out.append(i)
                 self.unusable.append((dataset.id(i), str(error)))
         self.usable = np.delete(np.arange(len(dataset), dtype=np.int32), np.array(left_out, np.int64))
 
     def read(self, indices: Iterable[int]) -> Batch:
-        """One batch, on the host."""
-        records = [self.dataset.read(int(i), self._trim) for i in indices]
-        audio = [record.audio for record in records]
-        tokens = [self.tokenizer.encode(record.text) for record in records]
-        return _collate(audio, tokens, [record.id for record in records], self._make)
+        """Read one batch. It stays on the host."""
+        utterances = [self.dataset.read(int(i), self._trim)[0] for i in indices]
+        inputs = [utterance.input for utterance in utterances]
+        targets = [self.tokenizer.encode(utterance.text) for utterance in utterances]
+        return collate(inputs, targets, [utterance.id for utterance in utterances], self._make)
 
     def batches(self, plan: Iterable[Sequence[int]]) -> Iterator[Batch]:
-        """The batches of a plan, in its order, on the device. An error of a reader is raised here."""
+        """Yield the batches of a plan, in its order, on the device. An error of a reader is raised here."""
         if self._stream is None:
             yield from read_ahead(plan, self.read, self._ahead)
             return
         for batch, copied in read_ahead(plan, self._send, self._ahead):
             stream = torch.cuda.current_stream(self.device)
             stream.wait_event(copied)
-            for name in _TENSORS:  # made on another stream: without this their memory could be given away too early
-                getattr(batch, name).record_stream(stream)
+            batch.inputs.record_stream(stream)  # made on another stream, which could give its memory away too early
             yield batch
 
     def _send(self, indices: Iterable[int]) -> tuple[Batch, torch.cuda.Event]:
-        """A batch on its way to the GPU, beside what the GPU is computing, and the event of its arrival."""
-        with torch.cuda.stream(self._stream):  # in this thread, and its device with it
+        """Start to copy a batch to the GPU while it computes; return it with the event of its arrival."""
+        with torch.cuda.stream(self._stream):  # also makes the stream's device the current one of this thread
             return self.read(indices).to(self.device), self._stream.record_event()
 
 
 def _pinned(shape: tuple[int, int]) -> torch.Tensor:
-    """Memory that a GPU can fetch from; torch hands it out again only after the copy to the GPU is done."""
+    """Return memory that a GPU can copy from; torch does not reuse it before the copy is done."""
     return torch.empty(shape, dtype=torch.int16, pin_memory=True)
 
 
-def _doubtful(dataset: Dataset, tokenizer: Tokenizer) -> Iterator[tuple[int, str]]:
-    """The utterances, and their texts, that the tokenizer may lack a symbol for: all where it knows words."""
-    if tokenizer.kind == "words":
-        yield from enumerate(dataset.texts())
-        return
-    for i in dataset.holding([character for character in dataset.characters() if not _encodes(tokenizer, character)]):
-        yield i, dataset.text(i)
-
-
-def _encodes(tokenizer: Tokenizer, character: str) -> bool:
-    """Whether every text of such characters can be encoded. Of an accent that SentencePiece may combine with the letter
-    before it into a third character, that cannot be told."""
-    plain = unicodedata.normalize("NFKC", character)
-    if tokenizer.kind == "sentencepiece" and any(map(unicodedata.combining, plain)):
-        return False
-    try:
-        tokenizer.encode(character)
-    except UnknownSymbolError:
-        return False
-    return True
-
-
 def read_ahead(plan: Iterable, read: Callable, ahead: int, threads: int = 2) -> Iterator:
-    """Like map(read, plan), computed by background threads that are at most `ahead` results in front."""
+    """Yield read(x) for each x of the plan, computed by background threads that are at most `ahead` results ahead."""
     waiting: deque[Future] = deque()
     pool = ThreadPoolExecutor(threads)
     try:

@@ -32,7 +32,7 @@ from rnnt.dataset import (
 )
 from rnnt.files import locked, sync_folder, write_json
 from rnnt.progress import track
-from rnnt.shard import Recording, Shard, ShardWriter
+from rnnt.shard import Shard, ShardWriter, StoredUtterance
 from rnnt.text import one_line
 
 MIN_SECONDS = 0.1
@@ -162,7 +162,7 @@ def _write_shards(
                     continue
                 if writer is None:
                     writer = ShardWriter(partial / f"shard-{len(progress.shards):05d}.arrow")
-                writer.add(Recording(utterance.id, decoded, one_line(utterance.text), utterance.speaker))
+                writer.add(StoredUtterance(utterance.id, decoded, one_line(utterance.text), utterance.speaker))
                 if writer.bytes >= shard_bytes:
                     finish_shard()
                     writer = None

@@ -1,4 +1,4 @@
-"""The files that an evaluation leaves: every pair, the scores, what was skipped, and a page that shows the errors."""
+"""The files of an evaluation: all pairs, the scores, the skipped utterances, and a page that shows the errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from rnnt.error_rate import ErrorRate, Pair, align_words, character_error_rate, word_error_rate
+from rnnt.error_rate import ErrorRate, Pair, align_words, by_speaker, character_error_rate, word_error_rate
 from rnnt.files import write_file
 from rnnt.text import duration, one_line
 
@@ -20,12 +20,12 @@ Columns = Sequence[tuple[str, str]]  # an alignment: (reference word, hypothesis
 
 
 def write_report(folder: Path, pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]] = ()) -> None:
-    """Writes the report on `pairs` into `folder`, each file whole or not at all.
+    """Write the report on `pairs` into `folder`, each file whole or not at all.
 
-    `skipped` lists (id, reason) of the utterances that could not be used. The files: `pairs.jsonl` (every pair in the
-    given order, with its word errors), `scores.json` (word and character error rates with counts and intervals, as
-    fractions), `skipped.tsv` if any were skipped, and `report.html`, one page that needs nothing else. Raises
-    ValueError where there are no pairs; skipped.tsv is then written all the same.
+    skipped: (id, reason) of the utterances that could not be used. The files: `pairs.jsonl` (every pair in the given
+    order, with its word errors), `scores.json` (word and character error rates with counts and intervals, as fractions,
+    and the word error rate of each speaker), `skipped.tsv` if any were skipped, and `report.html`, one page that needs
+    no other file. Raises ValueError if there are no pairs; skipped.tsv is written even then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if skipped:
@@ -35,6 +35,7 @@ def write_report(folder: Path, pairs: Sequence[Pair], title: str, skipped: Seque
     else:
         (folder / "skipped.tsv").unlink(missing_ok=True)  # of an earlier evaluation
     words, characters = word_error_rate(pairs), character_error_rate(pairs)
+    speakers = by_speaker(pairs)
     alignments = align_words(pairs)
     records = (
         {**dataclasses.asdict(pair), "errors": _errors(columns), "words": _length(columns)}
@@ -47,9 +48,10 @@ def write_report(folder: Path, pairs: Sequence[Pair], title: str, skipped: Seque
         "seconds": sum(pair.seconds for pair in pairs),
         "word": {"rate": words.rate, **dataclasses.asdict(words)},
         "character": {"rate": characters.rate, **dataclasses.asdict(characters)},
+        "speakers": {name: {"rate": rate.rate, **dataclasses.asdict(rate)} for name, rate in speakers.items()},
     }
     write_file(folder / "pairs.jsonl", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
-    write_file(folder / "report.html", _page(title, pairs, alignments, words, characters, skipped))
+    write_file(folder / "report.html", _page(title, pairs, alignments, words, characters, speakers, skipped))
     write_file(folder / "scores.json", json.dumps(scores, ensure_ascii=False, indent=2) + "\n")
 
 
@@ -73,11 +75,13 @@ def _page(
     alignments: Sequence[Columns],
     words: ErrorRate,
     characters: ErrorRate,
+    speakers: dict[str, ErrorRate],
     skipped: Sequence[tuple[str, str]],
 ) -> str:
     ranked = sorted(
         ((_errors(columns), pair, columns) for pair, columns in zip(pairs, alignments)),
-        key=lambda row: (-row[0], _length(row[2]) if row[0] else 0),  # as many errors in fewer words are worse
+        # The same number of errors is worse in fewer words.
+        key=lambda row: (-row[0], _length(row[2]) if row[0] else 0),
     )
     wrong = [row for row in ranked if row[0]]
     right = [row[1] for row in ranked if not row[0]]
@@ -85,6 +89,7 @@ def _page(
         f"<h1>{escape(title)}</h1>",
         _totals(pairs, len(wrong), len(skipped), words, characters),
         _frequent(alignments),
+        _speakers(speakers),
         f"<h2>Utterances with errors, most errors first ({len(wrong):,})</h2>",
         "<p>Above what was said, below what was recognised. "
         '<span class="k S">S</span> substituted, <span class="k D">D</span> deleted (said, not recognised), '
@@ -128,6 +133,15 @@ def _totals(pairs: Sequence[Pair], wrong: int, skipped: int, words: ErrorRate, c
         facts.append(f"{skipped:,} skipped")
     head = "".join(f'<th scope="col">{name}</th>' if name else "<td></td>" for name in heads)
     return f'<table class="n"><tr>{head}</tr>{rows}</table><p>{", ".join(facts)}.</p>'
+
+
+def _speakers(speakers: dict[str, ErrorRate]) -> str:
+    """A table of the speakers, those with the most errors first."""
+    rows = [
+        (name or "(unknown)", f"{100 * rate.rate:.2f} %, {rate.errors:,} errors in {rate.reference_length:,} words")
+        for name, rate in speakers.items()
+    ]
+    return _folded("Speakers, highest error rate first", rows[:SHOWN], len(rows), "scores.json")
 
 
 def _frequent(alignments: Iterable[Columns]) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -48,6 +49,9 @@ class Symbols:
     def decode(self, tokens: Sequence[int]) -> str:
         return ("" if self.kind == "characters" else " ").join(self.symbols[token] for token in tokens)
 
+    def covers(self, character: str) -> bool:
+        return self.kind == "characters" and character in self._index
+
     def save(self, folder: Path) -> None:
         content = {"kind": self.kind, "symbols": self.symbols}
         write_file(folder / "tokenizer.json", json.dumps(content, ensure_ascii=False, indent=1))
@@ -89,6 +93,11 @@ class SentencePiece:
     def decode(self, tokens: Sequence[int]) -> str:
         pieces, unknown = self._processor.get_piece_size(), self._processor.unk_id()
         return self._processor.decode([token for token in tokens if token < pieces and token != unknown])
+
+    def covers(self, character: str) -> bool:
+        if any(map(unicodedata.combining, unicodedata.normalize("NFKC", character))):
+            return False
+        return self._processor.unk_id() not in self._processor.encode(character)
 
     def save(self, folder: Path) -> None:
         write_file(folder / "tokenizer.model", self._model)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 
 # How long an example takes says nothing about its being right.
@@ -28,3 +29,84 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}")
     return folder
+
+
+def make_recognizer(**changes):
+    """A random model that emits a symbol now and then."""
+    from rnnt.config import TokenizerConfig
+    from rnnt.recognizer import Recognizer
+    from rnnt.settings import from_tree
+    from rnnt.tokenizer import train_tokenizer
+
+    config = from_tree(
+        {
+            "features": {"mels": 20, **changes.pop("features", {})},
+            "model": {
+                "encoder": {"hidden": 16, "pre_layers": 1, "post_layers": 1},
+                "predictor": {"embedding": 8, "hidden": 8, "layers": 1},
+                "joint": {"hidden": 16},
+                "init_scale": 1.0,
+            },
+            "tokenizer": {"kind": "words"},
+            "decoding": {"max_symbols_per_frame": 3},
+            **changes,
+        },
+        "test",
+    )
+    torch.manual_seed(0)
+    recognizer = Recognizer(config, train_tokenizer(["a b c"], TokenizerConfig("words")))
+    with torch.no_grad():
+        for layer in (recognizer.model.joint.encoder, recognizer.model.joint.predictor, recognizer.model.joint.output):
+            layer.weight.mul_(6)
+        recognizer.model.joint.output.bias[-1] += 2
+    return recognizer.eval()
+
+
+def noise_in_bursts(seconds, seed):
+    """Noise in bursts, int16."""
+    rng = np.random.default_rng(seed)
+    n = int(seconds * 16000)
+    loudness = np.repeat(rng.random(n // 2000 + 1) ** 2, 2000)[:n]
+    return (8000 * loudness * rng.standard_normal(n)).clip(-32768, 32767).astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def make():
+    """A function that makes a random recognizer of the words a, b and c; its arguments are sections of settings."""
+    return make_recognizer
+
+
+@pytest.fixture(scope="session")
+def speech():
+    """A function of seconds and a seed that makes noise in bursts, int16 at 16 kHz."""
+    return noise_in_bursts
+
+
+@pytest.fixture(scope="session")
+def utterances():
+    """Seven waveforms, int16 at 16 kHz."""
+    return [noise_in_bursts(seconds, i) for i, seconds in enumerate((1.3, 0.2, 2.9, 0.05, 1.0, 0.7, 2.0))]
+
+
+@pytest.fixture(scope="session")
+def recognizer():
+    return make_recognizer()
+
+
+@pytest.fixture(scope="session")
+def expected(recognizer, utterances):
+    """The transcript of each of the utterances, decoded alone."""
+    transcripts = [recognizer.transcribe([samples])[0] for samples in utterances]
+    assert sum(len(t.tokens) for t in transcripts) > 15 and len({t.text for t in transcripts}) > 4
+    return transcripts
+
+
+@pytest.fixture(scope="session")
+def same():
+    """A function that asserts that two transcripts are the same."""
+
+    def check(a, b):
+        assert (a.text, a.tokens, a.frames, a.times, a.seconds) == (b.text, b.tokens, b.frames, b.times, b.seconds)
+        np.testing.assert_allclose(a.log_probs, b.log_probs, rtol=1e-3, atol=1e-3)
+
+    return check

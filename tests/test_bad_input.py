@@ -96,9 +96,9 @@ def test_prepare_keeps_what_it_can_and_lists_the_rest(data):
     dataset = Dataset(data / "all")
     assert sorted(dataset.id(i) for i in range(len(dataset))) == sorted(GOOD)
     for recording in dataset:  # of every rate, width and number of channels: a second of the same tone
-        assert abs(len(recording.audio) - RATE) <= 1
-        spectrum = np.abs(np.fft.rfft(recording.audio[:RATE]))
-        assert spectrum.argmax() == 500 and 7000 < np.abs(recording.audio[1000:-1000].astype(int)).max() < 12000
+        assert abs(len(recording.input) - RATE) <= 1
+        spectrum = np.abs(np.fft.rfft(recording.input[:RATE]))
+        assert spectrum.argmax() == 500 and 7000 < np.abs(recording.input[1000:-1000].astype(int)).max() < 12000
     with open(data / "all" / "skipped.tsv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
     assert {name for name, _ in rows} == set(BAD | UNPAIRED)

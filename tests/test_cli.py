@@ -127,16 +127,18 @@ def test_transcribe_goes_on_past_bad_files(run, recordings, capsys):
     assert call("transcribe", run, recordings / "cut.wav") == 2
 
 
-def test_a_text_that_was_cut_short_is_not_given_in_silence(run, recordings, data, tmp_path, capsys):
+def test_a_truncated_text_is_marked_as_such(run, recordings, data, tmp_path, capsys):
     model = tmp_path / "model"
     shutil.copytree(run / "best", model)
     config = model / "config.yaml"
     config.write_text(re.sub(r"max_symbols: \d+", "max_symbols: 1", config.read_text()))
     assert call("transcribe", model, recordings / "00.wav") == 0
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 1 and re.search(r"warning: .*00.wav: the text ends at [\d.]+ of [\d.]+ s", err)
+    assert len(out.splitlines()) == 1 and re.search(
+        r"warning: .*00.wav: the text is truncated at [\d.]+ of [\d.]+ s", err
+    )
     assert call("evaluate", model, "--data", data / "valid", "--out", tmp_path / "report") == 0
-    assert re.search(r"\d+ transcripts were cut short at decoding.max_symbols", capsys.readouterr().out)
+    assert re.search(r"\d+ transcripts were truncated at decoding.max_symbols", capsys.readouterr().out)
 
 
 def test_command_and_python_give_the_same_text(run, recordings, capsys):

@@ -8,18 +8,18 @@ import pyarrow as pa
 import pytest
 
 from rnnt.characters import RARE
-from rnnt.dataset import Dataset, write_description
-from rnnt.shard import BATCH_BYTES, Recording, ShardWriter
+from rnnt.dataset import Dataset, write_description, write_split
+from rnnt.shard import BATCH_BYTES, ShardWriter, StoredUtterance
 from rnnt.silence import trim_silence
 from rnnt.text import duration
 
 
-def recordings(count, seed=0, longest=5000):
+def utterances(count, seed=0, longest=5000):
     rng = np.random.default_rng(seed)
     return [
-        Recording(
+        StoredUtterance(
             id=f"id-{seed}-{number}",
-            audio=rng.integers(-32768, 32768, rng.integers(1, longest)).astype(np.int16),
+            input=rng.integers(-32768, 32768, rng.integers(1, longest)).astype(np.int16),
             text=f"text {number} äß",
             speaker=f"s{number % 3}",
         )
@@ -32,8 +32,8 @@ def write(folder, *shards, sample_rate=16000):
     written = []
     for number, shard in enumerate(shards):
         writer = ShardWriter(folder / f"shard-{number:05d}.arrow")
-        for recording in shard:
-            writer.add(recording)
+        for utterance in shard:
+            writer.add(utterance)
         written.append(writer.close())
     write_description(folder, written, sample_rate, source="made up")
     return folder
@@ -42,15 +42,15 @@ def write(folder, *shards, sample_rate=16000):
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     """Two splits of several shards and of several batches in a shard, and what is in them."""
-    parts = [recordings(7, 0), recordings(20, 1, longest=BATCH_BYTES // 4), recordings(1, 2)]
+    parts = [utterances(7, 0), utterances(20, 1, longest=BATCH_BYTES // 4), utterances(1, 2)]
     folder = tmp_path_factory.mktemp("data")
     write(folder / "a", parts[0], parts[1])
     write(folder / "b", parts[2])
-    return folder, [recording for part in parts for recording in part]
+    return folder, [utterance for part in parts for utterance in part]
 
 
 def same(left, right):
-    np.testing.assert_array_equal(left.audio, right.audio)
+    np.testing.assert_array_equal(left.input, right.input)
     assert (left.id, left.text, left.speaker) == (right.id, right.text, right.speaker)
 
 
@@ -59,14 +59,14 @@ def test_gives_back_what_was_written(stored):
     dataset = Dataset(folder / "a", folder / "b")
     assert len(json.loads((folder / "a" / "dataset.json").read_text())["shards"][1]["batches"]) > 2
     assert len(dataset) == len(expected)
-    for recording, other in zip(dataset, expected):
-        same(recording, other)
+    for utterance, other in zip(dataset, expected):
+        same(utterance, other)
     same(dataset[-1], expected[-1])
     same(dataset[np.int64(9)], expected[9])
-    assert dataset.num_samples.tolist() == [len(recording.audio) for recording in expected]
-    assert dataset.hours == pytest.approx(sum(len(recording.audio) for recording in expected) / 16000 / 3600)
-    assert list(dataset.texts()) == [recording.text for recording in expected]
-    assert [dataset.text(i) for i in range(len(dataset))] == [recording.text for recording in expected]
+    assert dataset.lengths.tolist() == [len(utterance.input) for utterance in expected]
+    assert dataset.hours == pytest.approx(sum(len(utterance.input) for utterance in expected) / 16000 / 3600)
+    assert list(dataset.texts()) == [utterance.text for utterance in expected]
+    assert [dataset.text(i) for i in range(len(dataset))] == [utterance.text for utterance in expected]
     assert (dataset.id(8), dataset.speaker(8)) == (expected[8].id, expected[8].speaker)
     for index in (len(expected), -len(expected) - 1):
         with pytest.raises(IndexError):
@@ -77,17 +77,17 @@ def test_silence_is_trimmed_on_request(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     quiet = [np.zeros(n, np.int16) for n in (5000, 0, 3000, 3000)]
     audio = [np.concatenate([x, rng.integers(-9000, 9000, 6000).astype(np.int16), x]) for x in quiet]
-    write(tmp_path / "a", [Recording(str(i), x, "t", "") for i, x in enumerate(audio)])
+    write(tmp_path / "a", [StoredUtterance(str(i), x, "t", "") for i, x in enumerate(audio)])
 
     def check():
         dataset = Dataset(tmp_path / "a")
         for i, samples in enumerate(audio):
-            np.testing.assert_array_equal(dataset.read(i, trim=True).audio, trim_silence(samples))
-            np.testing.assert_array_equal(dataset.read(i).audio, samples)
-        return len(dataset.read(0, trim=True).audio)
+            np.testing.assert_array_equal(dataset.read(i, trim=True)[0].input, trim_silence(samples))
+            np.testing.assert_array_equal(dataset.read(i)[0].input, samples)
+        return len(dataset.read(0, trim=True)[0].input)
 
     with monkeypatch.context() as patch:
-        patch.setattr("rnnt.dataset.trim_silence", None)  # the bounds are in the shard
+        patch.setattr("rnnt.dataset.speech_bounds", None)  # the bounds are in the shard
         assert check() < 6000 + 2 * 2048
 
     path = tmp_path / "a" / "shard-00000.arrow"
@@ -102,9 +102,9 @@ def test_silence_is_trimmed_on_request(tmp_path, monkeypatch):
 
 def test_characters_are_found_without_the_texts(tmp_path, monkeypatch):
     texts = ["ab", "", "bé", *["ab"] * (RARE + 20), "éz", "az"]
-    split = [Recording(str(i), np.ones(2, np.int16), text, "") for i, text in enumerate(texts)]
+    split = [StoredUtterance(str(i), np.ones(2, np.int16), text, "") for i, text in enumerate(texts)]
     write(tmp_path / "a", split[:50], split[50:])
-    write(tmp_path / "b", [Recording("x", np.ones(2, np.int16), "cz", "")])
+    write(tmp_path / "b", [StoredUtterance("x", np.ones(2, np.int16), "cz", "")])
     last = len(texts) - 1
 
     def check():
@@ -133,20 +133,20 @@ def test_characters_are_found_without_the_texts(tmp_path, monkeypatch):
 def test_many_folders_are_one_dataset(tmp_path):
     expected = []
     for number in range(60):
-        part = recordings(number % 4 + 1, number, longest=50)
+        part = utterances(number % 4 + 1, number, longest=50)
         write(tmp_path / f"{number:02d}", part)
         expected += part
     dataset = Dataset(*sorted(tmp_path.iterdir()))
     assert len(dataset) == len(expected)
-    for recording, other in zip(dataset, expected):
-        same(recording, other)
-    assert list(dataset.holding("0")) == [i for i, recording in enumerate(expected) if "0" in recording.text]
+    for utterance, other in zip(dataset, expected):
+        same(utterance, other)
+    assert list(dataset.holding("0")) == [i for i, utterance in enumerate(expected) if "0" in utterance.text]
 
 
 def test_audio_is_a_view_of_the_mapped_shard(stored):
     dataset = Dataset(stored[0] / "a")
     before = pa.total_allocated_bytes()
-    audio = [dataset[index].audio for index in range(len(dataset))]
+    audio = [dataset[index].input for index in range(len(dataset))]
     assert pa.total_allocated_bytes() == before
     assert not any(samples.flags.owndata or samples.flags.writeable for samples in audio)
 
@@ -156,8 +156,8 @@ def test_many_threads_read_at_once(stored):
     dataset = Dataset(folder / "a", folder / "b")
     order = np.random.default_rng(0).integers(0, len(expected), 2000).tolist()
     with ThreadPoolExecutor(8) as pool:
-        for index, recording in zip(order, pool.map(dataset.__getitem__, order)):
-            same(recording, expected[index])
+        for index, utterance in zip(order, pool.map(dataset.__getitem__, order)):
+            same(utterance, expected[index])
 
 
 def test_survives_pickling_and_forking(stored):
@@ -176,19 +176,19 @@ def test_survives_pickling_and_forking(stored):
 
 
 def test_an_index_of_ten_million_utterances_is_small(tmp_path):
-    dataset = Dataset(write(tmp_path / "a", recordings(1000, longest=3)))
+    dataset = Dataset(write(tmp_path / "a", utterances(1000, longest=3)))
     arrays = [value.nbytes for value in vars(dataset).values() if isinstance(value, np.ndarray)]
     assert sum(arrays) / len(dataset) < 10  # bytes, no Python objects an utterance: below 100 MB in all
 
 
 def test_a_rewritten_folder_is_read_anew(tmp_path):
-    same(Dataset(write(tmp_path / "a", recordings(3, 0)))[1], recordings(3, 0)[1])
+    same(Dataset(write(tmp_path / "a", utterances(3, 0)))[1], utterances(3, 0)[1])
     (tmp_path / "a").rename(tmp_path / "old")
-    same(Dataset(write(tmp_path / "a", recordings(3, 1)))[1], recordings(3, 1)[1])
+    same(Dataset(write(tmp_path / "a", utterances(3, 1)))[1], utterances(3, 1)[1])
 
 
 def test_verify_finds_a_changed_byte(tmp_path):
-    folder = write(tmp_path / "a", recordings(5), recordings(5, 1))
+    folder = write(tmp_path / "a", utterances(5), utterances(5, 1))
     Dataset(folder).verify()
     shard = folder / "shard-00001.arrow"
     data = bytearray(shard.read_bytes())
@@ -205,8 +205,8 @@ def test_mistakes_are_explained(tmp_path):
         Dataset(tmp_path / "missing")
     with pytest.raises(ValueError, match="is not a dataset"):
         Dataset(tmp_path)
-    write(tmp_path / "train", recordings(2))
-    write(tmp_path / "test", recordings(2), sample_rate=8000)
+    write(tmp_path / "train", utterances(2))
+    write(tmp_path / "test", utterances(2), sample_rate=8000)
     (tmp_path / ".valid.partial").mkdir()
     (tmp_path / ".valid.partial" / "dataset.json").write_text("{}")
     with pytest.raises(ValueError, match="it holds the splits test, train: name one of them"):
@@ -216,7 +216,7 @@ def test_mistakes_are_explained(tmp_path):
 
 
 def test_a_shard_that_is_missing_or_cut(tmp_path):
-    folder = write(tmp_path / "a", recordings(2), recordings(2, 1))
+    folder = write(tmp_path / "a", utterances(2), utterances(2, 1))
     shard = folder / "shard-00001.arrow"
     data = shard.read_bytes()
     shard.write_bytes(data[:-1])
@@ -235,7 +235,7 @@ def test_a_shard_that_is_missing_or_cut(tmp_path):
 
 
 def test_a_description_that_is_damaged_or_of_another_version(tmp_path):
-    folder = write(tmp_path / "a", recordings(2))
+    folder = write(tmp_path / "a", utterances(2))
     path = folder / "dataset.json"
     description = json.loads(path.read_text())
     path.write_text(json.dumps({**description, "version": 99}))
@@ -248,7 +248,7 @@ def test_a_description_that_is_damaged_or_of_another_version(tmp_path):
 
 
 def test_the_lengths_must_fit(tmp_path):
-    folder = write(tmp_path / "a", recordings(2))
+    folder = write(tmp_path / "a", utterances(2))
     np.save(folder / "num_samples.npy", np.zeros(3, np.int32))
     with pytest.raises(ValueError, match="does not fit"):
         Dataset(folder)
@@ -264,3 +264,59 @@ def test_amounts_of_audio_in_words():
     assert [duration(hours) for hours in (0, 0.5 / 60, 0.99, 1, 1234.5)] == [
         "0.0 minutes", "0.5 minutes", "59.4 minutes", "1.00 hours", "1,234.50 hours",
     ]  # fmt: skip
+
+
+def test_a_subset_is_a_dataset(stored):
+    folder, expected = stored
+    dataset = Dataset(folder / "a", folder / "b")
+    order = [27, 3, 8, 3, 0]
+    chosen = dataset.subset(order)
+    assert len(chosen) == 5 and chosen.lengths.tolist() == dataset.lengths[order].tolist()
+    for utterance, i in zip(chosen, order):
+        same(utterance, expected[i])
+    assert list(chosen.texts()) == [expected[i].text for i in order]
+    assert [chosen.id(i) for i in range(5)] == [expected[i].id for i in order]
+    assert chosen.characters() == set("".join(expected[i].text for i in order))
+    assert list(chosen.holding("8")) == [i for i, place in enumerate(order) if "8" in expected[place].text]
+    again = chosen.subset(range(1, 3))
+    same(again[1], expected[8])
+    assert chosen.hours == pytest.approx(sum(len(expected[i].input) for i in order) / 16000 / 3600)
+    assert len(dataset) == len(expected) and len(dataset.subset([])) == 0
+    with pytest.raises(IndexError):
+        chosen[5]
+
+
+def test_symbols_are_stored_as_audio_is(tmp_path):
+    words = [["c", "a", "t"], ["ß"], [], ["ch", "e"]]
+    expected = [StoredUtterance(f"w{i}", word, " ".join(word).upper(), "") for i, word in enumerate(words)]
+    write_split(tmp_path / "a", expected, source="made up", shard_bytes=4)
+    dataset = Dataset(tmp_path / "a")
+    assert (dataset.input, dataset.sample_rate, dataset.hours) == ("symbols", 0, 0)
+    assert list(dataset) == expected and dataset.lengths.tolist() == [3, 1, 0, 2]
+    assert len(list((tmp_path / "a").glob("*.arrow"))) == 2
+    dataset.verify()
+    write_split(tmp_path / "audio", utterances(2))
+    with pytest.raises(ValueError, match=r"audio holds audio and .*a symbols"):
+        Dataset(tmp_path / "a", tmp_path / "audio")
+
+
+def test_a_split_is_written_whole_or_not(tmp_path):
+    expected = utterances(9)
+    write_split(tmp_path / "a", iter(expected), shard_bytes=20_000, note="hello")
+    dataset = Dataset(tmp_path / "a")
+    assert len(list((tmp_path / "a").glob("*.arrow"))) > 1 and len(dataset) == 9
+    for utterance, other in zip(dataset, expected):
+        same(utterance, other)
+    assert json.loads((tmp_path / "a" / "dataset.json").read_text())["note"] == "hello"
+    with pytest.raises(ValueError, match="a exists; remove it or choose another folder"):
+        write_split(tmp_path / "a", expected)
+    with pytest.raises(ValueError, match="at least one utterance"):
+        write_split(tmp_path / "b", [])
+
+    def broken():
+        yield from expected
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        write_split(tmp_path / "b", broken())
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

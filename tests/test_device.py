@@ -95,3 +95,15 @@ def test_what_the_cpu_has_is_found_by_trying():
         torch.random.set_rng_state(before)
         assert devices._cpu_has(dtype) is runs
         assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_devices_are_found_or_named(monkeypatch):
+    assert devices.find_device("cpu").type == "cpu"
+    with pytest.raises(ValueError, match="device is 'gpu'; choose auto, cpu, cuda or cuda:1"):
+        devices.find_device("gpu")
+    with pytest.raises(ValueError, match="device is 'meta'; choose auto, cpu, cuda or cuda:1"):
+        devices.find_device("meta")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices.find_device("auto").type == "cpu"
+    with pytest.raises(ValueError, match="device is 'cuda', but PyTorch finds no such GPU here"):
+        devices.find_device("cuda")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnt.error_rate import ErrorRate, Pair, align_words, character_error_rate, word_error_rate
+from rnnt.error_rate import ErrorRate, Pair, align_words, by_speaker, character_error_rate, word_error_rate
 
 
 def distance(a, b):
@@ -124,3 +124,15 @@ def test_order_of_the_utterances_does_not_matter_to_the_counts():
     shuffled = random.Random(0).sample(pairs, len(pairs))
     for score in (word_error_rate, character_error_rate):
         assert score(pairs).errors == score(shuffled).errors
+
+
+def test_speakers_are_scored_apart():
+    pairs = [
+        Pair("1", "a b", "a b", speaker="x"), Pair("2", "a b c d", "a", speaker="y"), Pair("3", "a", "b", speaker="x"),
+    ]  # fmt: skip
+    rates = by_speaker(pairs)
+    assert list(rates) == ["y", "x"]
+    assert (rates["y"].errors, rates["y"].reference_length) == (3, 4)
+    assert (rates["x"].errors, rates["x"].reference_length) == (1, 3)
+    assert by_speaker([Pair("1", "a", "b")]) == {}
+    assert list(by_speaker([Pair("1", "a", "b"), pairs[0]])) == ["", "x"]

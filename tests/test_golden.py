@@ -61,7 +61,7 @@ def test_a_model_of_the_earlier_program_gives_the_same_transcripts(tmp_path, cap
     dataset = Dataset(GOLDEN / "data" / "valid")
     paths = [tmp_path / f"{utterance.id}.wav" for utterance in dataset]
     for path, utterance in zip(paths, dataset):
-        soundfile.write(path, utterance.audio, dataset.sample_rate)
+        soundfile.write(path, utterance.input, dataset.sample_rate)
     run("transcribe", GOLDEN / "model", *paths, "--json", "--device", "cpu")
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(found) == len(EXPECTED["transcripts"]) == 5

@@ -75,7 +75,7 @@ def test_writes_a_dataset_and_lists_what_it_left_out(tmp_path, recordings):
     dataset.verify()
     assert (summary.utterances, summary.skipped, summary.already_prepared) == (len(dataset), 8, False) == (32, 8, False)
     assert summary.hours == dataset.hours == pytest.approx(32 * 0.3 / 3600)
-    np.testing.assert_array_equal(dataset[0].audio, noise(0, 0.3, 16000))
+    np.testing.assert_array_equal(dataset[0].input, noise(0, 0.3, 16000))
     assert (dataset[-1].id, dataset[-1].text) == ("r39", "number 39")
     assert json.loads((tmp_path / "all" / "dataset.json").read_text())["source"] == "folder"
     header, *lines = (tmp_path / "all" / "skipped.tsv").read_text().splitlines()

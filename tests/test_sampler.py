@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnt.config import DataConfig, TrainConfig
 from rnnt.sampler import Sampler
 
 
 def make(seconds, usable=None, batch=4, buckets=3, seed=0, **train):
     num_samples = (np.asarray(seconds) * 16000).astype(np.int32)
     usable = np.arange(len(num_samples)) if usable is None else np.asarray(usable)
-    return Sampler(num_samples, usable, 16000, DataConfig(buckets=buckets), TrainConfig(batch=batch, **train), seed)
+    curriculum = (train.get("curriculum_epochs", 0), 16000 * train.get("curriculum_seconds", 2.0), 16000 * 16.7)
+    return Sampler(num_samples, usable, batch, buckets, seed, *curriculum)
 
 
 @given(

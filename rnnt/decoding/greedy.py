@@ -14,13 +14,13 @@ _WINDOW = 16  # frames that one step looks ahead over
 class Hypothesis:
     """A decoded utterance: symbols, the encoder frame that emitted each, and log P of each given all before it.
 
-    cut: the limit of symbols was met before the last frame; what was said there is missing.
+    truncated: the limit of symbols was reached before the last frame; the rest of the text is missing.
     """
 
     tokens: list[int]
     frames: list[int]
     log_probs: list[float]
-    cut: bool = False
+    truncated: bool = False
 
 
 @torch.inference_mode()
@@ -81,7 +81,7 @@ def greedy(
         frame = frame + full
         at_frame = torch.where(full, 0, at_frame)
 
-    hypotheses = [Hypothesis([], [], [], cut) for cut in (frame < encoder_lengths).tolist()]
+    hypotheses = [Hypothesis([], [], [], truncated) for truncated in (frame < encoder_lengths).tolist()]
     for emits, symbol, place, log_prob in [tuple(x.tolist() for x in step) for step in steps]:
         for i in range(batch):
             if emits[i]:

@@ -13,7 +13,7 @@ class Encoder(nn.Module):
 
     def __init__(self, inputs: int, config: LstmConfig):
         super().__init__()
-        self.time_stack = config.time_stack
+        self.time_stack = self.stride = config.time_stack
         self.width = config.hidden * (2 if config.bidirectional else 1)
         shared = (config.dropout, config.bidirectional)
         self.pre = LstmStack(inputs, config.hidden, config.pre_layers, *shared)

@@ -41,7 +41,7 @@ class Transducer(nn.Module):
         """-log P(targets | frames) of each utterance, (B,), from the encoder's output."""
         return transducer_loss(
             self.joint.encoder(encoder_BTD),
-            self.joint.predictor(self.predictor(targets_BU)),
+            self.joint.predictor(self.predictor(targets_BU.to(encoder_BTD.device))),
             self.joint.output.weight,
             self.joint.output.bias,
             targets_BU,

@@ -15,7 +15,7 @@ def measure(features: Features, loader: Loader, usable: np.ndarray, seed: int) -
     sample = np.random.default_rng(seed).permutation(usable)[:_UTTERANCES]
     total, squares, count = 0.0, 0.0, 0
     for batch in loader.batches(np.array_split(sample, -(-len(sample) // 32))):
-        mel, frames = features.log_mel(batch.audio, batch.num_samples)
+        mel, frames = features.log_mel(batch.inputs, batch.input_lengths.to(batch.inputs.device))
         valid = mel[valid_places(frames, mel.shape[1])].double()
         total, squares, count = total + valid.sum(0), squares + valid.square().sum(0), count + len(valid)
     mean = total / count

@@ -67,8 +67,8 @@ class Objective(nn.Module):
         self._precision = recognizer.config.precision
 
     def forward(self, batch: Batch, augmentation: Augmentation, ctc_weight: float) -> tuple[Tensor, Tensor]:
-        with autocast(self._precision, batch.audio.device):
-            features, lengths = self._features(batch.audio, batch.num_samples, augmentation)
+        with autocast(self._precision, batch.inputs.device):
+            features, lengths = self._features(batch.inputs, batch.input_lengths, augmentation)
             encoder_BTD, lengths = self.model.encoder(features, lengths)
             loss_B = self.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths)
             total = loss_B.sum()
@@ -80,8 +80,15 @@ class Objective(nn.Module):
 
     def _ctc_loss(self, encoder_BTD: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         log_probs = torch.log_softmax(self.ctc_head(encoder_BTD).float(), -1).transpose(0, 1)
+        targets = batch.targets.to(log_probs.device)
         return nn.functional.ctc_loss(
-            log_probs, batch.targets, lengths, batch.target_lengths, self.model.blank, "sum", zero_infinity=True
+            log_probs,
+            targets,
+            lengths,
+            batch.target_lengths,
+            self.model.blank,
+            "sum",
+            zero_infinity=True,
         )
 
 

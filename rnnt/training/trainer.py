@@ -15,9 +15,11 @@ from rnnt.config import Config
 from rnnt.dataset import Dataset
 from rnnt.device import set_precision
 from rnnt.error_rate import word_error_rate
+from rnnt.evaluation import Evaluation
 from rnnt.files import write_file
 from rnnt.loader import Loader
-from rnnt.recognizer import Evaluation, Recognizer, read_config
+from rnnt.model_folder import read_config
+from rnnt.recognizer import Recognizer
 from rnnt.sampler import Sampler
 from rnnt.settings import to_yaml
 from rnnt.tokenizer import load_tokenizer, train_tokenizer
@@ -90,14 +92,18 @@ class Trainer:
             tokenizer = self.processes.from_main(lambda: train_tokenizer(train_data.texts(), config.tokenizer))
         self.config = config
         self.loader = Loader(train_data, tokenizer, self.device, config.features.trim_silence)
-        samples, rate = train_data.num_samples, train_data.sample_rate
+        samples, rate = train_data.lengths, train_data.sample_rate
         fits = (samples >= config.data.min_seconds * rate) & (samples <= config.data.max_seconds * rate)
         usable = self.loader.usable[fits[self.loader.usable]]
         if len(usable) == 0:
             raise ValueError(f"no utterance to train on: {self._left_out(fits)}")
         if len(usable) < len(train_data):
             self.notes.append(self._left_out(fits))
-        self.sampler = Sampler(samples, usable, rate, config.data, config.train, config.seed)
+        train = config.train
+        self.sampler = Sampler(
+            samples, usable, train.batch, config.data.buckets, config.seed, train.curriculum_epochs,
+            train.curriculum_seconds * rate, config.data.max_seconds * rate,
+        )  # fmt: skip
 
         torch.manual_seed(config.seed)
         self.recognizer = Recognizer(config, tokenizer).to(self.device)

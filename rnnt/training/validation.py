@@ -7,52 +7,33 @@ import math
 import numpy as np
 
 from rnnt.dataset import Dataset
-from rnnt.recognizer import Evaluation, Recognizer
-from rnnt.shard import Recording
+from rnnt.evaluation import Evaluation
+from rnnt.recognizer import Recognizer
 from rnnt.training.distributed import Processes
 from rnnt.training.meter import Meter
 from rnnt.training.stop import Stop
 
 
-class Stretch:
-    """Utterances start .. end-1 of a dataset, which Recognizer.evaluate() takes for a dataset."""
-
-    def __init__(self, dataset: Dataset, start: int, end: int):
-        self._dataset, self._start, self._end = dataset, start, end
-        self.sample_rate = dataset.sample_rate
-        self.num_samples = dataset.num_samples[start:end]
-
-    def __len__(self) -> int:
-        return self._end - self._start
-
-    def __getitem__(self, i: int) -> Recording:
-        return self._dataset[self._start + i]
-
-    def id(self, i: int) -> str:
-        return self._dataset.id(self._start + i)
-
-    def text(self, i: int) -> str:
-        return self._dataset.text(self._start + i)
-
-
-def own_stretch(dataset: Dataset, processes: Processes) -> Stretch:
-    """The stretch of the dataset, in its order, that falls to this process: each has about as much audio."""
-    ends = np.cumsum(dataset.num_samples)
+def own_share(dataset: Dataset, processes: Processes) -> Dataset:
+    """Return the utterances, in their order, that this process scores: each process gets about as much audio."""
+    ends = np.cumsum(dataset.lengths)
     share = ends[-1] / processes.count if len(ends) else 0
     start, end = np.searchsorted(ends, [share * processes.rank, share * (processes.rank + 1)], side="right")
-    # The sum of the shares may miss the last end by its rounding.
-    return Stretch(dataset, int(start), len(dataset) if processes.rank == processes.count - 1 else int(end))
+    if processes.rank == processes.count - 1:  # the sum of the shares may miss the last end by its rounding
+        end = len(dataset)
+    return dataset.subset(np.arange(start, end))
 
 
 def validate(
     recognizer: Recognizer, dataset: Dataset, processes: Processes, stop: Stop, meter: Meter
 ) -> Evaluation | None:
     """Evaluate the dataset with all processes; None where one of them was asked to stop before it was done."""
-    stretch = own_stretch(dataset, processes)
+    share = own_share(dataset, processes)
+    recognizer.eval()
     result = recognizer.evaluate(
-        stretch, track=lambda items, total, _: meter.watch(stop.until(items), total, "validation")
+        share, track=lambda items, total, _: meter.watch(stop.until(items), total, "validation")
     )
-    whole = len(result.pairs) + len(result.skipped) == len(stretch)
+    whole = len(result.pairs) + len(result.skipped) == len(share)
     results = processes.gather(result if whole else None)
     if None in results:
         return None
@@ -63,5 +44,5 @@ def validate(
         loss / symbols if symbols else math.nan,
         symbols,
         [item for part in results for item in part.skipped],
-        [name for part in results for name in part.cut],
+        [name for part in results for name in part.truncated],
     )

@@ -67,7 +67,7 @@ def test_a_made_up_split_has_the_wanted_lengths_and_tokens(tmp_path):
     sizes, tokenizer = [Size(0.5, 3), Size(2.25, 0), Size(1.0, 40)], symbols(_config())
     make_split(tmp_path / "split", sizes, 16000, tokenizer)
     data = Dataset(tmp_path / "split")
-    assert data.num_samples.tolist() == [8000, 36000, 16000]
+    assert data.lengths.tolist() == [8000, 36000, 16000]
     assert [len(tokenizer.encode(text)) for text in data.texts()] == [3, 0, 40]
     assert len(tokenizer) == 1023
 

@@ -100,7 +100,7 @@ def test_each_utterance_has_its_own_limit_and_says_whether_it_met_it():
     for hypothesis, utterance, length, limit in zip(hypotheses, frames, lengths, limits.tolist()):
         assert hypothesis.tokens == textbook(model, utterance[:length], DecodingConfig(1, limit))[0]
     assert [len(hypothesis.tokens) for hypothesis in hypotheses] == [7, 2, 20, 4]
-    assert [hypothesis.cut for hypothesis in hypotheses] == [False, True, False, True]
+    assert [hypothesis.truncated for hypothesis in hypotheses] == [False, True, False, True]
 
 
 def test_a_model_that_only_says_blank_emits_nothing():

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnt.dataset import write_description
-from rnnt.shard import Recording, ShardWriter
+from rnnt.dataset import write_split
+from rnnt.shard import StoredUtterance
 
 TONES = {"low": 300, "mid": 900, "high": 2500}
 
@@ -25,14 +25,14 @@ def speak(words, rng):
     return ((samples + 0.003 * rng.standard_normal(len(samples))) * 32767).astype(np.int16)
 
 
-def write_split(folder, count, seed):
+def write_tones(folder, count, seed):
     rng = np.random.default_rng(seed)
-    folder.mkdir()
-    writer = ShardWriter(folder / "shard-00000.arrow")
-    for number in range(count):
-        words = rng.choice(list(TONES), rng.integers(1, 4)).tolist()
-        writer.add(Recording(f"{folder.name}-{number}", speak(words, rng), " ".join(words), "tone"))
-    write_description(folder, [writer.close()], 8000, source="tones")
+    texts = (rng.choice(list(TONES), rng.integers(1, 4)).tolist() for _ in range(count))
+    utterances = (
+        StoredUtterance(f"{folder.name}-{number}", speak(words, rng), " ".join(words), "tone")
+        for number, words in enumerate(texts)
+    )
+    write_split(folder, utterances, 8000, source="tones")
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def tones(tmp_path_factory):
     """The folder of the splits train (26 utterances of 0.2 to 0.9 s at 8 kHz), valid and more."""
     folder = tmp_path_factory.mktemp("tones")
     for name, count, seed in (("train", 26, 0), ("valid", 7, 1), ("more", 6, 2)):
-        write_split(folder / name, count, seed)
+        write_tones(folder / name, count, seed)
     return folder
 
 

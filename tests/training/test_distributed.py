@@ -13,7 +13,7 @@ from rnnt.dataset import Dataset
 from rnnt.training import checkpoint
 from rnnt.training.distributed import Processes
 from rnnt.training.step import own_parts
-from rnnt.training.validation import own_stretch
+from rnnt.training.validation import own_share
 
 SETTINGS = """
 features: {sample_rate: 8000, n_fft: 256, window: 200, hop: 80, mels: 16, high_hz: 4000, normalization: global}
@@ -161,14 +161,14 @@ def test_parts_cover_a_batch_and_every_process_has_one(size, accumulation, count
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 9])
 def test_stretches_are_the_dataset_in_its_order(tones, count):
     data = Dataset(tones / "valid")
-    stretches = [own_stretch(data, SimpleNamespace(rank=r, count=count)) for r in range(count)]
+    stretches = [own_share(data, SimpleNamespace(rank=r, count=count)) for r in range(count)]
     assert sum(map(len, stretches)) == len(data) == 7
     ids = [stretch.id(i) for stretch in stretches for i in range(len(stretch))]
     assert ids == [data.id(i) for i in range(len(data))]
     for stretch in stretches:
-        assert stretch.num_samples.tolist() == [len(stretch[i].audio) for i in range(len(stretch))]
+        assert stretch.lengths.tolist() == [len(stretch[i].input) for i in range(len(stretch))]
         assert [stretch.text(i) for i in range(len(stretch))] == [stretch[i].text for i in range(len(stretch))]
-        assert stretch.num_samples.sum() <= data.num_samples.sum() / count + data.num_samples.max()
+        assert stretch.lengths.sum() <= data.lengths.sum() / count + data.lengths.max()
 
 
 def test_devices_that_several_processes_cannot_share_are_refused(monkeypatch):

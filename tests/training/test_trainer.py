@@ -15,7 +15,8 @@ from rnnt import device as devices
 from rnnt.config import TokenizerConfig
 from rnnt.dataset import Dataset
 from rnnt.model import Transducer
-from rnnt.recognizer import Recognizer, read_config
+from rnnt.model_folder import read_config
+from rnnt.recognizer import Recognizer
 from rnnt.settings import load_config
 from rnnt.tokenizer import train_tokenizer
 from rnnt.training import checkpoint
@@ -131,9 +132,9 @@ def test_the_best_model_loads_and_transcribes(learned, tones):
     out, _, _ = learned
     data = Dataset(tones / "train")
     model = rnnt.load(out / "best")
-    transcripts = model.transcribe([recording.audio for recording in data])
+    transcripts = model.transcribe([recording.input for recording in data])
     assert sum(t.text == recording.text for t, recording in zip(transcripts, data)) >= 16
-    assert rnnt.load(out).transcribe([data[3].audio])[0].text == transcripts[3].text
+    assert rnnt.load(out).transcribe([data[3].input])[0].text == transcripts[3].text
 
 
 def test_the_settings_are_kept_in_full(learned):
@@ -242,7 +243,7 @@ def test_the_first_step_is_the_gradient_of_the_mean_loss(tones, tmp_path):
     batch = trainer.loader.read(trainer.sampler.batches(0)[0])
     trainer.run()
     optimizer = torch.optim.AdamW(model.parameters(), 0.01, (0.9, 0.999), 1e-9, weight_decay=1e-3)
-    features = trainer.recognizer.features(batch.audio, batch.num_samples)
+    features = trainer.recognizer.features(batch.inputs, batch.input_lengths)
     loss = model(*features, batch.targets, batch.target_lengths).mean()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -328,7 +329,7 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(tones, tmp_path, monkeypa
     assert math.isfinite(wer) and len(lines(out)) == STEPS + 1
     assert list((out / "checkpoints").iterdir()) == []
     assert "No space left on device; training goes on" in capsys.readouterr().err.replace("\n", " ")
-    assert rnnt.load(out).transcribe([Dataset(tones / "valid")[0].audio])
+    assert rnnt.load(out).transcribe([Dataset(tones / "valid")[0].input])
 
 
 def test_a_full_disk_costs_the_best_model_and_not_the_run(tones, tmp_path, monkeypatch, capsys):
@@ -397,7 +398,7 @@ def test_data_of_another_rate_is_refused(tones, tmp_path):
 
 
 def test_utterances_of_other_lengths_are_left_out_and_counted(tones, tmp_path, capsys):
-    seconds = Dataset(tones / "train").num_samples / 8000
+    seconds = Dataset(tones / "train").lengths / 8000
     fits = (seconds >= 0.3) & (seconds <= 0.7)
     assert 3 < fits.sum() < 23
     config = settings(
@@ -458,7 +459,7 @@ def test_the_curriculum_begins_with_the_short_utterances(tones, tmp_path):
     out = tmp_path / "run"
     overrides = ("train.curriculum_epochs=1", "train.curriculum_seconds=0.5", "data.valid=[]", "data.max_seconds=2")
     Trainer(settings(tmp_path, *overrides), tones, out).run()
-    short = int((Dataset(tones / "train").num_samples <= 4000).sum())
+    short = int((Dataset(tones / "train").lengths <= 4000).sum())
     assert len(lines(out)) == -(-short // 4) + STEPS
 
 
@@ -467,7 +468,7 @@ def test_global_statistics_are_those_of_the_training_data(tones, tmp_path):
     features = trainer.recognizer.features
     frames = []
     for recording in Dataset(tones / "train"):
-        audio = torch.from_numpy(recording.audio.copy())[None]
+        audio = torch.from_numpy(recording.input.copy())[None]
         mel, count = features.log_mel(audio, torch.tensor([audio.shape[1]]))
         frames.append(mel[0, : count[0]].double())
     frames = torch.cat(frames)

@@ -1,0 +1,122 @@
+"""A model on a dataset: the pairs of reference and hypothesis, the loss, and the utterances that were skipped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rnnt.dataset import Dataset
+from rnnt.error_rate import Pair
+from rnnt.loader import collate
+from rnnt.sampler import batches_by_length
+from rnnt.text import reason
+from rnnt.tokenizer import UnknownSymbolError
+from rnnt.transcription import BATCH_SECONDS, make_transcript
+
+if TYPE_CHECKING:
+    from rnnt.recognizer import Recognizer
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The results on a dataset.
+
+    pairs: in the dataset's order; loss: its mean in nats a symbol, over `symbols` symbols; skipped: (id, reason) of
+    utterances that could not be read or decoded; truncated: ids of utterances whose transcript `decoding.max_symbols`
+    ended early.
+    """
+
+    pairs: list[Pair]
+    loss: float
+    symbols: int
+    skipped: list[tuple[str, str]]
+    truncated: list[str]
+
+
+@dataclass(frozen=True)
+class _Result:
+    """One utterance: its place in the dataset and either its pair or the problem because of which there is none."""
+
+    index: int
+    pair: Pair | None = None
+    loss: float = math.nan  # NaN too if the tokenizer does not know all symbols of the reference
+    symbols: int = 0
+    truncated: bool = False
+    problem: str = ""
+
+
+def evaluate(
+    recognizer: Recognizer,
+    dataset: Dataset,
+    batch_size: int | None = None,
+    track: Callable[[Iterable, int, str], Iterable] = lambda items, total, name: items,
+) -> Evaluation:
+    """Decode every utterance and compare it with its text.
+
+    An utterance that cannot be read or decoded is skipped and listed; its words are not scored. An utterance whose
+    reference holds symbols that the tokenizer does not know is scored, and left out of the loss.
+    track(iterable, total, description) may show the progress. Raises ValueError if the data has another sample rate.
+    """
+    rate = recognizer.config.features.sample_rate
+    if dataset.sample_rate != rate:
+        raise ValueError(
+            f"the data is at {dataset.sample_rate} Hz, the model at {rate} Hz; prepare the data again with the "
+            "model's rate"
+        )
+    size = batch_size or recognizer.config.decoding.batch
+    results = _results(recognizer, dataset, size, BATCH_SECONDS * rate)
+    pairs: dict[int, Pair] = {}
+    skipped: list[tuple[str, str]] = []
+    truncated: list[str] = []
+    loss, symbols = 0.0, 0
+    with recognizer.inference():
+        for result in track(results, len(dataset), "evaluate"):
+            if result.pair is None:
+                skipped.append((dataset.id(result.index), result.problem))
+                continue
+            pairs[result.index] = result.pair
+            if result.truncated:
+                truncated.append(result.pair.id)
+            if math.isfinite(result.loss):
+                loss, symbols = loss + result.loss, symbols + result.symbols
+    ordered = [pairs[i] for i in sorted(pairs)]
+    return Evaluation(ordered, loss / symbols if symbols else math.nan, symbols, skipped, truncated)
+
+
+def _results(recognizer: Recognizer, dataset: Dataset, batch_size: int, limit: int) -> Iterator[_Result]:
+    for indices in batches_by_length(dataset.lengths, batch_size, limit):
+        try:
+            results = _evaluate_batch(recognizer, dataset, indices)
+        except (ValueError, RuntimeError, OSError):  # decode one by one to find the culprit
+            results = []
+            for i in indices:
+                try:
+                    results += _evaluate_batch(recognizer, dataset, [i])
+                except (ValueError, RuntimeError, OSError) as error:
+                    results.append(_Result(i, problem=reason(error)))
+        yield from results
+
+
+def _evaluate_batch(recognizer: Recognizer, dataset: Dataset, indices: list[int]) -> list[_Result]:
+    read = [dataset.read(i, recognizer.config.features.trim_silence) for i in indices]
+    targets, known = [], []
+    for utterance, _ in read:
+        try:
+            targets.append(recognizer.tokenizer.encode(utterance.text))
+            known.append(True)
+        except UnknownSymbolError:
+            targets.append([])
+            known.append(False)
+    batch = collate([utterance.input for utterance, _ in read], targets, [utterance.id for utterance, _ in read])
+    batch = batch.to(recognizer.device)
+    encoder_BTD, lengths = recognizer.encode(batch)
+    hypotheses = recognizer.decode(batch, encoder_BTD, lengths)
+    losses = recognizer.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths).tolist()
+    results = []
+    for i, (utterance, start), hypothesis, loss, ok, target in zip(indices, read, hypotheses, losses, known, targets):
+        transcript = make_transcript(recognizer, hypothesis, start, int(dataset.lengths[i]))
+        pair = Pair(utterance.id, utterance.text, transcript.text, transcript.seconds, utterance.speaker)
+        results.append(_Result(i, pair, loss if ok else math.nan, len(target), hypothesis.truncated))
+    return results

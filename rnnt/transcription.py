@@ -1,0 +1,130 @@
+"""Audio files and waveforms -> transcripts, in batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from rnnt.audio import AUDIO_SUFFIXES, read_audio, to_pcm
+from rnnt.decoding import Hypothesis
+from rnnt.loader import collate
+from rnnt.sampler import batches_by_length
+from rnnt.silence import speech_bounds
+from rnnt.transcript import Transcript
+
+if TYPE_CHECKING:
+    from rnnt.recognizer import Recognizer
+
+BATCH_SECONDS = 1200  # of padded audio in a batch: some 4 GB of memory with the MLPerf model
+Audio = str | os.PathLike | np.ndarray | torch.Tensor
+
+
+def transcribe(recognizer: Recognizer, inputs: Iterable[Audio], batch_size: int | None = None) -> list[Transcript]:
+    """Return the transcripts of audio files (any format and rate) or waveforms (N,) at the model's rate.
+
+    Waveforms are int16, or float in [-1, 1]. Utterances of similar length share a batch, of 20 minutes unless a single
+    one is longer. The results are in the order of the inputs, and none depends on its batch. Raises ValueError that
+    names an input which cannot be read.
+    """
+    rate = recognizer.config.features.sample_rate
+    audio = [named_waveform(item, rate, number) for number, item in enumerate(inputs)]
+    size = batch_size or recognizer.config.decoding.batch
+    results: dict[int, Transcript] = {}
+    with recognizer.inference():
+        for indices in batches_by_length([len(samples) for samples in audio], size, BATCH_SECONDS * rate):
+            results |= zip(indices, _transcribe_batch(recognizer, [audio[i] for i in indices]))
+    return [results[i] for i in range(len(audio))]
+
+
+def transcribe_files(
+    recognizer: Recognizer, paths: Sequence[Path], batch_size: int = 16
+) -> Iterator[tuple[Path, Transcript | ValueError | OSError]]:
+    """Yield each path, in order, with its transcript or with the error that says why there is none."""
+    for start in range(0, len(paths), batch_size):
+        results: dict[Path, Transcript | ValueError | OSError] = {}
+        audio = {}
+        for path in paths[start : start + batch_size]:
+            try:
+                audio[path] = waveform(path, recognizer.config.features.sample_rate)
+            except (ValueError, OSError) as error:
+                results[path] = error
+        results |= zip(audio, transcribe(recognizer, audio.values(), batch_size))
+        yield from ((path, results[path]) for path in paths[start : start + batch_size])
+
+
+def _transcribe_batch(recognizer: Recognizer, audio: list[np.ndarray]) -> list[Transcript]:
+    bounds = [(0, len(samples)) for samples in audio]
+    if recognizer.config.features.trim_silence:
+        bounds = [speech_bounds(samples) for samples in audio]
+    inputs = [samples[start:end] for samples, (start, end) in zip(audio, bounds)]
+    batch = collate(inputs, [[]] * len(inputs), [""] * len(inputs)).to(recognizer.device)
+    hypotheses = recognizer.decode(batch, *recognizer.encode(batch))
+    return [
+        make_transcript(recognizer, hypothesis, start, len(samples))
+        for hypothesis, (start, _), samples in zip(hypotheses, bounds, audio)
+    ]
+
+
+def make_transcript(recognizer: Recognizer, hypothesis: Hypothesis, start: int, num_samples: int) -> Transcript:
+    """Return the transcript of a hypothesis.
+
+    start: the sample at which the decoded audio begins; num_samples: of the whole utterance.
+    """
+    rate = recognizer.config.features.sample_rate
+    return Transcript(
+        recognizer.tokenizer.decode(hypothesis.tokens),
+        hypothesis.tokens,
+        hypothesis.frames,
+        [round(start / rate + frame * recognizer.frame_seconds, 3) for frame in hypothesis.frames],
+        hypothesis.log_probs,
+        num_samples / rate,
+        hypothesis.truncated,
+    )
+
+
+def named_waveform(item: Audio, sample_rate: int, number: int) -> np.ndarray:
+    """Return an input as `waveform` does. The message of a ValueError names the file, or the input's number."""
+    if isinstance(item, (str, os.PathLike)):
+        return waveform(item, sample_rate)
+    try:
+        return waveform(item, sample_rate)
+    except ValueError as error:
+        raise ValueError(f"input {number}: {error}") from None
+
+
+def waveform(item: Audio, sample_rate: int) -> np.ndarray:
+    """Return an input as int16 samples (N,) at a sample rate. Raises ValueError if it is not audio."""
+    if isinstance(item, (str, os.PathLike)):
+        return read_audio(item, sample_rate)
+    samples = item.detach().cpu().numpy() if isinstance(item, torch.Tensor) else np.asarray(item)
+    if samples.ndim != 1 or len(samples) == 0:
+        raise ValueError(f"a waveform must be (N,) with N > 0, not {samples.shape}")
+    if samples.dtype == np.int16:
+        return samples
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise ValueError(f"a waveform must be int16 or float in [-1, 1], not {samples.dtype}")
+    if not np.isfinite(samples).all():
+        raise ValueError("a waveform holds NaN or infinity")
+    return to_pcm(samples)
+
+
+def audio_files(inputs: Sequence[Path]) -> list[Path]:
+    """Return the files named and, sorted, the audio files in the folders named.
+
+    Raises ValueError if a folder holds none.
+    """
+    paths = []
+    for item in inputs:
+        if not item.is_dir():
+            paths.append(item)
+            continue
+        found = sorted(path for path in item.rglob("[!.]*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+        if not found:
+            raise ValueError(f"{item} holds no audio files")
+        paths += found
+    return paths

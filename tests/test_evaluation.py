@@ -1,0 +1,102 @@
+"""Evaluation: every utterance is scored, in order, whatever the batch; bad ones are skipped and listed."""
+
+import math
+
+import pytest
+import torch
+
+from rnnt.dataset import Dataset, write_split
+from rnnt.shard import StoredUtterance
+
+RATE = 16000
+TEXTS = ["a b", "c", "a a c", "b", "b c a", "z a", ""]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory, utterances):
+    folder = tmp_path_factory.mktemp("data") / "test"
+    write_split(
+        folder,
+        [
+            StoredUtterance(f"u{i}", samples, text, f"s{i % 2}")
+            for i, (samples, text) in enumerate(zip(utterances, TEXTS))
+        ],
+        RATE,
+    )
+    return Dataset(folder)
+
+
+def plain_loss(recognizer, dataset):
+    """Nats a symbol over the utterances that can be encoded, one after the other."""
+    total, symbols = 0.0, 0
+    for utterance in dataset:
+        if "z" in utterance.text:
+            continue
+        audio = torch.from_numpy(utterance.input.copy())[None]
+        tokens = torch.tensor([recognizer.tokenizer.encode(utterance.text)], dtype=torch.long)
+        features = recognizer.features(audio, torch.tensor([audio.shape[1]]))
+        with torch.no_grad():
+            total += recognizer.model(*features, tokens, torch.tensor([tokens.shape[1]])).item()
+        symbols += tokens.shape[1]
+    return total / symbols
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, None])
+def test_evaluation_scores_every_utterance_in_order(recognizer, expected, utterances, dataset, batch_size):
+    result = recognizer.evaluate(dataset, batch_size)
+    assert [pair.id for pair in result.pairs] == [f"u{i}" for i in range(7)]
+    assert [pair.reference for pair in result.pairs] == TEXTS
+    assert [pair.hypothesis for pair in result.pairs] == [transcript.text for transcript in expected]
+    assert [pair.seconds for pair in result.pairs] == [len(samples) / RATE for samples in utterances]
+    assert result.loss == pytest.approx(plain_loss(recognizer, dataset), rel=1e-4)
+    assert [pair.speaker for pair in result.pairs] == [f"s{i % 2}" for i in range(7)]
+    assert result.skipped == [] and result.truncated == []
+
+
+def test_evaluation_names_what_the_limit_of_symbols_truncated(dataset, expected, make):
+    most = max(len(transcript.tokens) for transcript in expected) - 1
+    result = make(decoding={"max_symbols_per_frame": 3, "max_symbols": most}).evaluate(dataset)
+    assert result.truncated == [f"u{i}" for i, transcript in enumerate(expected) if len(transcript.tokens) > most]
+    assert len(result.pairs) == 7
+
+
+def test_evaluation_reports_its_progress(recognizer, dataset):
+    seen = []
+
+    def track(items, total, name):
+        seen.append((total, name))
+        for item in items:
+            seen.append(None)
+            yield item
+
+    recognizer.evaluate(dataset, 2, track)
+    assert seen == [(7, "evaluate")] + [None] * 7
+
+
+@pytest.mark.parametrize("error", [ValueError("bad\nsamples"), RuntimeError(""), OSError("I/O error")])
+def test_a_bad_utterance_is_skipped_and_listed(dataset, expected, monkeypatch, error, make):
+    model = make()
+    original = Dataset.read
+
+    def read(self, index, trim=False):
+        if index in (2, 5):
+            raise error
+        return original(self, index, trim)
+
+    monkeypatch.setattr(Dataset, "read", read)
+    result = model.evaluate(dataset, 4)
+    assert [pair.id for pair in result.pairs] == ["u0", "u1", "u3", "u4", "u6"]
+    assert [pair.hypothesis for pair in result.pairs] == [expected[i].text for i in (0, 1, 3, 4, 6)]
+    reason = " ".join(str(error).split()) or "RuntimeError"
+    assert sorted(result.skipped) == [("u2", reason), ("u5", reason)]
+
+
+def test_evaluation_in_bfloat16(dataset, make):
+    result = make(precision="bfloat16").evaluate(dataset)
+    assert len(result.pairs) == 7 and result.skipped == [] and math.isfinite(result.loss)
+
+
+def test_data_of_another_rate_is_refused(dataset, make):
+    model = make(features={"sample_rate": 8000, "high_hz": 4000.0})
+    with pytest.raises(ValueError, match="the data is at 16000 Hz, the model at 8000 Hz; prepare the data again"):
+        model.evaluate(dataset)

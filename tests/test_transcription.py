@@ -1,0 +1,146 @@
+"""Transcription: all kinds of input, the order of the results, and that the batch does not matter."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from rnnt.silence import speech_bounds, trim_silence
+from rnnt.transcription import audio_files
+
+RATE = 16000
+
+
+def test_a_transcript_says_what_was_emitted_and_when(recognizer, expected, utterances):
+    for transcript, samples in zip(expected, utterances):
+        assert transcript.text == " ".join("abc"[token] for token in transcript.tokens)
+        assert len(transcript.tokens) == len(transcript.frames) == len(transcript.times) == len(transcript.log_probs)
+        assert transcript.seconds == len(samples) / RATE
+        assert transcript.frames == sorted(transcript.frames)
+        assert transcript.times == [pytest.approx(0.06 * frame, abs=1e-3) for frame in transcript.frames]
+        assert all(0 <= time <= transcript.seconds for time in transcript.times)
+        assert all(-20 < log_prob <= 0 for log_prob in transcript.log_probs)
+    assert recognizer.frame_seconds == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, None])
+def test_neither_batch_nor_order_matters(recognizer, expected, batch_size, utterances, same):
+    order = [4, 0, 6, 2, 3, 1, 5]
+    for i, transcript in zip(order, recognizer.transcribe((utterances[i] for i in order), batch_size)):
+        same(transcript, expected[i])
+
+
+def test_long_recordings_do_not_share_a_batch(recognizer, expected, monkeypatch, utterances, same):
+    """A folder of hour-long files, or one among short ones, takes no more memory than the longest file."""
+    monkeypatch.setattr("rnnt.transcription.BATCH_SECONDS", 3)
+    sizes, encode = [], recognizer.encode
+
+    def watched(batch):
+        sizes.append(sorted((batch.input_lengths / RATE).tolist()))
+        return encode(batch)
+
+    monkeypatch.setattr(recognizer, "encode", watched)
+    for result, alone in zip(recognizer.transcribe(utterances, 16), expected):
+        same(result, alone)
+    assert sizes == [pytest.approx(x) for x in ([0.05, 0.2, 0.7], [1.0, 1.3], [2.0], [2.9])]
+
+
+def test_the_limit_of_symbols_grows_with_a_long_recording(make, speech):
+    """A long recording is not truncated for its length, and a truncated transcript is marked as such."""
+    recognizer = make(decoding={"max_symbols_per_frame": 1, "max_symbols": 20})
+    with torch.no_grad():
+        recognizer.model.joint.output.bias[-1] = -1000  # never blank: a symbol a frame, 16.7 a second
+    one, minute, two_minutes = (np.tile(speech(2, 1), n)[: int(s * RATE)] for n, s in ((1, 1.1), (30, 60), (60, 120)))
+    results = recognizer.transcribe([minute, one, two_minutes])
+    assert [len(x.tokens) for x in results] == [30, 19, 60]  # 20 for each 40 s
+    assert [x.truncated for x in results] == [True, False, True]
+
+
+def test_files_and_arrays_of_every_kind_give_the_same(recognizer, expected, tmp_path, utterances, same):
+    samples, transcript = utterances[2], expected[2]
+    soundfile.write(tmp_path / "a.wav", samples, RATE)
+    soundfile.write(tmp_path / "a.flac", samples, RATE)
+    floats = samples.astype(np.float32) / 32768
+    kinds = [
+        tmp_path / "a.wav", str(tmp_path / "a.flac"), floats, floats.astype(np.float64), floats.tolist(),
+        torch.from_numpy(samples), torch.from_numpy(floats).requires_grad_(), samples[::-1].copy()[::-1],
+    ]  # fmt: skip
+    for result in recognizer.transcribe(kinds):
+        assert result == dataclasses.replace(transcript, log_probs=result.log_probs)
+        same(result, transcript)
+
+
+def test_a_file_of_another_rate_is_resampled(recognizer, tmp_path, utterances):
+    soundfile.write(tmp_path / "a.wav", np.stack([utterances[2]] * 2, 1), 8000)
+    (transcript,) = recognizer.transcribe([tmp_path / "a.wav"])
+    assert transcript.seconds == pytest.approx(2 * len(utterances[2]) / RATE)
+
+
+def test_nothing_gives_nothing(recognizer):
+    assert recognizer.transcribe([]) == []
+
+
+@pytest.mark.parametrize("length", [1, 100, 159, 161])
+def test_the_shortest_waveforms_have_a_transcript(recognizer, length, utterances):
+    (transcript,) = recognizer.transcribe([utterances[0][:length]])
+    assert transcript.seconds == length / RATE
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (np.zeros((2, 100), np.float32), r"input 1: a waveform must be \(N,\) with N > 0, not \(2, 100\)"),
+        (np.zeros(0, np.float32), r"input 1: a waveform must be \(N,\)"),
+        (np.zeros(10, np.int32), "input 1: a waveform must be int16 or float in .*, not int32"),
+        (np.array([0.1, np.nan]), "input 1: a waveform holds NaN or infinity"),
+        (torch.tensor([0.1, math.inf]), "input 1: a waveform holds NaN"),
+        ("gone.wav", r"gone\.wav: no such file"),
+    ],
+)
+def test_an_input_that_cannot_be_read_is_named(recognizer, item, message, utterances):
+    with pytest.raises(ValueError, match=message):
+        recognizer.transcribe([utterances[0], item])
+
+
+def test_files_are_transcribed_one_bad_one_or_not(recognizer, expected, tmp_path, utterances, same):
+    paths = []
+    for i in range(5):
+        paths.append(tmp_path / f"{i}.wav")
+        soundfile.write(paths[-1], utterances[i], RATE)
+    paths[1].write_bytes(b"no audio")
+    paths[3].unlink()
+    for size in (1, 2, 16):
+        results = list(recognizer.transcribe_files(paths, size))
+        assert [path for path, _ in results] == paths
+        for i, (path, result) in enumerate(results):
+            if i in (1, 3):
+                assert isinstance(result, ValueError) and str(path) in str(result)
+            else:
+                same(result, expected[i])
+
+
+def test_folders_are_searched_for_audio(tmp_path):
+    for name in ("b/2.FLAC", "b/1.wav", "a.mp3", "b/c/notes.txt", "b/c/3.ogg", "b/._2.FLAC", "b/c/4.m4a"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = audio_files([tmp_path / "b", tmp_path / "a.mp3"])
+    assert [path.name for path in found] == ["1.wav", "2.FLAC", "3.ogg", "4.m4a", "a.mp3"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds no audio files"):
+        audio_files([tmp_path / "a.mp3", tmp_path / "empty"])
+
+
+def test_trimmed_silence_does_not_shift_the_times(recognizer, utterances, make, expected):
+    silent = np.zeros(RATE, np.int16)
+    samples = np.concatenate([silent, utterances[2], silent])
+    start, end = speech_bounds(samples)
+    assert RATE - 2048 <= start <= RATE + 4000 and len(samples) - RATE - 4000 <= end <= len(samples) - RATE + 2048
+    assert np.array_equal(trim_silence(samples), samples[start:end])
+    (expected,) = recognizer.transcribe([samples[start:end]])
+    (transcript,) = make(features={"trim_silence": True}).transcribe([samples])
+    assert (transcript.tokens, transcript.frames) == (expected.tokens, expected.frames)
+    np.testing.assert_allclose(transcript.times, np.array(expected.times) + start / RATE, atol=2e-3)
+    assert transcript.seconds == len(samples) / RATE
