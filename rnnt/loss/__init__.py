@@ -1,6 +1,6 @@
 """Transducer losses: exact, over all alignments."""
 
 from rnnt.loss.dense import rnnt_loss
-from rnnt.loss.joint import transducer_loss
+from rnnt.loss.transducer import transducer_loss
 
 __all__ = ["rnnt_loss", "transducer_loss"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch.autograd.function import once_differentiable
 
-from rnnt.loss.check import Lattices, check, reduce_losses
+from rnnt.loss.arguments import Lattices, check, reduce_losses
 from rnnt.loss.lattice import forward_backward
 
 _CPU_SLICE, _GPU_SLICE = 2**19, 2**26  # logits of which wider copies exist at a time

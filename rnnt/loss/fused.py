@@ -13,7 +13,7 @@ from types import ModuleType
 import torch
 from torch.autograd.function import once_differentiable
 
-from rnnt.loss.check import Lattices
+from rnnt.loss.arguments import Lattices
 from rnnt.loss.tile import Dropout
 
 _CPU_TILE = 2**20  # elements of a tile's hidden layer and logits, which then stay in the cache

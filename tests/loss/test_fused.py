@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnt import transducer_loss
-from rnnt.loss import fused, joint
+from rnnt.loss import fused, transducer
 from rnnt.loss.lattice import forward_backward
 from rnnt.loss.tile import Dropout
 
@@ -113,7 +113,7 @@ def test_large_lattices_in_float32(activation):
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("gains", [False, True])
 def test_half_precision(dtype, tolerance, autocast, gains, monkeypatch):
-    monkeypatch.setattr(joint, "cpu_gains_by_bfloat16", lambda: gains)  # else products are in float32
+    monkeypatch.setattr(transducer, "cpu_gains_by_bfloat16", lambda: gains)  # else products are in float32
     inputs, lattice = problem(LARGE, 120, 64, scale=0.5)
     half = cast(inputs, dtype)
     wide = cast(half, torch.float64)  # what the narrow numbers are, exactly

@@ -16,7 +16,7 @@ if INTERPRETED and tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7):
     pytest.skip("the interpreter of Triton before 3.7 fails under NumPy 2.4", allow_module_level=True)
 
 from rnnt import transducer_loss  # noqa: E402
-from rnnt.loss import joint, kernels, lattice, tile  # noqa: E402
+from rnnt.loss import kernels, lattice, tile, transducer  # noqa: E402
 
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
 ACTIVATIONS = ["relu", "tanh", "identity"]
@@ -280,18 +280,18 @@ kernels.forward_backward(torch.zeros(2, 7, 121), torch.zeros(2, 7, 121), node[:2
 
 
 def test_auto_does_without_triton_where_it_does_not_run(monkeypatch):
-    joint._triton_runs.cache_clear()
-    assert joint._triton_runs(DEVICE)
+    transducer._triton_runs.cache_clear()
+    assert transducer._triton_runs(DEVICE)
 
     def no_compiler(*arguments):
         raise RuntimeError("Failed to find C compiler")
 
-    joint._triton_runs.cache_clear()
+    transducer._triton_runs.cache_clear()
     monkeypatch.setattr(kernels, "hidden", no_compiler)
     with pytest.warns(UserWarning, match="Failed to find C compiler.*computed in torch.*gcc and python3-dev"):
-        assert not joint._triton_runs(DEVICE)
-    assert not joint._triton_runs(DEVICE)  # and says so once
-    joint._triton_runs.cache_clear()
+        assert not transducer._triton_runs(DEVICE)
+    assert not transducer._triton_runs(DEVICE)  # and says so once
+    transducer._triton_runs.cache_clear()
 
 
 def test_every_kernel_compiles_for_a_gpu(tmp_path):

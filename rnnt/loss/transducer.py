@@ -9,7 +9,7 @@ import torch
 
 from rnnt.device import cpu_gains_by_bfloat16
 from rnnt.loss import tile
-from rnnt.loss.check import Lattices, check, reduce_losses
+from rnnt.loss.arguments import Lattices, check, reduce_losses
 from rnnt.loss.dense import DenseLoss
 from rnnt.loss.fused import FusedLoss, Settings
 from rnnt.loss.tile import Dropout

@@ -1,4 +1,4 @@
-"""What the losses ask of their arguments. Everything is looked at on the host, after one copy from the device."""
+"""Validates the losses' arguments, on the CPU, after a single copy from the device."""
 
 from dataclasses import dataclass
 
