@@ -1,8 +1,12 @@
-"""The functions of `tile` as Triton kernels, each one pass over its tile: what a GPU spends its memory's time on.
+"""The operations of `tile` in Triton. Each reads its tile once, because on a GPU they are limited by memory bandwidth.
 
-Sums and exponentials are in float32 or better whatever the tensors hold. Nothing is summed by atomic operations, so
-results repeat bit for bit; nothing waits for the device; the number of nodes is no constant of a kernel, so that each
-is compiled once for a joint. With TRITON_INTERPRET=1, set before Triton is imported, all run on a CPU, slowly.
+Sums and exponentials are in float32, or in float64 for tensors in float64. No sum uses atomic operations, so results
+repeat bit for bit. No function waits for the device. The number of nodes is not a compile-time constant, so that each
+kernel is compiled once for a joint network. With TRITON_INTERPRET=1, set before Triton is imported, the kernels run on
+a CPU, slowly.
+
+The letters of the shapes are those of `tile`. In a kernel, DOWN x ACROSS is the shape of the block that a program
+handles at a time, and WIDE is the type in which it computes.
 """
 
 import torch
@@ -11,8 +15,8 @@ import triton.language as tl
 
 from rnnt.loss.tile import Dropout
 
-_ELEMENTS = 4096  # of a program's block, 32 for each of its 128 threads
-_PROGRAMS = 4096  # at most in a grid whose programs share the work out themselves: several for each multiprocessor
+_BLOCK_ELEMENTS = 4096  # elements of a program's block: 32 for each of its 128 threads
+_MAX_PROGRAMS = 4096  # programs of a grid that loops over its work: enough to give every multiprocessor several
 
 
 def hidden(
@@ -23,7 +27,7 @@ def hidden(
     activation: str,
     dropout: Dropout | None,
 ) -> torch.Tensor:
-    """As `tile.hidden`."""
+    """Implement `Operations.hidden`."""
     nodes, width = len(row_R), rows_XH.shape[1]
     hidden_RH = rows_XH.new_empty(nodes, width)
     down, across = _block(width)
@@ -45,70 +49,73 @@ def add_hidden_gradient(
     rows_grad_XH: torch.Tensor,
     columns_grad_YH: torch.Tensor,
 ) -> None:
-    """As `tile.add_hidden_gradient`, for nodes in the order of their rows: each sum is a program's own."""
+    """Implement `Operations.add_hidden_gradient`. Each sum is computed by one program."""
     width = grad_RH.shape[1]
     down, across = _block(width, 8)
     sorted_R, order_R = column_R.sort(stable=True)
     for index_R, order, sums in ((row_R, None, rows_grad_XH), (sorted_R, order_R, columns_grad_YH)):
         starts = torch.searchsorted(index_R, torch.arange(len(sums) + 1, device=index_R.device))
         _launch(
-            _add_runs, (min(len(index_R), len(sums), _PROGRAMS), triton.cdiv(width, across)),
+            _add_runs, (min(len(index_R), len(sums), _MAX_PROGRAMS), triton.cdiv(width, across)),
             grad_RH, hidden_RH, *_tables(dropout), row_R, column_R, index_R, order, starts, sums, len(index_R),
             width, activation, _wide(sums), down, across,
         )  # fmt: skip
 
 
 def log_probs(logits_RV: torch.Tensor, label_R: torch.Tensor, blank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `tile.log_probs`."""
+    """Implement `Operations.log_probs`."""
     nodes, vocabulary = logits_RV.shape
-    blank_R, label_logp_R = logits_RV.new_empty(2, nodes, dtype=torch.promote_types(logits_RV.dtype, torch.float32))
+    wide = torch.promote_types(logits_RV.dtype, torch.float32)
+    blank_logp_R, label_logp_R = logits_RV.new_empty(2, nodes, dtype=wide)
     down, across = _block(vocabulary)
     _launch(
         _log_probs, (triton.cdiv(nodes, down),),
-        logits_RV, label_R, blank_R, label_logp_R, nodes, blank, vocabulary, _wide(logits_RV), down, across,
+        logits_RV, label_R, blank_logp_R, label_logp_R, nodes, blank, vocabulary, _wide(logits_RV), down, across,
     )  # fmt: skip
-    return blank_R, label_logp_R
+    return blank_logp_R, label_logp_R
 
 
 def logit_gradient(
-    logits_RV: torch.Tensor, blank_R: torch.Tensor, labels_R: torch.Tensor, label_R: torch.Tensor, blank: int
+    logits_RV: torch.Tensor, g_blank_R: torch.Tensor, g_label_R: torch.Tensor, label_R: torch.Tensor, blank: int
 ) -> torch.Tensor:
-    """As `tile.logit_gradient`, but in the logits' type and written over them."""
+    """Implement `Operations.logit_gradient`, in the type of the logits and written over them."""
     nodes, vocabulary = logits_RV.shape
     down, across = _block(vocabulary)
     _launch(
         _logit_gradient, (triton.cdiv(nodes, down),),
-        logits_RV, blank_R, labels_R, label_R, nodes, blank, vocabulary, _wide(logits_RV), down, across,
+        logits_RV, g_blank_R, g_label_R, label_R, nodes, blank, vocabulary, _wide(logits_RV), down, across,
     )  # fmt: skip
     return logits_RV
 
 
 def forward_backward(
-    blank_BTU: torch.Tensor, label_BTU: torch.Tensor, frames: torch.Tensor, labels: torch.Tensor
+    blank_BTU: torch.Tensor, label_BTU: torch.Tensor, encoder_lengths: torch.Tensor, target_lengths: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """As `lattice.forward_backward`, by the same steps: alpha and beta in a program each, a lane for each label.
+    """Implement `Operations.forward_backward`: one program for alpha and one for beta, with a lane for each column.
 
-    T + U steps of one sum, where a scan along the labels of each frame would take T of log2(U) dependent ones and more.
+    A program takes T + U steps along the diagonals, and each lane adds two probabilities in a step. A scan along the
+    labels of each frame would take at least T log2(U) dependent additions.
     """
     batch, size, width = blank_BTU.shape
-    blank_BTU, label_BTU, frames, labels = (x.contiguous() for x in (blank_BTU, label_BTU, frames, labels))
+    scores = blank_BTU.contiguous(), label_BTU.contiguous()
+    lengths = encoder_lengths.contiguous(), target_lengths.contiguous()
     sums = blank_BTU.new_empty(2, batch, size, width, dtype=torch.float64)
     lanes = triton.next_power_of_2(width)
     warps = min(max(lanes // 32, 1), 8)
-    _launch(_sweep, (batch, 2), blank_BTU, label_BTU, frames, labels, sums, size, width, lanes, num_warps=warps)
-    g_blank, g_label = torch.empty_like(blank_BTU), torch.empty_like(label_BTU)
+    _launch(_sweep, (batch, 2), *scores, *lengths, sums, size, width, lanes, num_warps=warps)
+    g_blank, g_label = (torch.empty_like(x) for x in scores)
     down = max(1, 1024 // lanes)
     _launch(
         _count, (batch, triton.cdiv(size, down)),
-        blank_BTU, label_BTU, frames, labels, *sums, g_blank, g_label, size, width, down, lanes,
+        *scores, *lengths, *sums, g_blank, g_label, size, width, down, lanes,
     )  # fmt: skip
     return sums[1, :, 0, 0].to(blank_BTU.dtype), g_blank, g_label
 
 
-def _block(width: int, least: int = 1) -> tuple[int, int]:
-    """Rows, no fewer than the least, and elements of a row in a program's block."""
-    across = min(triton.next_power_of_2(width), _ELEMENTS // least)
-    return min(64, _ELEMENTS // across), across
+def _block(width: int, min_rows: int = 1) -> tuple[int, int]:
+    """The shape (DOWN, ACROSS) of a program's block, for rows of `width` elements."""
+    across = min(triton.next_power_of_2(width), _BLOCK_ELEMENTS // min_rows)
+    return min(64, _BLOCK_ELEMENTS // across), across
 
 
 def _wide(x: torch.Tensor) -> tl.dtype:
@@ -120,7 +127,7 @@ def _tables(dropout: Dropout | None) -> tuple[torch.Tensor | None, torch.Tensor 
 
 
 def _launch(kernel, grid: tuple[int, ...], first: torch.Tensor, *arguments, **options) -> None:
-    with torch.cuda.device_of(first):  # Triton launches on the current device, wherever the tensors are
+    with torch.cuda.device_of(first):  # Triton launches on the current device, not on that of the tensors
         kernel[grid](first, *arguments, **options)
 
 
@@ -144,7 +151,7 @@ def _hidden(
     x = tl.load(rows + at_row, mask=inside, other=0.0).to(WIDE)
     x += tl.load(columns + at_column, mask=inside, other=0.0).to(WIDE)
     if ACTIVATION == "relu":
-        x = tl.where(x < 0, 0.0, x)  # leaves NaN, which maximum would hide
+        x = tl.where(x < 0, 0.0, x)  # keeps NaN; tl.maximum would not
     elif ACTIVATION == "tanh":
         x = 1 - 2 / (tl.exp(2 * x) + 1)
     if row_bits is not None:
@@ -157,7 +164,11 @@ def _add_runs(
     grad_RH, hidden_RH, row_bits, column_bits, threshold, row_R, column_R, index_R, order_R, starts, sums, nodes,
     H: tl.constexpr, ACTIVATION: tl.constexpr, WIDE: tl.constexpr, DOWN: tl.constexpr, ACROSS: tl.constexpr,
 ):  # fmt: skip
-    """sums[x] += the gradients before the activation of the nodes (from starts[x] on, in order_R) of index x."""
+    """For each index x, add the gradients of its nodes, before the activation, to sums[x].
+
+    index_R holds the nodes' indices, sorted; those equal to x are at starts[x] : starts[x + 1]. order_R maps places in
+    index_R to nodes; None means that they are the same.
+    """
     h = tl.program_id(1) * ACROSS + tl.arange(0, ACROSS)
     last = tl.load(index_R + nodes - 1)
     for x in range(tl.load(index_R) + tl.program_id(0), last + 1, tl.num_programs(0)):
@@ -173,7 +184,7 @@ def _add_runs(
             grad = tl.load(grad_RH + at_node, mask=inside, other=0.0).to(WIDE)
             if ACTIVATION != "identity":
                 value = tl.load(hidden_RH + at_node, mask=inside, other=0.0).to(WIDE)
-                if ACTIVATION == "relu":  # a dropped unit is zero too
+                if ACTIVATION == "relu":  # a dropped unit is zero too, so this applies the dropout as well
                     grad = tl.where(value > 0, grad, 0.0)
                 else:
                     grad *= 1 - value * value
@@ -189,7 +200,7 @@ def _add_runs(
 
 @triton.jit
 def _normalizer(logits, V: tl.constexpr, WIDE: tl.constexpr, DOWN: tl.constexpr, ACROSS: tl.constexpr):
-    """The largest logit of each row and the sum of the exponentials of the differences from it, in one reading."""
+    """The largest logit of each row, and the sum of exp(logit - largest), from reading the logits once."""
     largest = tl.full((DOWN,), float("-inf"), WIDE)
     total = tl.zeros((DOWN,), WIDE)
     for start in range(0, V, ACROSS):
@@ -204,7 +215,7 @@ def _normalizer(logits, V: tl.constexpr, WIDE: tl.constexpr, DOWN: tl.constexpr,
 
 @triton.jit
 def _origin(largest):
-    return tl.where(largest == float("-inf"), 0.0, largest)  # infinities of the same sign have no difference
+    return tl.where(largest == float("-inf"), 0.0, largest)  # -inf - -inf would be NaN
 
 
 @triton.jit(do_not_specialize=["nodes", "blank"])
@@ -212,7 +223,8 @@ def _log_probs(
     logits_RV, label_R, blank_logp_R, label_logp_R, nodes, blank,
     V: tl.constexpr, WIDE: tl.constexpr, DOWN: tl.constexpr, ACROSS: tl.constexpr,
 ):  # fmt: skip
-    node = tl.minimum(tl.program_id(0) * DOWN + tl.arange(0, DOWN), nodes - 1)  # what is too many repeats the last
+    node = tl.program_id(0) * DOWN + tl.arange(0, DOWN)
+    node = tl.minimum(node, nodes - 1)  # rows beyond the last node repeat it
     logits = logits_RV + node.to(tl.int64) * V
     largest, total = _normalizer(logits[:, None], V, WIDE, DOWN, ACROSS)
     rest = tl.log(total)
@@ -224,35 +236,36 @@ def _log_probs(
 
 @triton.jit(do_not_specialize=["nodes", "blank"])
 def _logit_gradient(
-    logits_RV, blank_R, labels_R, label_R, nodes, blank,
+    logits_RV, g_blank_R, g_label_R, label_R, nodes, blank,
     V: tl.constexpr, WIDE: tl.constexpr, DOWN: tl.constexpr, ACROSS: tl.constexpr,
 ):  # fmt: skip
     node = (tl.program_id(0) * DOWN + tl.arange(0, DOWN))[:, None]
-    own = node < nodes  # the repetitions must not write what another warp may still read
-    node = tl.minimum(node, nodes - 1)
+    valid = node < nodes
+    node = tl.minimum(node, nodes - 1)  # rows beyond the last node repeat it, but must not write
     logits = logits_RV + node.to(tl.int64) * V
     largest, total = _normalizer(logits, V, WIDE, DOWN, ACROSS)
-    to_blank, to_label, label = tl.load(blank_R + node), tl.load(labels_R + node), tl.load(label_R + node)
-    scale = (to_blank + to_label) / total[:, None]
+    g_blank, g_label, label = tl.load(g_blank_R + node), tl.load(g_label_R + node), tl.load(label_R + node)
+    scale = (g_blank + g_label) / total[:, None]
     for start in range(0, V, ACROSS):
         v = start + tl.arange(0, ACROSS)[None, :]
-        # In a row of one block the compiler takes the logits that it holds already.
+        # If a row fits one block, the compiler reuses the logits that _normalizer loaded.
         x = tl.load(logits + v, mask=v < V, other=float("-inf")).to(WIDE)
         grad = tl.exp(x - largest[:, None]) * scale
-        grad -= tl.where(v == blank, to_blank, 0.0) + tl.where(v == label, to_label, 0.0)
-        tl.store(logits + v, grad, mask=own & (v < V))
+        grad -= tl.where(v == blank, g_blank, 0.0) + tl.where(v == label, g_label, 0.0)
+        tl.store(logits + v, grad, mask=valid & (v < V))
 
 
 @triton.jit
 def _scores(blank, label, step, frames, labels, is_beta, width, lane):
-    """Of the arcs into each lane's node on a diagonal, and where among the nodes that node is.
+    """For each lane's node on this diagonal: the scores of its two incoming arcs, its index, and whether it is valid.
 
-    A lane is a column, counted from the end at which its sum begins, as frames are.
+    Lanes are columns and `t` is a frame, both counted in the direction of the sweep: from the start of the lattice for
+    alpha, from its end for beta.
     """
     t = step - lane
     node = (t >= 0) & (t < frames) & (lane <= labels)
     at = tl.where(is_beta, (frames - 1 - t) * width + labels - lane, t * width + lane)
-    # Before the first frame lies, for lane 0, the start; behind the last one, its blank's arc.
+    # Alpha begins at node (0, 0), which no arc enters. Beta begins after the last blank, an arc into lane 0 at t = 0.
     has_blank = node & ((t > 0) | (is_beta & (lane == 0)))
     of_blank = tl.load(blank + tl.where(is_beta, at, at - width), mask=has_blank, other=0.0)
     of_label = tl.load(label + tl.where(is_beta, at, at - 1), mask=node & (lane > 0), other=float("-inf"))
@@ -274,9 +287,9 @@ def _sweep(blank_BTU, label_BTU, frames_B, labels_B, sums, size, width, LANES: t
         stay = total + of_blank
         move = tl.gather(total, before, 0) + of_label
         at_now, node_now = at, node
-        # The next ones are on their way meanwhile.
+        # Load the next diagonal's scores while this one's are added.
         of_blank, of_label, at, node = _scores(blank, label, step, frames, labels, is_beta, width, lane)
-        # Two infinities of the same sign have no difference; NaN stays.
+        # logaddexp. Equal infinities would have a difference of NaN; other NaN must stay.
         difference = tl.where(stay == move, 0.0, -tl.abs(stay - move))
         total = tl.where(stay > move, stay, move) + tl.log(1 + tl.exp(difference))
         tl.store(sums + at_now, total, mask=node_now)
@@ -294,7 +307,7 @@ def _count(
     first = b * size * width
     at = first + t * width + u
     log_p = tl.load(beta_BTU + first)
-    frames = tl.where(tl.abs(log_p) < float("inf"), frames, 0)  # without a finite log P all counts are zero
+    frames = tl.where(tl.abs(log_p) < float("inf"), frames, 0)  # if log P is not finite, all counts are zero
     inside = (t < frames) & (u <= labels)
     alpha = tl.load(alpha_BTU + at, mask=inside, other=0.0) - log_p
     goes_on, has_label = inside & (t < frames - 1), inside & (u < labels)

@@ -1,61 +1,75 @@
 """Forward-backward over the T x (U+1) lattice of all alignments (Graves 2012, section 2.4; DESIGN section 6).
 
-Vectorised over the batch and over anti-diagonals: all nodes with t + u = d depend on diagonal d - 1 alone. The scores
-are stored skewed, row d holding node (d - u, u) in column u, so that a step reads and writes one block of memory. Sums
-of probabilities are taken by logaddexp, node by node, in float64: occupancies are exponentials of differences of large
-numbers, whose float32 rounding is 1e-4 for an utterance's lattice, and enormous for scores of -1e4. The lattice is
-small beside the logits, so this costs nothing that can be measured.
+It is vectorised over the batch and over diagonals: all nodes with t + u = d depend on diagonal d - 1 alone. The scores
+are stored skewed, with node (d - u, u) in row d and column u, so that each step reads and writes one block of memory.
+
+Probabilities are added by logaddexp in float64. An occupancy is the exponential of a difference of large numbers;
+in float32 its rounding error is 1e-4 on an utterance's lattice, and enormous for scores of -1e4. The lattice is small
+compared with the logits, so float64 costs no measurable time.
+
+Letters of the shapes:
+
+    B  utterances    T  encoder frames    U  in a tensor's name, the U+1 columns of the lattice
+    D  diagonals, T + U
 """
 
 import torch
 
 
 def skew(x_BTU: torch.Tensor, value: float) -> torch.Tensor:
-    """(B, T, U') -> (T+U'-1, B, U') with skewed[t+u, b, u] = x[b, t, u], `value` where there is no node."""
+    """Move each diagonal of x (B, T, U+1) into a row: return skewed (D, B, U+1) with skewed[t+u, b, u] = x[b, t, u].
+
+    Elements to which no node moves are `value`.
+    """
     batch, frames, width = x_BTU.shape
-    # A column u moved down by u is the same memory read with rows one element longer, transposed.
-    padded = torch.nn.functional.pad(x_BTU.transpose(1, 2), (0, width), value=value)  # (B, U', T + U')
+    # Transposed, column u is a row, which must move right by u. Pad all rows to T+U+1 elements, then read the same
+    # memory as rows that are one element shorter: each row begins one element further right than the one before.
+    padded = torch.nn.functional.pad(x_BTU.transpose(1, 2), (0, width), value=value)
     flat = padded.reshape(batch, -1)[:, : width * (frames + width - 1)]
     return flat.reshape(batch, width, frames + width - 1).permute(2, 0, 1).contiguous()
 
 
 def unskew(x_DBU: torch.Tensor, frames: int) -> torch.Tensor:
-    """Inverse of `skew`: (T+U'-1, B, U') -> (B, T, U')."""
+    """Invert `skew`: return (B, T, U+1) of x (D, B, U+1), with T = `frames`."""
     diagonals, batch, width = x_DBU.shape
     flat = torch.nn.functional.pad(x_DBU.permute(1, 2, 0).reshape(batch, -1), (0, width))
     return flat.reshape(batch, width, diagonals + 1)[:, :, :frames].transpose(1, 2)
 
 
 def forward_backward(
-    blank_BTU: torch.Tensor, label_BTU: torch.Tensor, frames: torch.Tensor, labels: torch.Tensor
+    blank_BTU: torch.Tensor, label_BTU: torch.Tensor, encoder_lengths: torch.Tensor, target_lengths: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """log P of each utterance and the expected number of times that each arc is taken.
+    """Return log P of each utterance and the expected number of times that the alignment takes each arc.
 
-    blank_BTU, label_BTU: (B, T, U+1) log-probabilities of blank and of the next label at each node (the label's last
-    column is not read); frames, labels: (B,) valid T and U, T >= 1. What lies outside is not read.
-    Returns log P (B,), g_blank and g_label (B, T, U+1) in the scores' type, zero outside the lattice. Both are zero for
-    an utterance with log P of -inf or NaN.
+    blank_BTU, label_BTU: log-probabilities of blank and of the next target symbol at each node, (B, T, U+1). Padding
+        is not read, nor is the score of an arc that leaves the lattice: a label after the last symbol, or a blank of
+        the last frame before it.
+    encoder_lengths, target_lengths: valid T and U, (B,); T is at least 1.
+
+    Returns log P (B,), g_blank and g_label (B, T, U+1), all in the type of the scores. The counts are zero outside an
+    utterance's lattice, and everywhere if its log P is not finite.
     """
     batch, size, width = blank_BTU.shape
     device, dtype, minus_inf = blank_BTU.device, blank_BTU.dtype, float("-inf")
     t = torch.arange(size, device=device)[None, :, None]
     u = torch.arange(width, device=device)[None, None, :]
-    inside = (t < frames[:, None, None]) & (u <= labels[:, None, None])
-    at_end = u == labels[:, None, None]
-    blank_ok = inside & ((t < frames[:, None, None] - 1) | at_end)
+    inside = (t < encoder_lengths[:, None, None]) & (u <= target_lengths[:, None, None])
+    at_end = u == target_lengths[:, None, None]
+    blank_ok = inside & ((t < encoder_lengths[:, None, None] - 1) | at_end)
     blank = skew(blank_BTU.double().masked_fill(~blank_ok, minus_inf), minus_inf)
     label = skew(label_BTU.double().masked_fill(~inside | at_end, minus_inf), minus_inf)
     diagonals = len(blank)
-    # Behind its last blank an utterance goes on for nothing until the longest has ended too.
+    # After its last blank an utterance keeps taking arcs of log-probability 0 until the longest utterance is done.
     rows = torch.arange(diagonals, device=device)[:, None, None]
     end_BU = at_end[:, 0]
-    blank.masked_fill_((rows >= (frames + labels)[:, None]) & end_BU, 0.0)
+    blank.masked_fill_((rows >= (encoder_lengths + target_lengths)[:, None]) & end_BU, 0.0)
 
-    # One more column, never reached, on the side from which labels come: a diagonal is then three operations.
+    # Alpha has one more column on the left, and beta one on the right. They always hold -inf. With them no column is a
+    # special case, and three operations compute a diagonal.
     alpha = blank.new_full((diagonals, batch, 1 + width), minus_inf)
     alpha[0, :, 1] = 0.0
     stay, move = blank.new_empty(2, batch, width)
-    from_left = label.roll(1, 2)  # the last column, whose label is -inf, becomes that of the column never reached
+    from_left = label.roll(1, 2)  # arcs from the additional column get the scores of the last one, all -inf
     for d in range(1, diagonals):
         torch.add(alpha[d - 1, :, 1:], blank[d - 1], out=stay)
         torch.add(alpha[d - 1, :, :-1], from_left[d - 1], out=move)

@@ -1,4 +1,4 @@
-"""The definition of the loss, as an oracle: a sum over all alignments, one by one."""
+"""The definition of the loss as an oracle: the sum over all alignments, one by one."""
 
 import itertools
 
@@ -8,13 +8,13 @@ import pytest
 
 @pytest.fixture(scope="session")
 def brute_force():
-    """f(blank, label, T, U) -> log P, expected blanks and labels (T, U+1), from scores (T, U+1) in float64."""
+    """f(blank, label, T, U) -> log P and the expected counts of blanks and labels, from float64 scores (T, U+1)."""
     return _brute_force
 
 
 def _brute_force(blank, label, frames, labels):
     scores, arcs = [], []
-    # An alignment interleaves T blanks, the last of which comes last, with U labels.
+    # An alignment interleaves T blanks with U labels, and ends with a blank.
     for places in itertools.combinations(range(frames - 1 + labels), labels):
         t = u = 0
         score, taken = 0.0, []

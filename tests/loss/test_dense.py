@@ -1,4 +1,6 @@
-"""rnnt_loss against brute force, against autograd through the plain recursion, and on what must not matter."""
+"""rnnt_loss against a sum over all alignments, autograd through the recursion, and inputs that must not matter."""
+
+import doctest
 
 import numpy as np
 import pytest
@@ -7,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnt import rnnt_loss
+from rnnt.loss import dense
 
 
 def plain_loss(log_probs, targets, blank):
-    """The recursion of DESIGN section 6, one node after the other; log_probs (T, U+1, V), targets (U,)."""
+    """The recursion of DESIGN section 6, node by node, for log_probs (T, U+1, V) and targets (U,)."""
     frames, width, _ = log_probs.shape
     alpha = {(0, 0): log_probs.new_zeros(())}
     for t in range(frames):
@@ -111,7 +114,7 @@ def test_finite_differences():
     assert torch.autograd.gradcheck(weighted, (logits,), eps=1e-6, atol=1e-7)
 
 
-def test_what_lies_behind_the_lengths_is_not_read():
+def test_padding_is_not_read():
     sizes = [(5, 3), (2, 0), (7, 4), (1, 2)]
     logits, targets, frames, labels = problem(sizes, 5)
     expected = rnnt_loss(logits, targets, frames, labels, reduction="none")
@@ -143,7 +146,7 @@ def test_reductions_and_their_gradients():
         rnnt_loss(logits, targets, frames, labels, reduction="max")
 
 
-def test_log_probabilities_in_place_of_logits():
+def test_log_probabilities_instead_of_logits():
     logits, targets, frames, labels = problem([(5, 3), (2, 0), (7, 4)], 5)
     log_probs = logits.detach().log_softmax(-1).requires_grad_()
     losses = rnnt_loss(log_probs, targets, frames, labels, reduction="none", fused_log_softmax=False)
@@ -152,7 +155,7 @@ def test_log_probabilities_in_place_of_logits():
     torch.testing.assert_close(gradient(losses, log_probs), gradient(expected, log_probs), rtol=1e-10, atol=1e-12)
 
 
-def test_clamp_bounds_each_element_of_an_utterances_gradient():
+def test_clamp_bounds_the_elements_of_each_utterances_gradient():
     logits, targets, frames, labels = problem([(5, 3), (2, 0)], 5)
     plain = gradient(rnnt_loss(logits, targets, frames, labels, reduction="none"), logits)
     assert plain.abs().max() > 0.05
@@ -179,7 +182,7 @@ def test_an_utterance_without_a_finite_loss_gives_inf_and_no_gradient():
         torch.testing.assert_close(grad[4], reference, rtol=1e-12, atol=1e-15)
 
 
-def test_a_symbol_of_probability_zero_is_no_problem():
+def test_a_symbol_of_probability_zero_changes_nothing():
     logits, targets, frames, labels = problem([(4, 2)], 5)
     targets[:] = 0
     with torch.no_grad():
@@ -228,3 +231,8 @@ def changed(name, index, value):
 def test_a_mistake_is_named(changes, message):
     with pytest.raises(ValueError, match=message):
         rnnt_loss(**arguments(**changes))
+
+
+def test_the_example_in_the_docstring_runs():
+    results = doctest.testmod(dense)
+    assert results.attempted > 0 and results.failed == 0

@@ -1,6 +1,4 @@
-"""The fused loss against the stored logits in float64, tile by tile, and on what it leaves out."""
-
-import itertools
+"""The fused loss against stored logits in float64, for several sizes of tiles, and the nodes that it does not visit."""
 
 import numpy as np
 import pytest
@@ -10,15 +8,14 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnt import transducer_loss
-from rnnt.loss import fused, transducer
+from rnnt.loss import scores
 from rnnt.loss.lattice import forward_backward
-from rnnt.loss.tile import Dropout
 
 NAMES = ("encoder", "predictor", "weight", "bias")
 
 
 def problem(sizes, vocabulary, width, seed=0, blank=-1, scale=1.0, additive=False):
-    """Inputs in float64 that ask for gradients, and (targets, frames, labels), for utterances of the given (T, U)."""
+    """Inputs in float64 that require gradients, and (targets, lengths T and U), for utterances of the given (T, U)."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
@@ -29,7 +26,7 @@ def problem(sizes, vocabulary, width, seed=0, blank=-1, scale=1.0, additive=Fals
     inputs = [normal(len(sizes), int(frames.max()), width), normal(len(sizes), int(labels.max()) + 1, width)]
     inputs += [None, None] if additive else [normal(vocabulary, width), normal(vocabulary)]
     targets = torch.randint(1, vocabulary, (len(sizes), int(labels.max())), generator=generator)
-    targets = (targets + blank) % vocabulary  # anything but blank
+    targets = (targets + blank) % vocabulary  # any symbol but blank
     return [x if x is None else x.requires_grad_() for x in inputs], (targets, frames, labels)
 
 
@@ -48,8 +45,8 @@ def relative_error(value, reference):
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    """So that even small lattices take several tiles, the last of them not full."""
-    monkeypatch.setattr(fused, "_CPU_TILE", 97)
+    """Makes tiles so small that even small lattices take several, the last of which is not full."""
+    monkeypatch.setattr(scores, "_CPU_TILE", 97)
 
 
 SIZES = st.lists(st.tuples(st.integers(1, 7), st.integers(0, 8)), min_size=1, max_size=4)
@@ -67,12 +64,12 @@ SIZES = st.lists(st.tuples(st.integers(1, 7), st.integers(0, 8)), min_size=1, ma
 @settings(max_examples=60)
 def test_equals_the_stored_logits(sizes, vocabulary, width, activation, additive, seed, data):
     blank = data.draw(st.integers(-vocabulary, vocabulary - 1))
-    tile = data.draw(st.sampled_from([1, 40, fused._CPU_TILE]))
+    tile = data.draw(st.sampled_from([1, 40, scores._CPU_TILE]))
     inputs, lattice = problem(sizes, vocabulary, width, seed, blank, additive=additive)
     options = {"blank": blank, "activation": activation, "tolerance": 0.0, "reduction": "none"}
     expected = transducer_loss(*inputs, *lattice, **options, implementation="reference")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "_CPU_TILE", tile)
+        patch.setattr(scores, "_CPU_TILE", tile)
         losses = transducer_loss(*inputs, *lattice, **options, implementation="fused")
         weights = torch.linspace(-1, 2, len(sizes), dtype=torch.float64)
         grads = gradients(losses @ weights, inputs)
@@ -113,10 +110,10 @@ def test_large_lattices_in_float32(activation):
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("gains", [False, True])
 def test_half_precision(dtype, tolerance, autocast, gains, monkeypatch):
-    monkeypatch.setattr(transducer, "cpu_gains_by_bfloat16", lambda: gains)  # else products are in float32
+    monkeypatch.setattr(scores, "cpu_gains_by_bfloat16", lambda: gains)  # False: matrix products are in float32
     inputs, lattice = problem(LARGE, 120, 64, scale=0.5)
     half = cast(inputs, dtype)
-    wide = cast(half, torch.float64)  # what the narrow numbers are, exactly
+    wide = cast(half, torch.float64)  # the narrow numbers exactly
     given = cast(half, torch.float32) if autocast else half
     with torch.autocast("cpu", dtype, enabled=autocast):
         loss = transducer_loss(*given, *lattice, implementation="fused")
@@ -128,7 +125,7 @@ def test_half_precision(dtype, tolerance, autocast, gains, monkeypatch):
         assert relative_error(value, reference) < tolerance, name
 
 
-def test_the_gradient_of_a_float16_loss_that_is_scaled_does_not_vanish():
+def test_small_gradients_do_not_vanish_in_float16():
     inputs, lattice = problem(LARGE, 120, 64, scale=0.5)
     half = cast(inputs, torch.float16)
     expected = gradients(transducer_loss(*half, *lattice, implementation="fused"), half)
@@ -141,40 +138,22 @@ def test_the_gradient_of_a_float16_loss_that_is_scaled_does_not_vanish():
 
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_dropout_is_the_same_in_the_tile_computed_again(activation):
+def test_dropout_is_the_same_when_a_tile_is_computed_again(activation):
     inputs, lattice = problem([(6, 3), (2, 4), (5, 0), (1, 1)], 5, 4)
     losses, grads = [], []
     for implementation in ("reference", "fused"):
         torch.manual_seed(7)
         options = {"activation": activation, "dropout": 0.4, "tolerance": 0.0, "implementation": implementation}
         losses.append(transducer_loss(*inputs, *lattice, **options))
-        torch.rand(3)  # what is drawn meanwhile does not matter
+        torch.rand(3)  # random numbers drawn in between do not matter
         grads.append(gradients(losses[-1], inputs))
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-12, atol=0)
     for name, value, reference in zip(NAMES, *reversed(grads)):
         torch.testing.assert_close(value, reference, rtol=1e-9, atol=1e-12, msg=name)
 
 
-@pytest.mark.parametrize("rate", [0.0001, 0.1, 0.3, 0.5, 0.999999])
-def test_dropout_keeps_its_share_of_every_node_and_scales_by_it(rate):
-    torch.manual_seed(0)
-    dropout = Dropout.draw(rate, 60, 50, 64, torch.device("cpu"))
-    row, column = (torch.tensor(x) for x in zip(*itertools.product(range(60), range(50))))
-    kept = dropout(torch.ones(3000, 64), row, column).view(60, 50, 64)
-    for dtype in (torch.bfloat16, torch.float16, torch.float64):
-        assert torch.equal(dropout(torch.ones(3000, 64, dtype=dtype), row, column).view(60, 50, 64).float(), kept)
-    assert set(kept.unique().tolist()) <= {0.0, 1.0}
-    assert abs(dropout.keep - (1 - rate)) < 2e-5
-    deviation = (dropout.keep * (1 - dropout.keep)) ** 0.5
-    assert abs(kept.mean() - dropout.keep) < 5 * deviation / kept.numel() ** 0.5
-    # Any two nodes are independent: neighbours in time and in labels, and units of one node.
-    for one, other in ((kept[1:], kept[:-1]), (kept[:, 1:], kept[:, :-1]), (kept[..., 1:], kept[..., :-1])):
-        together = float((one * other).mean())
-        assert abs(together - dropout.keep**2) < 6 * dropout.keep * deviation / 40**0.5 / 50**0.5 + 1e-9
-
-
-def test_fastemit_weighs_the_arcs_of_labels():
-    """The gradient is that of the expected log-probability of the arcs taken, labels counting 1 + lambda times."""
+def test_fastemit_multiplies_the_gradients_of_label_arcs():
+    """The gradient is that of the expected log-probability of the arcs taken, with labels weighted by 1 + lambda."""
     inputs, (targets, frames, labels) = problem([(6, 3), (4, 4)], 5, 4)
     encoder, predictor, weight, bias = inputs
     log_probs = (torch.relu(encoder[:, :, None] + predictor[:, None]) @ weight.T + bias).log_softmax(-1)
@@ -192,8 +171,8 @@ def test_fastemit_weighs_the_arcs_of_labels():
 
 
 @pytest.mark.parametrize("tolerance", [1e-7, 1e-3, 1e-1])
-def test_what_the_tolerance_leaves_out_is_bounded(tolerance):
-    """A node left out is at most twice the tolerance of the gradient of the logits, here the additive joint's."""
+def test_the_error_of_the_tolerance_is_bounded(tolerance):
+    """A node not visited changes the gradient of its logits, here the inputs, by at most twice the tolerance."""
     inputs, lattice = problem([(40, 20)], 30, 0, additive=True, scale=3.0)
     exact = gradients(transducer_loss(*inputs, *lattice, tolerance=0.0, implementation="fused"), inputs)
     rough = gradients(transducer_loss(*inputs, *lattice, tolerance=tolerance, implementation="fused"), inputs)
@@ -204,7 +183,7 @@ def test_what_the_tolerance_leaves_out_is_bounded(tolerance):
 
 
 class Largest(TorchDispatchMode):
-    """Notes the most elements that any result has."""
+    """Records the number of elements of the largest result."""
 
     elements = 0
 
@@ -216,8 +195,8 @@ class Largest(TorchDispatchMode):
         return result
 
 
-def test_neither_logits_nor_hidden_layer_of_the_lattice_ever_exist(monkeypatch):
-    monkeypatch.setattr(fused, "_CPU_TILE", 2**14)
+def test_logits_and_hidden_layer_of_the_lattice_are_never_stored(monkeypatch):
+    monkeypatch.setattr(scores, "_CPU_TILE", 2**14)
     inputs, lattice = problem([(50, 20), (40, 25)], 64, 32)
     with Largest() as largest:
         transducer_loss(*inputs, *lattice, implementation="fused").backward()
@@ -232,8 +211,9 @@ def test_neither_logits_nor_hidden_layer_of_the_lattice_ever_exist(monkeypatch):
 def test_an_impossible_utterance_among_others(implementation):
     inputs, (targets, frames, labels) = problem([(5, 3), (5, 3), (4, 2)], 6, 4)
     with torch.no_grad():
-        inputs[3][0] = -torch.inf  # a symbol that is never emitted ...
-        targets[0] = torch.tensor([1, 0, 2])  # ... but asked for by the first utterance alone
+        # Symbol 0 has probability zero, and only the first utterance contains it.
+        inputs[3][0] = -torch.inf
+        targets[0] = torch.tensor([1, 0, 2])
         targets[1:] = 3
     options = {"reduction": "none", "implementation": implementation}
     losses = transducer_loss(*inputs, targets, frames, labels, **options)

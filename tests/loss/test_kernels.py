@@ -1,6 +1,6 @@
-"""The Triton kernels against what they stand for: on a GPU where there is one, else in Triton's interpreter.
+"""The Triton kernels against the same operations in torch, on a GPU, or in Triton's interpreter if there is none.
 
-Whether they compile for a GPU is seen without one too.
+That they compile for a GPU is tested without one, too.
 """
 
 import os
@@ -16,20 +16,21 @@ if INTERPRETED and tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7):
     pytest.skip("the interpreter of Triton before 3.7 fails under NumPy 2.4", allow_module_level=True)
 
 from rnnt import transducer_loss  # noqa: E402
-from rnnt.loss import kernels, lattice, tile, transducer  # noqa: E402
+from rnnt.loss import kernels, lattice, scores, tile  # noqa: E402
+from rnnt.loss.arguments import check_joint  # noqa: E402
 
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
 ACTIVATIONS = ["relu", "tanh", "identity"]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
-FRAMES, WIDTH = 3, 4  # of each of two utterances' lattices
+FRAMES, WIDTH = 3, 4  # T and U+1 of the lattices of two utterances
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton", "ignore::UserWarning:triton")
 
 
 @pytest.fixture(params=[4096, 64], ids=["one block", "several blocks"])
 def elements(request, monkeypatch):
-    """Of a program's block: so many that each row fits in, or so few that none does."""
-    monkeypatch.setattr(kernels, "_ELEMENTS", request.param)
+    """Makes a program's block so large that it holds every row, or so small that it holds none."""
+    monkeypatch.setattr(kernels, "_BLOCK_ELEMENTS", request.param)
 
 
 def normal(*shape, seed, dtype):
@@ -37,7 +38,7 @@ def normal(*shape, seed, dtype):
 
 
 def places(count, seed=0):
-    """Rows and columns of some nodes, in their order, with gaps and repetitions."""
+    """Rows and columns of some nodes, sorted, with gaps and repetitions."""
     generator = torch.Generator().manual_seed(seed)
     node = torch.randint(0, 2 * FRAMES * WIDTH, (count,), generator=generator).sort()[0].to(DEVICE)
     row = node // WIDTH
@@ -49,7 +50,7 @@ def dropout(rate, width):
         return None
     torch.manual_seed(3)
     masks = tile.Dropout.draw(rate, 2 * FRAMES, 2 * WIDTH, width, DEVICE)
-    masks.rows[:, 0], masks.columns[:, 0] = masks.threshold, 0  # just what stays
+    masks.rows[:, 0], masks.columns[:, 0] = masks.threshold, 0  # exactly at the threshold: kept
     return masks
 
 
@@ -86,7 +87,7 @@ def test_hidden_of_columns_that_are_not_contiguous():
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_what_is_not_finite_is_not_hidden(activation):
+def test_nan_and_infinities_pass_through_hidden(activation):
     rows = torch.tensor([[torch.nan, torch.inf, -torch.inf, 0.0]], device=DEVICE)
     zero = torch.zeros(1, dtype=torch.long, device=DEVICE)
     value = kernels.hidden(rows, torch.zeros_like(rows), zero, zero, activation, None)
@@ -113,12 +114,12 @@ def test_add_hidden_gradient(dtype, activation, rate, width=5, count=20):
 
 @pytest.mark.parametrize(("width", "count"), [(1, 1), (9, 80), (3, 0)])
 def test_add_hidden_gradient_of_odd_sizes(elements, monkeypatch, width, count):
-    monkeypatch.setattr(kernels, "_PROGRAMS", 3)
+    monkeypatch.setattr(kernels, "_MAX_PROGRAMS", 3)
     test_add_hidden_gradient(torch.float32, "tanh", 0.4, width, count)
 
 
 def logits(count, vocabulary, dtype):
-    """Ordinary ones, and rows of which the first symbols, or all but blank and label, are impossible."""
+    """Logits of which some rows have symbols of probability zero: all but the last one, or the first ones."""
     x = normal(count, vocabulary, seed=4, dtype=dtype) * 3
     label = torch.arange(count, device=DEVICE) * 7 % vocabulary
     x[1::4, : vocabulary - 1] = -torch.inf
@@ -162,8 +163,8 @@ def test_forward_backward(dtype, scale):
         for x in (blank, label):
             x[i, frames:] = torch.nan
             x[i, :, labels + 1 :] = torch.inf
-        label[i, :, labels] = torch.nan  # no label is left to emit in this column,
-        blank[i, frames - 1, :labels] = torch.nan  # and no blank in this row
+        label[i, :, labels] = torch.nan  # labels after the last symbol
+        blank[i, frames - 1, :labels] = torch.nan  # blanks of the last frame before the last symbol
     frames, labels = torch.tensor(sizes, device=DEVICE).T
     values = kernels.forward_backward(blank, label, frames, labels)
     for value, expected in zip(values, lattice.forward_backward(blank, label, frames, labels)):
@@ -190,7 +191,7 @@ def test_an_impossible_utterance_leaves_the_others_alone():
 
 
 def problem(dtype, additive=False, width=5, vocabulary=5):
-    """Inputs of three utterances with poison behind them, a fourth that is not finite, and their targets."""
+    """Inputs and targets of three utterances with NaN and inf as padding, and of a fourth that is not finite."""
     sizes = torch.tensor([(4, 2), (2, 3), (1, 0), (2, 1)])
     inputs = [normal(4, 4, width, seed=8, dtype=dtype), normal(4, 4, width, seed=9, dtype=dtype)]
     for i, (frames, labels) in enumerate(sizes.tolist()):
@@ -231,7 +232,7 @@ def test_the_loss_is_the_reference(dtype, additive, settings):
         torch.testing.assert_close(value, expected, rtol=error, atol=error)
 
 
-def test_the_tolerance_leaves_nodes_out():
+def test_the_tolerance_changes_the_gradient():
     inputs, *arguments = problem(torch.float64)
     grads = []
     for tolerance in (0.0, 0.1):
@@ -240,7 +241,7 @@ def test_the_tolerance_leaves_nodes_out():
     assert 0 < (grads[0] - grads[1]).abs().max() < 1
 
 
-def test_where_the_kernels_do_not_run_the_mend_is_named(monkeypatch):
+def test_the_error_says_what_to_choose_without_a_gpu(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     inputs, *arguments = problem(torch.float32)
     with pytest.raises(ValueError, match="triton runs on a GPU; the encoder's output is on cpu"):
@@ -252,7 +253,7 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import JITFunction, driver
 
-class Hopper:  # what Triton asks of a driver until it launches
+class Hopper:  # the methods of a driver that Triton calls before it launches a kernel
     get_current_device = get_current_stream = lambda *_: 0
     get_current_target = lambda _: GPUTarget("cuda", 90, 32)
 
@@ -279,19 +280,33 @@ kernels.forward_backward(torch.zeros(2, 7, 121), torch.zeros(2, 7, 121), node[:2
 """
 
 
-def test_auto_does_without_triton_where_it_does_not_run(monkeypatch):
-    transducer._triton_runs.cache_clear()
-    assert transducer._triton_runs(DEVICE)
+def test_auto_falls_back_to_torch_with_one_warning(monkeypatch):
+    scores._triton_runs.cache_clear()
+    assert scores._triton_runs(DEVICE)
 
     def no_compiler(*arguments):
         raise RuntimeError("Failed to find C compiler")
 
-    transducer._triton_runs.cache_clear()
+    scores._triton_runs.cache_clear()
     monkeypatch.setattr(kernels, "hidden", no_compiler)
     with pytest.warns(UserWarning, match="Failed to find C compiler.*computed in torch.*gcc and python3-dev"):
-        assert not transducer._triton_runs(DEVICE)
-    assert not transducer._triton_runs(DEVICE)  # and says so once
-    transducer._triton_runs.cache_clear()
+        assert not scores._triton_runs(DEVICE)
+    assert not scores._triton_runs(DEVICE)  # without a second warning
+    scores._triton_runs.cache_clear()
+
+
+@pytest.mark.parametrize("additive", [False, True])
+@torch.no_grad()
+def test_the_scores_are_those_of_torch(additive):
+    inputs, *arguments = problem(torch.float32, additive)
+    lattices = check_joint(*inputs, *arguments, blank=-1, activation="tanh")
+    activation = "identity" if additive else "tanh"
+    values, expected = (
+        scores.LatticeJoint(*inputs, scores.JointSettings(lattices, activation, None, torch.float32, module)).scores()
+        for module in (kernels, tile)
+    )
+    for value, reference in zip(values, expected):
+        torch.testing.assert_close(value, reference, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
 def test_every_kernel_compiles_for_a_gpu(tmp_path):

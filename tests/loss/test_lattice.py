@@ -1,4 +1,4 @@
-"""The forward-backward algorithm against the sum over all alignments, and far from where floating point is easy."""
+"""The forward-backward algorithm against the sum over all alignments, and on lattices that strain floating point."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_an_utterance_does_not_see_its_batch_or_its_padding(brute_force):
         for x in (blank, label):
             x[i, frames:] = torch.nan
             x[i, :, labels + 1 :] = torch.inf
-        label[i, :, labels] = torch.nan  # no label is left to emit in this column
+        label[i, :, labels] = torch.nan  # after the last symbol
     frames, labels = torch.tensor(sizes).T
     log_p, g_blank, g_label = forward_backward(blank, label, frames, labels)
     for i, (t, u) in enumerate(sizes):
@@ -57,7 +57,7 @@ def test_long_lattices_and_large_scores_stay_exact(dtype, scale):
 
 
 def test_the_best_path_dominates_when_scores_are_huge():
-    """With differences of 1e4 between nodes the sum is its largest term, which dynamic programming finds."""
+    """With such differences between nodes, the sum is its largest term, which dynamic programming finds."""
     blank, label = scores(1, 40, 13, 3, 1e6)
     log_p, g_blank, g_label = forward_backward(blank, label, torch.tensor([40]), torch.tensor([12]))
     best = np.full((41, 14), -np.inf)
@@ -84,7 +84,7 @@ def test_an_impossible_utterance_leaves_the_others_alone():
         assert torch.equal(value[3:], reference)
 
 
-def test_the_arguments_are_left_as_they_are():
+def test_the_arguments_are_left_unchanged():
     blank, label = scores(2, 4, 3, 5)
     copies = blank.clone(), label.clone()
     forward_backward(blank, label, torch.tensor([2, 4]), torch.tensor([2, 1]))
@@ -93,7 +93,7 @@ def test_the_arguments_are_left_as_they_are():
 
 @given(batch=st.integers(1, 3), frames=st.integers(1, 7), width=st.integers(1, 7))
 @settings(max_examples=30)
-def test_skewing_puts_each_diagonal_in_a_row(batch, frames, width):
+def test_skew_moves_each_diagonal_into_a_row(batch, frames, width):
     x = torch.arange(1.0, batch * frames * width + 1).reshape(batch, frames, width)
     skewed = skew(x, -1.0)
     assert skewed.shape == (frames + width - 1, batch, width)

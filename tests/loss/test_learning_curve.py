@@ -1,4 +1,4 @@
-"""A model learns along the same curve whichever implementation computes the loss."""
+"""A model learns along the same curve with the fused loss as with stored logits."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from rnnt.model import Transducer, transducer
 
 
 def batches(count):
-    """Utterances whose frames are their symbols, each held for four frames, in noise."""
+    """Utterances whose frames are noisy patterns of their symbols, four frames for each symbol."""
     generator = torch.Generator().manual_seed(0)
     patterns = torch.randn(7, 10, generator=generator)
     for _ in range(count):

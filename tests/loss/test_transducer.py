@@ -1,9 +1,12 @@
-"""transducer_loss against the joint written out, in float64, and against poison where nothing may be read."""
+"""transducer_loss against the joint network written out, in float64, and on inputs with NaN and mistakes."""
+
+import doctest
 
 import pytest
 import torch
 
 from rnnt import rnnt_loss, transducer_loss
+from rnnt.loss import transducer
 
 SIZES = [(6, 3), (2, 4), (5, 0), (1, 1)]
 NAMES = ("encoder", "predictor", "weight", "bias")
@@ -72,16 +75,16 @@ def test_padding_is_not_read_forwards_or_backwards(implementation):
         assert torch.equal(value, other), name
 
 
-@pytest.mark.parametrize("where", [0, 1])
+@pytest.mark.parametrize("broken_input", [0, 1])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @IMPLEMENTATIONS
-def test_an_utterance_that_is_not_finite_leaves_the_others_alone(where, value, implementation):
+def test_an_utterance_that_is_not_finite_leaves_the_others_alone(broken_input, value, implementation):
     inputs, targets, frames, labels = problem()
     options = {"reduction": "none", "implementation": implementation}
     others = transducer_loss(*inputs, targets, frames, labels, **options)[1:]
     reference = gradients(others.sum(), inputs)
     broken = [x.detach().clone() for x in inputs]
-    broken[where][0, 0, 0] = value
+    broken[broken_input][0, 0, 0] = value
     for x in broken:
         x.requires_grad_()
     losses = transducer_loss(*broken, targets, frames, labels, **options)
@@ -105,7 +108,7 @@ def test_dropout_repeats_with_the_seed(implementation):
 
 
 @IMPLEMENTATIONS
-def test_inputs_may_lie_in_memory_in_any_order(implementation):
+def test_the_inputs_may_be_in_any_memory_layout(implementation):
     inputs, targets, frames, labels = problem()
     expected = transducer_loss(*inputs, targets, frames, labels, implementation=implementation)
     reference = gradients(expected, inputs)
@@ -151,3 +154,8 @@ def test_a_mistake_is_named(changes, message):
     given |= {"targets_BU": targets, "encoder_lengths": frames, "target_lengths": labels}
     with pytest.raises(ValueError, match=message):
         transducer_loss(**{**given, **changes})
+
+
+def test_the_example_in_the_docstring_runs():
+    results = doctest.testmod(transducer)
+    assert results.attempted > 0 and results.failed == 0
