@@ -1,4 +1,4 @@
-"""LAMB and AdamW, both with the clipping of the global gradient norm inside the step."""
+"""LAMB and AdamW. Both clip the global gradient norm inside the step."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-# Elements of a tensor that go through a whole step together on such a device, whose cache they then stay in; on any
-# other all tensors go through each operation together.
-_PIECE = {"cpu": 2**18}
+# On a CPU, update each tensor in slices of this many elements, so that a slice stays in the cache for the whole step.
+# On other devices, apply each operation to all tensors at once.
+_SLICE = {"cpu": 2**18}
 
 
 def global_norm(params: Iterable[Tensor]) -> Tensor:
-    """The L2 norm over the gradients of all `params` together, as a 0-dim tensor on their device.
+    """Return the L2 norm of the gradients of all `params` together, as a 0-dim tensor on their device.
 
-    Parameters without a gradient count as zero. Nothing waits for the device.
+    Parameters without a gradient count as zero. Does not wait for the device.
     """
     grads = [p.grad for p in params if p.grad is not None]
     if not grads:
@@ -23,31 +23,20 @@ def global_norm(params: Iterable[Tensor]) -> Tensor:
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
 
 
-def _flat(pieces: Iterable[Sequence[Tensor]]) -> list[Tensor]:
-    return [piece for share in pieces for piece in share]
-
-
-def _norms(pieces: list[Sequence[Tensor]]) -> Tensor:
-    """The L2 norm of each tensor, given in one or more pieces."""
-    norms = iter(torch._foreach_norm(_flat(pieces)))
-    shares = [[next(norms) for _ in share] for share in pieces]
-    return torch.stack([x[0] if len(x) == 1 else torch.linalg.vector_norm(torch.stack(x)) for x in shares])
-
-
 class Lamb(torch.optim.Optimizer):
     """LAMB (You et al. 2019, arXiv 1904.00962) as MLPerf's RNN-T uses it.
 
-    One step, for every tensor p with gradient g (over all groups: `norm`):
+    Step k, for every tensor p with gradient g, where `norm` is the global norm over all groups:
 
         g      = g / max(1, norm / max_grad_norm)
         m, v   = lerp(g, m, beta1), lerp(g^2, v, beta2)
         update = (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps) + weight_decay * p
         p      = p - lr * ratio * update,   ratio = |p| / |update|, 1 where either is zero
 
-    The trust ratio applies to every tensor, also in groups without weight decay (apex: `use_nvlamb=True`; the same as
-    its default where the weight decay is not zero, as in MLPerf). `max_grad_norm=None` does not clip. The gradients
-    themselves are left as they are; parameters without one are skipped. All parameters lie on one device, and nothing
-    waits for it. The global norm before clipping is kept in `grad_norm`, a 0-dim tensor.
+    The trust ratio applies to every tensor, also in groups without weight decay. This is apex's `use_nvlamb=True`;
+    apex's default skips groups without weight decay, of which MLPerf's settings have none. `max_grad_norm=None` does
+    not clip. The gradients themselves are not changed, and parameters without one are skipped. All parameters are on
+    one device, and a step does not wait for it.
     """
 
     def __init__(
@@ -62,50 +51,47 @@ class Lamb(torch.optim.Optimizer):
         _check(lr, betas, eps, weight_decay, max_grad_norm)
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
         self.max_grad_norm = max_grad_norm
-        self.grad_norm = torch.zeros(())
 
     @torch.no_grad()
-    def step(self, closure=None, grad_norm: Tensor | None = None):
-        """Updates all parameters once; returns the closure's value, if there is one.
+    def step(self, grad_norm: Tensor | None = None) -> None:
+        """Update all parameters once.
 
-        grad_norm: the global norm, where the caller has it already; else it is computed here.
+        grad_norm: the global gradient norm, if the caller has computed it already; None computes it here.
         """
-        loss = _call(closure)
-        params = (p for group in self.param_groups for p in group["params"])
-        self.grad_norm = global_norm(params) if grad_norm is None else grad_norm
+        divisor = _divisor([p for group in self.param_groups for p in group["params"]], grad_norm, self.max_grad_norm)
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                self._step_group(group, params)
-        return loss
+                self._step_group(group, params, divisor)
 
-    def _step_group(self, group: dict, params: list[Tensor]) -> None:
+    def _step_group(self, group: dict, params: list[Tensor], divisor: Tensor | None) -> None:
         states = [self._state_of(p) for p in params]
         moments, squares = ([state[name] for state in states] for name in ("moment", "square"))
         tensors = list(zip(params, [p.grad for p in params], moments, squares))
         steps = [state["step"] for state in states]
-        size = _PIECE.get(params[0].device.type)
+        size = _SLICE.get(params[0].device.type)
         if size is None:
-            pieces = [[p] for p in params]
-            updates = [[update] for update in self._directions(group, *zip(*tensors), steps)]
-            self._move(group, pieces, updates)
+            updates = self._directions(group, divisor, *zip(*tensors), steps)
+            self._move(group, [[p] for p in params], [[update] for update in updates])
             return
         for together, step in zip(tensors, steps):
             whole = not all(x.is_contiguous() for x in together)
-            pieces = [[x] if whole else x.view(-1).split(size) for x in together]
-            updates = [self._directions(group, *([x] for x in piece), [step])[0] for piece in zip(*pieces)]
-            self._move(group, [pieces[0]], [updates])
+            slices = [[x] if whole else x.view(-1).split(size) for x in together]
+            updates = [self._directions(group, divisor, *([x] for x in xs), [step])[0] for xs in zip(*slices)]
+            self._move(group, [slices[0]], [updates])
 
-    def _directions(self, group: dict, params, grads, moments, squares, steps: list[int]) -> list[Tensor]:
-        """The updates, before lr and trust ratio; moves the moments and squares."""
+    def _directions(
+        self, group: dict, divisor: Tensor | None, params, grads, moments, squares, steps: list[int]
+    ) -> list[Tensor]:
+        """Return the updates, before lr and trust ratio. Changes the moments and squares."""
         beta1, beta2 = group["betas"]
-        if self.max_grad_norm is not None:
-            grads = torch._foreach_div(grads, (self.grad_norm / self.max_grad_norm).clamp(min=1.0))
+        if divisor is not None:
+            grads = torch._foreach_div(grads, divisor)
         torch._foreach_lerp_(moments, grads, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
 
-        # m_hat / (sqrt(v_hat) + eps), with the bias correction of m moved into the denominator
+        # The update is m_hat / (sqrt(v_hat) + eps). The bias correction of m is applied to the denominator.
         denominators = torch._foreach_sqrt(squares)
         torch._foreach_div_(denominators, [(1 - beta2**step) ** 0.5 for step in steps])
         torch._foreach_add_(denominators, group["eps"])
@@ -115,12 +101,12 @@ class Lamb(torch.optim.Optimizer):
             torch._foreach_add_(updates, params, alpha=group["weight_decay"])
         return updates
 
-    def _move(self, group: dict, pieces: list[Sequence[Tensor]], updates: list[Sequence[Tensor]]) -> None:
-        """Move the parameters, each given in one or more pieces."""
-        param_norms, update_norms = _norms(pieces), _norms(updates)
+    def _move(self, group: dict, params: list[Sequence[Tensor]], updates: list[Sequence[Tensor]]) -> None:
+        """Change the parameters by lr times trust ratio times update. Each parameter is given as a list of slices."""
+        param_norms, update_norms = _norms(params), _norms(updates)
         ratios = torch.where((param_norms > 0) & (update_norms > 0), param_norms / update_norms, 1.0)
-        factors = [ratio for share, ratio in zip(pieces, ratios.unbind()) for _ in share]
-        torch._foreach_addcmul_(_flat(pieces), _flat(updates), factors, -group["lr"])
+        factors = [ratio for slices, ratio in zip(params, ratios.unbind()) for _ in slices]
+        torch._foreach_addcmul_(_flat(params), _flat(updates), factors, -group["lr"])
 
     def _state_of(self, p: Tensor) -> dict:
         state = self.state[p]
@@ -131,9 +117,9 @@ class Lamb(torch.optim.Optimizer):
 
 
 class ClippedAdamW(torch.optim.AdamW):
-    """torch's AdamW, the gradients first divided, in place, by max(1, norm / max_grad_norm).
+    """torch's AdamW, after dividing the gradients in place by max(1, norm / max_grad_norm).
 
-    `max_grad_norm=None` does not clip. The global norm before clipping is kept in `grad_norm`, a 0-dim tensor.
+    `max_grad_norm=None` does not clip. In contrast to torch's clip_grad_norm_, the divisor has no 1e-6 added.
     """
 
     def __init__(
@@ -148,21 +134,18 @@ class ClippedAdamW(torch.optim.AdamW):
         _check(lr, betas, eps, weight_decay, max_grad_norm)
         super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, fused=True)
         self.max_grad_norm = max_grad_norm
-        self.grad_norm = torch.zeros(())
 
     @torch.no_grad()
-    def step(self, closure=None, grad_norm: Tensor | None = None):
-        """Updates all parameters once; returns the closure's value, if there is one.
+    def step(self, grad_norm: Tensor | None = None) -> None:
+        """Update all parameters once.
 
-        grad_norm: the global norm, where the caller has it already; else it is computed here.
+        grad_norm: the global gradient norm, if the caller has computed it already; None computes it here.
         """
-        loss = _call(closure)
         params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        self.grad_norm = global_norm(params) if grad_norm is None else grad_norm
-        if params and self.max_grad_norm is not None:
-            torch._foreach_div_([p.grad for p in params], (self.grad_norm / self.max_grad_norm).clamp(min=1.0))
+        divisor = _divisor(params, grad_norm, self.max_grad_norm)
+        if params and divisor is not None:
+            torch._foreach_div_([p.grad for p in params], divisor)
         super().step()
-        return loss
 
 
 def make_optimizer(
@@ -174,8 +157,9 @@ def make_optimizer(
     weight_decay: float = 1e-3,
     max_grad_norm: float | None = 1.0,
 ) -> Lamb | ClippedAdamW:
-    """The optimizer called `name`, "lamb" or "adamw". The weight decay applies to every parameter, as in MLPerf.
+    """Return the optimizer called `name`, "lamb" or "adamw", over `params`.
 
+    The weight decay applies to every parameter, as in MLPerf. `max_grad_norm=None` does not clip.
     Raises ValueError for an unknown name or a setting out of range.
     """
     kinds = {"lamb": Lamb, "adamw": ClippedAdamW}
@@ -184,11 +168,23 @@ def make_optimizer(
     return kinds[name](params, lr, betas=betas, eps=eps, weight_decay=weight_decay, max_grad_norm=max_grad_norm)
 
 
-def _call(closure):
-    if closure is None:
+def _divisor(params: list[Tensor], grad_norm: Tensor | None, max_grad_norm: float | None) -> Tensor | None:
+    """The divisor of the gradients that limits their global norm to `max_grad_norm`, or None for no clipping."""
+    if max_grad_norm is None:
         return None
-    with torch.enable_grad():
-        return closure()
+    norm = global_norm(params) if grad_norm is None else grad_norm
+    return (norm / max_grad_norm).clamp(min=1.0)
+
+
+def _norms(tensors: list[Sequence[Tensor]]) -> Tensor:
+    """The L2 norm of each tensor, as one tensor. Each tensor is given as a list of slices."""
+    norms = iter(torch._foreach_norm(_flat(tensors)))
+    by_tensor = [[next(norms) for _ in slices] for slices in tensors]
+    return torch.stack([x[0] if len(x) == 1 else torch.linalg.vector_norm(torch.stack(x)) for x in by_tensor])
+
+
+def _flat(tensors: list[Sequence[Tensor]]) -> list[Tensor]:
+    return [x for slices in tensors for x in slices]
 
 
 def _check(lr: float, betas: tuple[float, float], eps: float, weight_decay: float, max_grad_norm: float | None) -> None:
