@@ -179,7 +179,7 @@ def product_type(encoder_BTH: torch.Tensor, weight_VH: torch.Tensor | None) -> t
 def choose_operations(implementation: str, device: torch.device) -> Operations:
     """Return the module that computes a tile's operations: `kernels` for "triton", `tile` for "fused".
 
-    "auto" chooses `kernels` on a GPU where they run. Raises ValueError if "triton" is asked for and cannot run.
+    "auto" chooses `kernels` on a GPU if they run there. Raises ValueError if "triton" is asked for and cannot run.
     """
     if implementation == "auto":
         implementation = "triton" if device.type == "cuda" and _triton_runs(device) else "fused"

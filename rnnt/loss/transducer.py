@@ -48,8 +48,8 @@ def transducer_loss(
         bounds the error). 0 leaves out only nodes of probability zero.
     reduction: "none" returns the losses (B,); "mean" and "sum" return a scalar.
     implementation: "reference" stores the (B, T, U+1, V) logits, in plain torch; "fused" computes them tile by tile, in
-        torch on any device; "triton" does the same with kernels for a GPU; "auto" is "triton" on a GPU where it runs,
-        and otherwise "fused".
+        torch on any device; "triton" does the same with kernels for a GPU; "auto" is "triton" on a GPU if it runs
+        there, and otherwise "fused".
 
     Returns float32, or float64 for inputs in float64. Under autocast, matrix products are in autocast's type. An
     utterance whose loss is not finite gives inf and a gradient of zero.

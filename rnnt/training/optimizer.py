@@ -26,12 +26,12 @@ def global_norm(params: Iterable[Tensor]) -> Tensor:
 class Lamb(torch.optim.Optimizer):
     """LAMB (You et al. 2019, arXiv 1904.00962) as MLPerf's RNN-T uses it.
 
-    Step k, for every tensor p with gradient g, where `norm` is the global norm over all groups:
+    Step k, for every tensor p with gradient g and the global norm `norm` over all groups:
 
         g      = g / max(1, norm / max_grad_norm)
         m, v   = lerp(g, m, beta1), lerp(g^2, v, beta2)
         update = (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps) + weight_decay * p
-        p      = p - lr * ratio * update,   ratio = |p| / |update|, 1 where either is zero
+        p      = p - lr * ratio * update,   ratio = |p| / |update|, 1 if either is zero
 
     The trust ratio applies to every tensor, also in groups without weight decay. This is apex's `use_nvlamb=True`;
     apex's default skips groups without weight decay, of which MLPerf's settings have none. `max_grad_norm=None` does

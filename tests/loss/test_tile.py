@@ -53,9 +53,9 @@ CASES = [(name, rate) for name in ACTIVATIONS for rate in (0, 0.4) if not (name 
 def test_hidden(activation, rate):
     rows, columns = normal(2 * FRAMES, WIDTH, seed=4), normal(2 * COLUMNS, WIDTH, seed=5)
     copies = rows.clone(), columns.clone()
-    where = places(30)
-    value = tile.hidden(rows, columns, *where, activation, masks(rate))
-    torch.testing.assert_close(value, hidden_by_hand(rows, columns, *where, activation, masks(rate)), rtol=0, atol=0)
+    nodes = places(30)
+    value = tile.hidden(rows, columns, *nodes, activation, masks(rate))
+    torch.testing.assert_close(value, hidden_by_hand(rows, columns, *nodes, activation, masks(rate)), rtol=0, atol=0)
     assert torch.equal(rows, copies[0]) and torch.equal(columns, copies[1])
 
 
@@ -63,13 +63,13 @@ def test_hidden(activation, rate):
 def test_add_hidden_gradient_adds_autograds_gradient(activation, rate):
     rows = normal(2 * FRAMES, WIDTH, seed=4).requires_grad_()
     columns = normal(2 * COLUMNS, WIDTH, seed=5).requires_grad_()
-    where = places(30)
-    hidden = hidden_by_hand(rows, columns, *where, activation, masks(rate))
+    nodes = places(30)
+    hidden = hidden_by_hand(rows, columns, *nodes, activation, masks(rate))
     grad = normal(30, WIDTH, seed=6)
     expected = torch.autograd.grad(hidden, (rows, columns), grad)
     before = normal(2 * FRAMES, WIDTH, seed=7), normal(2 * COLUMNS, WIDTH, seed=8)
     sums = [x.clone() for x in before]
-    tile.add_hidden_gradient(grad, hidden.detach(), *where, activation, masks(rate), *sums)
+    tile.add_hidden_gradient(grad, hidden.detach(), *nodes, activation, masks(rate), *sums)
     for value, start, gradient in zip(sums, before, expected):
         torch.testing.assert_close(value, start + gradient, rtol=1e-12, atol=1e-12)
 
