@@ -14,10 +14,10 @@ from importlib.util import find_spec
 
 import torch
 
+from rnnt.device import cpu_gains_by_bfloat16
 from rnnt.loss import tile
 from rnnt.loss.arguments import Lattices, check_joint
 from rnnt.loss.tile import Dropout, Operations
-from rnnt.device import cpu_gains_by_bfloat16
 
 # Elements of the hidden layer and the logits of a tile. On a CPU the tile then stays in the cache. On a GPU it takes an
 # eighth of the free memory, within these bounds: below the minimum, the dozen kernel launches of a tile would dominate.
