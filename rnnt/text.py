@@ -28,8 +28,12 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def reason(error: BaseException, limit: int = 200) -> str:
-    """Return an error's message as one line of at most `limit` characters, or its type if it has no message."""
+def reason(error: BaseException, limit: int | None = 200) -> str:
+    """Return an error's message as one line of at most `limit` characters, or its type if it has no message.
+
+    >>> reason(OSError("cannot\\nread")), reason(ValueError())
+    ('cannot read', 'ValueError')
+    """
     return one_line(str(error))[:limit] or type(error).__name__
 
 

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 import rnnt.prepare
+import rnnt.readers
 import rnnt.shard
 from rnnt.corpora import Split, Utterance, folder
 from rnnt.dataset import Dataset
@@ -105,7 +106,7 @@ def test_the_number_of_workers_changes_no_byte(tmp_path, recordings, undisturbed
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import rnnt.prepare, rnnt.shard
+import rnnt.prepare, rnnt.readers, rnnt.shard
 from rnnt.corpora import folder
 
 def kill_at(holder, name, call, after=False):
@@ -129,12 +130,12 @@ def die():
 pool = []
 if __name__ == "__main__":
     source, out, workers, moment = sys.argv[1:]
-    started = rnnt.prepare._Decoder._started
+    started = rnnt.readers.Readers._started
     def remember(self):
         executor = started(self)
         pool[:] = (executor._processes or {}).values()
         return executor
-    rnnt.prepare._Decoder._started = remember
+    rnnt.readers.Readers._started = remember
     {
         "adding": lambda: kill_at(rnnt.shard.ShardWriter, "add", 17),
         "first shard named": lambda: kill_at(rnnt.shard.ShardWriter, "close", 1, after=True),
@@ -249,12 +250,12 @@ def test_little_is_read_ahead(tmp_path):
             given += 1
             return super().__getitem__(index)
 
-    with rnnt.prepare._Decoder(16000, workers=2) as decoder:
+    with rnnt.readers.Readers(16000, workers=2) as readers:
         source = Counting(utterances(500))
-        results = decoder.run(source[i] for i in range(len(source)))
+        results = readers.read(source[i] for i in range(len(source)))
         for taken in range(1, 100):
             next(results)
-            assert given - taken <= 2 * rnnt.prepare._CHUNKS_AHEAD * rnnt.prepare._CHUNK
+            assert given - taken <= 2 * rnnt.readers._CHUNKS_AHEAD * rnnt.readers._CHUNK
 
 
 def test_a_finished_split_is_left_alone(tmp_path):

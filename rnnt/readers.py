@@ -1,0 +1,118 @@
+"""A pool of processes that reads the audio of utterances, in order."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing.connection import wait
+
+import numpy as np
+
+from rnnt.corpora import Utterance
+from rnnt.text import reason
+
+MIN_SECONDS = 0.1
+
+_CHUNK = 8  # utterances that a process gets at once
+_CHUNKS_AHEAD = 3  # for each process; limits how much audio waits in memory
+
+
+class Readers:
+    """Reads utterances of a corpus in `workers` processes (default: one for each core), at `sample_rate`.
+
+    Results come in the order of the utterances, and a limited number of utterances is read ahead. The processes start
+    when they are first needed and serve every later call of `read`. They end with the `with` block, and also if this
+    process is killed. One worker needs no processes: it reads in this one.
+
+        with Readers(16000, workers=4) as readers:
+            for utterance, result in readers.read(split.utterances):
+                ...
+    """
+
+    def __init__(self, sample_rate: int, workers: int | None = None) -> None:
+        self.sample_rate = sample_rate
+        self._workers = workers or _cores()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Readers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=kind is None, cancel_futures=True)
+
+    def read(self, utterances: Iterable[Utterance]) -> Iterator[tuple[Utterance, np.ndarray | str]]:
+        """Yield each utterance with its samples, int16 (N,), or with the reason why it is left out.
+
+        It is left out if it cannot be read, has no text or is shorter than `MIN_SECONDS`. Raises ChildProcessError if
+        a process dies, and TypeError if a corpus breaks the contract of `Utterance.read`.
+        """
+        if self._workers == 1:
+            for utterance in utterances:
+                yield utterance, _read(utterance, self.sample_rate)
+            return
+        remaining = iter(utterances)
+        waiting: deque[tuple[list[Utterance], Future]] = deque()
+        try:
+            while True:
+                while len(waiting) < self._workers * _CHUNKS_AHEAD and (chunk := list(islice(remaining, _CHUNK))):
+                    waiting.append((chunk, self._started().submit(_read_all, chunk, self.sample_rate)))
+                if not waiting:
+                    return
+                chunk, future = waiting.popleft()
+                yield from zip(chunk, future.result())
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a process that decodes audio was killed, perhaps for lack of memory; "
+                "run the same command again, with fewer workers if that is the reason: it continues where it stopped"
+            ) from None
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # Never "fork": a child would inherit locks that threads of this process hold, and wait for them for ever.
+            methods = multiprocessing.get_all_start_methods()
+            context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+            if "forkserver" in methods:
+                context.set_forkserver_preload([__name__])
+            self._pool = ProcessPoolExecutor(self._workers, context, initializer=_start_worker)
+        return self._pool
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use; a container or a batch system may allow it only some."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent alone handles it
+    parent = multiprocessing.parent_process()
+
+    def leave_with_parent() -> None:  # otherwise the workers of a killed parent would wait for work for ever
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+def _read_all(utterances: list[Utterance], sample_rate: int) -> list[np.ndarray | str]:
+    return [_read(utterance, sample_rate) for utterance in utterances]
+
+
+def _read(utterance: Utterance, sample_rate: int) -> np.ndarray | str:
+    """Return the samples, or the reason why the utterance is left out."""
+    if not utterance.text.strip():
+        return "the text is empty"
+    try:
+        samples = utterance.read(sample_rate)
+    except Exception as error:  # whatever is wrong with one utterance must not stop the others
+        return reason(error, limit=None)
+    if samples.dtype != np.int16 or samples.ndim != 1:
+        raise TypeError(f"{utterance.id}: read() gave {samples.dtype} of shape {samples.shape}, expected int16 (N,)")
+    if len(samples) < MIN_SECONDS * sample_rate:
+        return f"only {len(samples) / sample_rate:.3f} s long, the minimum is {MIN_SECONDS} s"
+    return samples
