@@ -1,7 +1,7 @@
-"""Connected digits made of recordings of single digits, `{digit}_{speaker}_{index}.wav`.
+"""Utterances of several digits, joined from recordings of single digits, `{digit}_{speaker}_{index}.wav`.
 
-The layout is that of the Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset), whose own rule
-makes indices 0-4 the test set and the others the training set.
+The layout is that of the Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset). By the rule of
+that corpus, indices 0-4 are the test set and the others the training set.
 """
 
 import re
@@ -19,12 +19,12 @@ from rnnt.corpora import Split, Utterance
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEST_INDICES = range(5)
 MAX_DIGITS = 7
-PAUSE_SECONDS = (0.0, 0.25)  # between two digits
-END_SECONDS = (0.05, 0.3)  # before the first and after the last
+PAUSE_SECONDS = (0.0, 0.25)  # between two digits; drawn evenly from this range
+END_SECONDS = (0.05, 0.3)  # before the first digit and after the last
 
 _NAME = re.compile(r"(\d)_(.+)_(\d+)")
 _FRAME_SECONDS = 0.016
-_QUIET_SHARE = 0.15  # the share of a recording's frames, the quietest, taken for its noise floor
+_QUIET_SHARE = 0.15  # this share of a recording's frames, the quietest ones, gives its noise floor
 
 
 def splits(
@@ -34,12 +34,12 @@ def splits(
     train_utterances: int = 12000,
     test_utterances: int = 500,
 ) -> dict[str, Split]:
-    """Utterances of 1 to 7 digits by one speaker, the same for the same `seed`.
+    """Compose utterances of 1 to 7 digits, each by one speaker. The same `seed` gives the same utterances.
 
-    Splits `train` and `test` share no recording. `leave_out` moves all recordings of that speaker to the split
-    `leave-out-<speaker>`, of `test_utterances` too. The recordings of a speaker are dealt like a pack of cards that is
-    shuffled when it runs out, so all are used equally often. Raises ValueError for a folder without such recordings
-    and for an unknown speaker.
+    The splits are `train` and `test`, which share no recording. `leave_out` names a speaker: all recordings of this
+    speaker then go to a third split, `leave-out-<speaker>`, which has `test_utterances` too. The recordings of a
+    speaker are dealt like a pack of cards that is shuffled when it runs out, so all are used equally often. Raises
+    ValueError if `source` has another layout, and for an unknown speaker.
     """
     if min(train_utterances, test_utterances) < 1:
         raise ValueError("train_utterances and test_utterances must be at least 1")
@@ -55,8 +55,8 @@ def splits(
 
     pools: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for speaker, index, path in recordings:
-        part = "test" if index in TEST_INDICES else "train"
-        pools[f"leave-out-{speaker}" if speaker == leave_out else part][speaker].append(path)
+        split = "test" if index in TEST_INDICES else "train"
+        pools[f"leave-out-{speaker}" if speaker == leave_out else split][speaker].append(path)
     counts = defaultdict(lambda: test_utterances, train=train_utterances)
     return {
         name: Split(list(_compose(name, pools[name], counts[name], seed)), problems if name == max(pools) else ())
@@ -65,14 +65,14 @@ def splits(
 
 
 def _scan(folder: Path) -> tuple[list[tuple[str, int, Path]], list[tuple[str, str]]]:
-    """Speaker, index and path of each usable recording in a fixed order, and the problems."""
+    """Return speaker, index and path of each usable recording, in a fixed order, and the problems of the others."""
     recordings, problems = [], []
     for path in sorted(folder.glob("*.wav")):
         name = _NAME.fullmatch(path.stem)
         if not name:
             problems.append((path.stem, f"{path}: is not named {{digit}}_{{speaker}}_{{index}}.wav"))
             continue
-        try:  # a recording takes part in many utterances: better to drop it than all of them
+        try:  # one bad recording would spoil many utterances, so it is found before they are composed
             read_audio(path)
         except (ValueError, OSError) as error:
             problems.append((path.stem, str(error)))
@@ -104,23 +104,23 @@ def _deal(paths: list[Path], rng: np.random.Generator) -> Iterator[Path]:
 
 
 def _read(paths: tuple[Path, ...], pauses: tuple[float, ...], noise_seed: int, sample_rate: int) -> np.ndarray:
-    """The recordings in turn, with pauses (seconds) before, between and after them."""
+    """Join the recordings, with pauses (in seconds) before, between and after them."""
     rng = np.random.default_rng(noise_seed)
     recordings = [_recording(path, sample_rate) for path in paths]
     floors = [floor for _, floor in recordings]
-    parts = []
+    pieces = []
     for index, seconds in enumerate(pauses):
-        # Of the two neighbours the quieter one: its noise was surely no speech.
+        # A pause sounds like the quieter of its two neighbours, whose noise floor is less likely to hold speech.
         floor = min(floors[max(index - 1, 0) : index + 1], key=np.sum)
-        parts.append(_noise(floor, round(seconds * sample_rate), rng))
+        pieces.append(_noise(floor, round(seconds * sample_rate), rng))
         if index < len(recordings):
-            parts.append(recordings[index][0])
-    return to_pcm(np.concatenate(parts) / np.float32(32768))
+            pieces.append(recordings[index][0])
+    return to_pcm(np.concatenate(pieces) / np.float32(32768))
 
 
 @lru_cache(maxsize=4096)
 def _recording(path: Path, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """The samples of a recording and the amplitude spectrum of its noise floor, estimated from its quietest frames."""
+    """Return the samples of a recording, and its noise floor: the amplitude spectrum of its quietest frames."""
     samples = read_audio(path, sample_rate)
     size = round(_FRAME_SECONDS * sample_rate)
     padded = np.pad(samples, (0, max(size - len(samples), 0))).astype(np.float32)
@@ -132,7 +132,7 @@ def _recording(path: Path, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _noise(floor: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise of `length` samples with the amplitude spectrum `floor`: pauses sound like the recordings' background."""
+    """Return noise of `length` samples with the amplitude spectrum `floor`, to make pauses sound like recordings."""
     if length == 0:
         return np.zeros(0, np.float32)
     white = np.fft.rfft(rng.standard_normal(length))

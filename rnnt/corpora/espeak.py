@@ -1,12 +1,12 @@
-"""The espeak-ng speech synthesizer, driven through its C library so that the same request gives the same samples.
+"""The espeak-ng speech synthesizer, called through its C library so that the same request gives the same samples.
 
-The library keeps state from one utterance to the next (the phase of the pitch's flutter, noise generators, resonators)
-and `espeak_Terminate` does not clear it: measured, almost no sentence sounds twice the same. Hence the library is
-loaded afresh for every utterance and its two noise generators are seeded, which makes the samples a function of the
-request alone, in any order and in any process, for about 3 ms more. This holds as long as nobody else in the process
-has the same library loaded.
+The library keeps state from one utterance to the next (the phase of the pitch's flutter, noise generators, resonators),
+and `espeak_Terminate` does not clear it: in a measurement, hardly any sentence gave the same samples twice. Therefore
+each utterance loads the library anew and seeds its two noise generators. This costs about 3 ms, and the samples then
+depend on the request alone, in any order and in any process, unless other code in the process loads the same library.
 
-espeak-ng is under the GPL, version 3; the package that brings it is optional and imported here alone.
+espeak-ng has the GPL, version 3, as its licence. The package that brings it is optional, and only this module imports
+it.
 """
 
 import ctypes
@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 # From espeak-ng/speak_lib.h.
-_SYNCHRONOUS = 2  # samples go to a callback on this thread; the mode "retrieval" has a thread that can hang
-_DO_NOT_EXIT = 0x8000  # without it, missing data ends the process
+_SYNCHRONOUS = 2  # samples go to a callback on this thread; the mode "retrieval" uses a thread that can hang
+_DO_NOT_EXIT = 0x8000  # without this flag, missing data ends the process
 _POSITION_CHARACTER, _UTF8 = 1, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
-_LONGEST_PATH = 150
+_LONGEST_PATH = 150  # bytes; the engine has room for 160
 
 _RECEIVER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 _ENGINE = threading.Lock()  # the library has one global state
@@ -33,12 +33,12 @@ _ENGINE = threading.Lock()  # the library has one global state
 def synthesize(
     text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50, seed: int = 0
 ) -> tuple[np.ndarray, int]:
-    """Speak `text` with `voice`, a language of `languages()` and optionally `+` a variant of `variants()`.
+    """Speak `text`. Returns int16 samples (N,) and their rate in Hz.
 
-    `rate` is in words per minute (80 to 450), `pitch` and `pitch_range` (how lively the melody is) go from 0 to 99;
-    `seed` is that of the breath's noise. Gives int16 samples (N,) and their rate in Hz. Raises ValueError for a voice
-    that does not exist (the engine itself would silently take another), a setting out of range, text without anything
-    to say, and where the package espeakng-loader is missing.
+    voice: a language of `languages()`, which `+` and a variant of `variants()` may follow. rate: words per minute (80
+    to 450). pitch: 0 to 99. pitch_range: how lively the melody is, 0 to 99. seed: seed of the noise in the voice's
+    breath. Raises ValueError for a voice that does not exist (the engine itself would silently use another one), for a
+    setting out of range, for a text that cannot be spoken, and if the package espeakng-loader is missing.
     """
     language, plus, variant = voice.partition("+")
     if language not in languages():
@@ -83,25 +83,25 @@ def synthesize(
 
 @lru_cache(maxsize=1)
 def languages() -> frozenset[str]:
-    """The names that a voice can begin with, such as "en-us"; they are the engine's, lower case ("en" is British)."""
+    """Return the engine's names of languages, in lower case, such as "en-us" ("en" is British). A voice begins so."""
     return frozenset(path.name.lower() for path in (data_folder() / "lang").rglob("*") if path.is_file())
 
 
 @lru_cache(maxsize=1)
 def variants() -> frozenset[str]:
-    """The names of the speakers that a voice can end with, such as "f3"; upper and lower case differ."""
+    """Return the engine's names of speakers, such as "f3". A voice may end so. Upper and lower case differ."""
     return frozenset(path.name for path in (data_folder() / "voices" / "!v").iterdir())
 
 
 @lru_cache(maxsize=1)
 def data_folder() -> Path:
-    """The folder of the engine's dictionaries and voices."""
+    """Return the folder of the engine's dictionaries and voices."""
     return Path(_loader().get_data_path())
 
 
 @contextmanager
 def _short_path(folder: Path) -> Iterator[str]:
-    """Another name of the folder where its own is longer than the engine has room for (160 bytes)."""
+    """Give a path to the folder that the engine has room for: another one if the folder's own is too long."""
     if len(os.fsencode(folder)) <= _LONGEST_PATH or not os.path.isdir("/proc/self/fd"):
         yield str(folder)
         return

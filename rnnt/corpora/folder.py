@@ -1,4 +1,4 @@
-"""The user's own recordings: a folder of audio with a `.txt` beside each, or a list of paths and texts."""
+"""The user's own recordings: a folder of audio files with a `.txt` next to each, or a list of paths and texts."""
 
 import hashlib
 import json
@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from rnnt.audio import AUDIO_SUFFIXES, read_audio
 from rnnt.corpora import Split, Utterance
@@ -17,20 +15,22 @@ _PATH_KEYS = ("path", "audio", "audio_filepath")
 
 
 def splits(source: Path, valid: float = 0.05, split: str | None = None) -> dict[str, Split]:
-    """The splits `train` and `valid`, or the one named `split`.
+    """Find the user's recordings: as the splits `train` and `valid`, or all in one split with the name `split`.
 
-    `source` is a folder, searched at all depths, with audio and a `.txt` beside each; or a list with paths relative to
-    it: a TSV of path and text (or with a header that names the columns path, text, speaker, id), or JSON lines
-    {"audio" | "path" | "audio_filepath", "text", and optionally "speaker", "id", "offset", "duration"}.
-    `valid` is the share held out, chosen by a hash; a known speaker is wholly in one split where that is possible.
-    Raises ValueError if nothing is found or the options make no sense.
+    `source` is a folder or a list. A folder is searched at all depths for audio files with a `.txt` next to each. A
+    list names paths relative to itself. It is a TSV of path and text, or with a header that names its columns (path,
+    text, speaker, id); or it has a JSON object a line, {"audio" | "path" | "audio_filepath": ..., "text": ...,
+    and optionally "speaker", "id", "offset", "duration"}.
+
+    `valid` is the share of utterances held out, chosen by a hash. All utterances of a known speaker are in the same
+    split if that is possible. Raises ValueError if nothing is found or an option's value makes no sense.
     """
     if not 0 <= valid < 1:
         raise ValueError(f"valid is the share of utterances held out, at least 0 and less than 1, not {valid}")
     if not source.exists():
         raise ValueError(f"{source}: no such file or folder")
     problems: list[tuple[str, str]] = []
-    utterances = list(_beside(source, problems) if source.is_dir() else _listed(source, problems))
+    utterances = list(_paired(source, problems) if source.is_dir() else _listed(source, problems))
     if not utterances:
         reasons = "".join(f"; {identity}: {reason}" for identity, reason in problems[:3])
         raise ValueError(
@@ -45,7 +45,7 @@ def splits(source: Path, valid: float = 0.05, split: str | None = None) -> dict[
     return found
 
 
-def _beside(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Utterance]:
+def _paired(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Utterance]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     texts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
     heard: set[Path] = set()
@@ -60,7 +60,7 @@ def _beside(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Utterance
             problems.append((identity, f"{path}: another recording has the same name and text"))
         else:
             try:
-                yield Utterance(identity, read_text(texts[stem]), "", partial(_read, path, 0.0, None))
+                yield Utterance(identity, read_text(texts[stem]), "", partial(read_audio, path))
             except ValueError as error:
                 problems.append((identity, str(error)))
         heard.add(stem)
@@ -108,25 +108,30 @@ def _utterance(entry: Any, folder: Path) -> Utterance:
         raise ValueError("expected a path and a text (path<TAB>text, or a JSON object with both)")
     start = float(entry.get("offset") or 0)
     seconds = entry.get("duration") if entry.get("offset") is not None else None
-    path = folder / name  # `name` itself where it is absolute
+    path = folder / name  # this is `name` if that is an absolute path
     stem = path.relative_to(folder) if path.is_relative_to(folder) else path
     identity = entry.get("id") or stem.with_suffix("").as_posix() + (f"@{start:g}" if start else "")
-    read = partial(_read, path, start, None if seconds is None else float(seconds))
+    read = partial(read_audio, path, start=start, seconds=None if seconds is None else float(seconds))
     return Utterance(str(identity), entry["text"], str(entry.get("speaker") or ""), read)
 
 
 def _held_out(utterances: list[Utterance], share: float) -> set[str]:
-    """The ids held out: whole speakers in the order of a hash, or utterances where speakers are unknown or too few."""
+    """Return the ids to hold out: whole speakers, or single utterances if speakers are unknown or too few."""
     wanted = share * len(utterances)
     held = _first_groups([(utterance.speaker or utterance.id, utterance.id) for utterance in utterances], wanted)
     return held or _first_groups([(utterance.id, utterance.id) for utterance in utterances], wanted)
 
 
 def _first_groups(members: list[tuple[str, str]], wanted: float) -> set[str]:
+    """Return the ids of whole groups, taken in the order of a hash until they are `wanted` or more.
+
+    members: group and id of each utterance.
+    """
     groups: dict[str, list[str]] = {}
     for group, identity in members:
         groups.setdefault(group, []).append(identity)
-    limit = min(max(1.5 * wanted, 1), len(members) - 1)  # a large speaker may overshoot, and something is left to train
+    # A large speaker may exceed `wanted` by half, and at least one utterance is left for training.
+    limit = min(max(1.5 * wanted, 1), len(members) - 1)
     held: set[str] = set()
     for group in sorted(groups, key=lambda group: hashlib.sha256(group.encode()).digest()):
         if len(held) >= wanted:
@@ -134,7 +139,3 @@ def _first_groups(members: list[tuple[str, str]], wanted: float) -> set[str]:
         if len(held) + len(groups[group]) <= limit:
             held.update(groups[group])
     return held
-
-
-def _read(path: Path, start: float, seconds: float | None, sample_rate: int) -> np.ndarray:
-    return read_audio(path, sample_rate, start, seconds)

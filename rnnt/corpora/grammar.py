@@ -1,7 +1,8 @@
-"""Sentences of spoken commands: 3 to 10 words out of 254, from a context-free grammar that has over a million of them.
+"""Sentences of spoken commands, from a context-free grammar.
 
-A sentence is drawn top down. The alternatives of each symbol are dealt like a pack of cards that is shuffled when it
-runs out, so that all are used equally often: 3,000 sentences hold every word nearly thirty times or more.
+It has 254 words and over a million sentences of 3 to 10 words. A sentence is drawn from the top down. The alternatives
+of each symbol are dealt like a pack of cards that is shuffled when it runs out, so that all are used equally often:
+3,000 sentences hold each word about thirty times or more.
 """
 
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ START = "command"
 _DIGITS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 
-# Symbol -> alternatives, of words and of <symbols>. Of the words that sound alike, "for" and "four", "to" and "two" are
-# told apart by their place; words whose sound depends on their sense ("read", "live", "close") are left out.
+# Symbol -> alternatives, each of words and <symbols>. "for" and "four", "to" and "two" sound alike, but their place in
+# the sentence tells which is meant. Words whose sound depends on their sense ("read", "live", "close") are left out.
 RULES: dict[str, tuple[str, ...]] = {
     START: (
         "<remind> at <clock>",
@@ -121,7 +122,7 @@ RULES: dict[str, tuple[str, ...]] = {
 
 
 def sentences(seed: int) -> Iterator[str]:
-    """Sentences without end, the same for the same `seed`; now and then one comes again."""
+    """Yield sentences without end, the same ones for the same `seed`. A sentence may occur again."""
     rng = np.random.default_rng([seed, 0])
     packs = {symbol: deal(alternatives, rng) for symbol, alternatives in RULES.items()}
 
@@ -134,17 +135,20 @@ def sentences(seed: int) -> Iterator[str]:
 
 @lru_cache(maxsize=1)
 def vocabulary() -> frozenset[str]:
-    """Every word that a sentence can hold."""
+    """Return every word that a sentence can hold."""
     parts = {part for alternatives in RULES.values() for text in alternatives for part in text.split()}
     return frozenset(part for part in parts if part[0] != "<")
 
 
 def deal(alternatives: tuple[str, ...], rng: np.random.Generator) -> Iterator[str]:
-    """Deal the alternatives without end like a pack of cards that is shuffled when it runs out."""
+    """Yield alternatives without end, dealt like a pack of cards that is shuffled when it runs out.
+
+    Two in a row are different if the alternatives are.
+    """
     last = None
     while True:
         pack = [alternatives[index] for index in rng.permutation(len(alternatives))]
-        if pack[0] == last:  # nobody travels from a place to itself
+        if pack[0] == last:  # no sentence should ask for a train from a place to itself
             pack.append(pack.pop(0))
         yield from pack
         last = pack[-1]

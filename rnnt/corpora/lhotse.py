@@ -1,4 +1,4 @@
-"""Cut manifests of lhotse (github.com/lhotse-speech/lhotse), and so every corpus that lhotse has a recipe for."""
+"""Cut manifests of lhotse (github.com/lhotse-speech/lhotse), which has recipes for about a hundred corpora."""
 
 import re
 from collections.abc import Iterator
@@ -12,16 +12,17 @@ from lhotse.serialization import load_manifest_lazy_or_eager
 
 from rnnt.audio import resample, to_pcm
 from rnnt.corpora import Split, Utterance
+from rnnt.text import reason
 
 _ROUNDING_SECONDS = 0.001
 _SUFFIX = re.compile(r"\.(jsonl|json|yaml|yml)(\.gz)?$")
 
 
 def splits(source: Path) -> dict[str, Split]:
-    """Each supervision of each cut is an utterance, its audio loaded by lhotse.
+    """Find the utterances of cut manifests: one for each supervision of each cut. lhotse loads the audio.
 
-    `source` is a manifest, or a folder whose manifests with "cuts" in their name are a split each. A split has the name
-    of the file without `cuts` and suffixes. Raises ValueError if there is no manifest or it holds no cuts.
+    `source` is a manifest, or a folder in which each manifest with "cuts" in its name is a split. The split has the
+    name of the file without `cuts` and suffixes. Raises ValueError if there is no manifest or it holds no cuts.
     """
     if not source.exists():
         raise ValueError(f"{source}: no such file or folder")
@@ -52,7 +53,7 @@ def _manifest(path: Path) -> Split:
         problems: list[tuple[str, str]] = []
         return Split(list(_utterances(cuts, problems)), problems)
     except (ValueError, KeyError, TypeError, AssertionError, NotImplementedError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: is no lhotse cut manifest that can be read ({error})") from None
+        raise ValueError(f"{path}: is no lhotse cut manifest that can be read ({reason(error)})") from None
 
 
 def _utterances(cuts: CutSet, problems: list[tuple[str, str]]) -> Iterator[Utterance]:
@@ -60,7 +61,8 @@ def _utterances(cuts: CutSet, problems: list[tuple[str, str]]) -> Iterator[Utter
         if not cut.supervisions:
             problems.append((cut.id, "the cut has no supervision"))
             continue
-        # Windows over a recording leave such: lhotse refuses them, and half of a text's audio is not the text's.
+        # Cutting a recording into windows leaves supervisions that are only partly inside. Their text would not match
+        # the audio, and lhotse refuses to trim to them.
         outside = {x.id for x in cut.supervisions if x.start < 0 or x.end > cut.duration + _ROUNDING_SECONDS}
         problems += [(name, f"only a part of it, or nothing, lies within its cut {cut.id}") for name in sorted(outside)]
         if outside:

@@ -1,13 +1,11 @@
-"""LibriSpeech (openslr.org/12; Panayotov et al. 2015) in its own layout, each part a split.
+"""LibriSpeech (openslr.org/12; Panayotov et al. 2015) in its original layout. Each of its parts is a split.
 
-<part>/<speaker>/<chapter>/ holds <speaker>-<chapter>-<number>.flac and one <speaker>-<chapter>.trans.txt, whose lines
-are an id and its text in capitals.
+<part>/<speaker>/<chapter>/ holds <speaker>-<chapter>-<number>.flac, and one <speaker>-<chapter>.trans.txt. Each line of
+the latter is an id and a text in capitals.
 """
 
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from rnnt.audio import read_audio
 from rnnt.corpora import Split, Utterance
@@ -15,7 +13,10 @@ from rnnt.text import read_lines
 
 
 def splits(source: Path) -> dict[str, Split]:
-    """Every part below `source` or `source/LibriSpeech`, text in lower case. Raises ValueError for another layout."""
+    """Find every part in `source` or `source/LibriSpeech`. Texts are made lower case.
+
+    Raises ValueError if there is none.
+    """
     root = source / "LibriSpeech" if (source / "LibriSpeech").is_dir() else source
     found = {part.name: _part(part) for part in sorted(root.glob("*")) if any(part.glob("*/*/*.trans.txt"))}
     if not found:
@@ -43,10 +44,6 @@ def _part(part: Path) -> Split:
             elif identity not in audio:
                 problems.append((identity, f"{chapter / identity}.flac: is missing, and the transcript names it"))
             else:
-                read = partial(_read, audio[identity])
+                read = partial(read_audio, audio[identity])
                 utterances.append(Utterance(identity, texts[identity], chapter.parent.name, read))
     return Split(utterances, problems)
-
-
-def _read(path: Path, sample_rate: int) -> np.ndarray:
-    return read_audio(path, sample_rate)

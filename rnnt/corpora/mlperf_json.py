@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rnnt.audio import read_audio
 from rnnt.corpora import Split, Utterance
 from rnnt.text import read_text
@@ -20,9 +18,11 @@ _LIBRISPEECH_ID = re.compile(r"(\d+)-\d+-\d+")
 
 
 def splits(source: Path) -> dict[str, Split]:
-    """One manifest, or each `.json` of a folder, named as the LibriSpeech part: `librispeech-dev-clean-wav.json` is
-    `dev-clean`. Of several files of an utterance the one at speed 1 is taken, else the first. Paths are relative to the
-    folder of the manifest or the one above. Raises ValueError for a file of another layout.
+    """Find the utterances of a manifest, or of each `.json` in a folder; each manifest is a split.
+
+    A split has the name of the LibriSpeech part: that of `librispeech-dev-clean-wav.json` is `dev-clean`. If an
+    utterance has several files, the one at speed 1 is used, or else the first. Paths are relative to the folder of the
+    manifest or to the folder above. Raises ValueError for a file with another layout.
     """
     if not source.exists():
         raise ValueError(f"{source}: no such file or folder")
@@ -58,11 +58,7 @@ def _utterances(path: Path, problems: list[tuple[str, str]]) -> Iterator[Utteran
 def _utterance(folder: Path, name: Any, text: Any) -> Utterance:
     if not isinstance(name, str) or not isinstance(text, str):
         raise TypeError(name, text)
-    # The reference writes paths relative to the folder of the data set, and its manifests there or one below.
+    # The reference writes paths relative to the folder of the dataset, and its manifests there or one folder below.
     path = next((base / name for base in (folder, folder.parent) if (base / name).is_file()), folder / name)
     identity = _LIBRISPEECH_ID.fullmatch(path.stem)
-    return Utterance(path.stem, text, identity[1] if identity else "", partial(_read, path))
-
-
-def _read(path: Path, sample_rate: int) -> np.ndarray:
-    return read_audio(path, sample_rate)
+    return Utterance(path.stem, text, identity[1] if identity else "", partial(read_audio, path))

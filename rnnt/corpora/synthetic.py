@@ -1,9 +1,11 @@
-"""Spoken commands made by a speech synthesizer: a corpus that needs no files and is the same everywhere for a seed.
+"""Spoken commands made by a speech synthesizer. This corpus needs no files, and a seed gives the same one everywhere.
 
-Sentences come from `rnnt.corpora.grammar`, voices are the English accents of espeak-ng times the variants (speakers)
-below. The three splits share neither sentences nor variants; accents they do share. What a variant is was judged from
-its definition and from measurements: left out are whispers, robots, echoes, and those whose first three formants or
-whose timing are distorted. Variants that derive from one another stay in one split, so that a voice of `test` is new.
+Sentences come from `rnnt.corpora.grammar`. A voice is an English accent of espeak-ng with one of the variants
+(speakers) below. The three splits share accents, but no sentences and no variants. Variants that derive from one
+another are in the same split, so that the voices of `test` are new.
+
+Variants were chosen by their definitions and by measurements. Whispers, robots and echoes are left out, and variants
+whose first three formants or whose timing are distorted.
 """
 
 import zlib
@@ -37,7 +39,7 @@ VARIANTS = {
     "valid": ("Alex", "Gene", "john", "f3"),
     "test": ("m7", "m8", "Nguyen", "Denis", "victor", "rob", "robert", "f2", "f5"),
 }
-# Each is drawn evenly for an utterance.
+# Each utterance draws a value evenly from each of these ranges.
 RATE = (130, 200)  # words per minute
 PITCH = (30, 70)
 PITCH_RANGE = (30, 70)
@@ -45,9 +47,9 @@ SPEECH_DBFS = (-32.0, -16.0)
 NOISE_DBFS = (-75.0, -55.0)
 END_SECONDS = (0.1, 0.3)  # before and after the speech
 
-# Of larger splits the longest kinds of sentence would make up nearly all.
+# Short kinds of sentence run out first, so larger splits would consist almost only of the longest kinds.
 MAX_UTTERANCES = {"train": 100_000, "valid": 10_000, "test": 10_000}
-_PEAK = 0.9
+_PEAK = 0.9  # the largest amplitude of the speech, as a share of full scale
 
 
 def splits(
@@ -57,10 +59,10 @@ def splits(
     valid_utterances: int = 200,
     test_utterances: int = 300,
 ) -> dict[str, Split]:
-    """Splits `train`, `valid` and `test`, the same for the same `seed`; `source` is not used.
+    """Compose the splits `train`, `valid` and `test`, the same ones for the same `seed`. `source` is not used.
 
-    No sentence comes twice. To which split a sentence belongs follows from its words alone, so it is the same for every
-    seed and size. Raises ValueError for sizes out of range.
+    No sentence occurs twice. A sentence's words determine its split, so it is in the same split for every seed and
+    size. Raises ValueError for a size out of range.
     """
     sizes = {"train": train_utterances, "valid": valid_utterances, "test": test_utterances}
     for name, size in sizes.items():
@@ -70,7 +72,7 @@ def splits(
 
 
 def voices(split: str) -> list[str]:
-    """The names of the voices of a split: every accent with every variant, such as "en-us+f3"."""
+    """Return the voices of a split: every accent with every variant, such as "en-us+f3"."""
     return [f"{accent}+{variant}" for accent in ACCENTS for variant in VARIANTS[split]]
 
 
@@ -83,14 +85,15 @@ def speak(
     sample_rate: int = 16000,
     seed: int = 0,
 ) -> np.ndarray:
-    """Speak `text` as the corpus does: int16 samples (N,) with some quiet at both ends and a low noise throughout.
+    """Speak `text` as in the corpus: int16 samples (N,) with a pause at both ends and low noise throughout.
 
-    `seed` draws loudness, noise and the length of the quiet. Equal arguments give equal samples, in any process.
-    Raises ValueError where `rnnt.corpora.espeak.synthesize`, which explains the other arguments, does.
+    `seed` determines loudness, noise and the length of the pauses. The other arguments are those of
+    `rnnt.corpora.espeak.synthesize`, which also says when ValueError is raised. Equal arguments give equal samples, in
+    any process.
     """
     rng = np.random.default_rng(seed)
     spoken, spoken_rate = synthesize(text, voice, rate, pitch, pitch_range, seed)
-    sounding = np.flatnonzero(spoken)  # the engine puts digital silence at the ends
+    sounding = np.flatnonzero(spoken)  # to remove the digital silence that the engine puts at the ends
     speech = resample(spoken[sounding[0] : sounding[-1] + 1].astype(np.float32) / 32768, spoken_rate, sample_rate)
     speech *= min(_amplitude(rng.uniform(*SPEECH_DBFS)) / np.sqrt(np.mean(speech**2)), _PEAK / np.abs(speech).max())
     before, after = (round(seconds * sample_rate) for seconds in rng.uniform(*END_SECONDS, size=2))
@@ -99,7 +102,7 @@ def speak(
 
 
 def split_of(text: str) -> str:
-    """The split to which a sentence belongs: one in ten is for `test`, one in ten for `valid`."""
+    """Return the split of a sentence. One sentence in ten belongs to `test`, and one in ten to `valid`."""
     return {0: "test", 1: "valid"}.get(zlib.crc32(text.encode()) % 10, "train")
 
 
@@ -114,16 +117,12 @@ def _utterances(split: str, size: int, seed: int) -> Iterator[Utterance]:
         seen.add(text)
         voice = next(pack)
         rate, pitch, pitch_range = (int(rng.integers(low, high + 1)) for low, high in (RATE, PITCH, PITCH_RANGE))
-        read = partial(_read, text, voice, rate, pitch, pitch_range, int(rng.integers(2**31)))
+        read = partial(speak, text, voice, rate, pitch, pitch_range, seed=int(rng.integers(2**31)))
         yield Utterance(f"{split}-{seed}-{number:05d}", text, voice, read)
         if len(seen) == size:
             return
 
 
-def _read(text: str, voice: str, rate: int, pitch: int, pitch_range: int, seed: int, sample_rate: int) -> np.ndarray:
-    return speak(text, voice, rate, pitch, pitch_range, sample_rate, seed)
-
-
 def _amplitude(dbfs: float) -> float:
-    """The root mean square, as a share of full scale."""
+    """Return the root mean square of a loudness, as a share of full scale."""
     return 10 ** (dbfs / 20)
