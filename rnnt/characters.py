@@ -1,18 +1,22 @@
-"""Which characters the texts of a split hold, and in which utterances the rare ones are.
+"""The characters that occur in the texts of a split, and the utterances that hold the rare ones.
 
-`dataset.json` keeps this, so that a training finds the texts that its tokenizer lacks symbols for without reading all
-of them: what it lacks is rare, or else the tokenizer is of another language.
+Stored in `dataset.json`. Training uses it to find texts with characters that the tokenizer does not know, without
+reading every text: such characters are rare, unless the tokenizer was made for another language.
 """
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-RARE = 100  # utterances, at most
+RARE = 100  # a character in at most this many texts is rare
 
 
 @dataclass(frozen=True)
 class Characters:
-    """common: each character that is in more than `RARE` texts; rare: the others, with the places of their texts."""
+    """The characters of a split's texts. Iterating yields each of them.
+
+    common: the characters that occur in more than `RARE` texts. rare: each other character, with the indices of the
+    texts that hold it.
+    """
 
     common: str
     rare: dict[str, list[int]]
@@ -22,21 +26,24 @@ class Characters:
         yield from self.rare
 
     def holding(self, wanted: Collection[str]) -> list[int] | None:
-        """The places, in order, of the texts with any of the wanted characters; None if only reading them can tell."""
+        """Return the indices, in order, of the texts that hold any of the wanted characters.
+
+        Returns None if one of them is common: then only reading the texts can tell.
+        """
         if not set(wanted).isdisjoint(self.common):
             return None
-        return sorted({place for character in wanted for place in self.rare.get(character, ())})
+        return sorted({index for character in wanted for index in self.rare.get(character, ())})
 
 
 def find_characters(texts: Iterable[str]) -> Characters:
-    """Go through all texts of a split."""
+    """Collect the characters of all texts of a split."""
     common: set[str] = set()
     rare: dict[str, list[int]] = {}
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         for character in set(text) - common:
-            places = rare.setdefault(character, [])
-            places.append(place)
-            if len(places) > RARE:
+            indices = rare.setdefault(character, [])
+            indices.append(index)
+            if len(indices) > RARE:
                 common.add(character)
                 del rare[character]
     return Characters("".join(sorted(common)), dict(sorted(rare.items())))

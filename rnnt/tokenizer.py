@@ -1,4 +1,4 @@
-"""Text <-> symbols 0 .. V-2: SentencePiece pieces, characters or words."""
+"""Tokenizers turn text into symbols, 0 .. V-2, and back. Symbols are SentencePiece pieces, characters or words."""
 
 import io
 import json
@@ -10,16 +10,20 @@ import sentencepiece
 
 from rnnt.config import TokenizerConfig
 from rnnt.files import write_file
+from rnnt.text import one_line, read_text, reason
+
+_SPACE = "▁"  # U+2581: a space in SentencePiece's pieces
 
 
 class UnknownSymbolError(ValueError):
-    """A text holds something that the tokenizer has no symbol for."""
+    """Raised for a text with a character or word that the tokenizer has no symbol for."""
 
 
 class Symbols:
-    """Characters or words, one symbol each.
+    """A tokenizer with one symbol for each character, or for each word.
 
-    kind: "characters" (the space is one of them) or "words"; symbols: in the order of their numbers.
+    kind: "characters" (the space is one of them) or "words". symbols: the list of them; symbol i has the number i.
+    Raises ValueError if they are not distinct, or there are none.
     """
 
     def __init__(self, kind: str, symbols: Sequence[str]):
@@ -36,10 +40,18 @@ class Symbols:
 
     @property
     def learned(self) -> int:
-        """Symbols that the training text gave."""
+        """Number of symbols that occur in the training texts: all."""
         return len(self.symbols)
 
+    def covers(self, character: str) -> bool:
+        """Return whether the tokenizer can encode this character in any text of covered characters.
+
+        False for every character if symbols are words, because characters do not tell which words a text holds.
+        """
+        return self.kind == "characters" and (" " if character.isspace() else character) in self._index
+
     def encode(self, text: str) -> list[int]:
+        """Return the symbols of a text. Raises UnknownSymbolError if it has none for a part of the text."""
         parts = _split(text, self.kind)
         unknown = sorted({part for part in parts if part not in self._index})
         if unknown:
@@ -47,18 +59,24 @@ class Symbols:
         return [self._index[part] for part in parts]
 
     def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of symbols."""
         return ("" if self.kind == "characters" else " ").join(self.symbols[token] for token in tokens)
 
     def covers(self, character: str) -> bool:
         return self.kind == "characters" and character in self._index
 
     def save(self, folder: Path) -> None:
+        """Write `tokenizer.json` into a folder."""
         content = {"kind": self.kind, "symbols": self.symbols}
         write_file(folder / "tokenizer.json", json.dumps(content, ensure_ascii=False, indent=1))
 
 
 class SentencePiece:
-    """A SentencePiece model. size: symbols, at least the model's pieces; what is over is never seen nor decoded."""
+    """A tokenizer that runs a SentencePiece model.
+
+    model: the contents of the model's file. size: number of symbols. If the model has fewer pieces, the other symbols
+    have no text: no text is encoded to them, and `decode` ignores them. Raises ValueError if the model cannot be read.
+    """
 
     kind = "sentencepiece"
 
@@ -68,7 +86,7 @@ class SentencePiece:
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
-            raise ValueError(f"not a SentencePiece model: {str(error).splitlines()[0]}") from None
+            raise ValueError(f"not a SentencePiece model: {reason(error)}") from None
         self._model = model
         self._size = max(size, self._processor.get_piece_size())
 
@@ -77,11 +95,25 @@ class SentencePiece:
 
     @property
     def learned(self) -> int:
-        """Pieces that the training text gave."""
+        """Number of symbols that have a piece."""
         return self._processor.get_piece_size()
 
+    def covers(self, character: str) -> bool:
+        """Return whether the tokenizer can encode this character in any text of covered characters.
+
+        False for combining accents and other marks: normalisation may merge one with the preceding letter into a
+        different character, so the answer depends on the text.
+        """
+        if any(map(_combines, unicodedata.normalize("NFKC", character))):
+            return False
+        # A text can be encoded if each of its normalised characters is a piece. A space becomes _SPACE.
+        normalised = _SPACE if character.isspace() else self._processor.normalize(character)
+        unknown = self._processor.unk_id()
+        return all(self._processor.piece_to_id(part) != unknown for part in normalised)
+
     def encode(self, text: str) -> list[int]:
-        text = " ".join(text.split())  # as the texts that it was learned from
+        """Return the symbols of a text. Raises UnknownSymbolError if it has none for a part of the text."""
+        text = one_line(text)  # as in training
         tokens = self._processor.encode(text)
         unknown = self._processor.unk_id()
         if unknown in tokens:
@@ -91,6 +123,7 @@ class SentencePiece:
         return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of symbols, without those that have none."""
         pieces, unknown = self._processor.get_piece_size(), self._processor.unk_id()
         return self._processor.decode([token for token in tokens if token < pieces and token != unknown])
 
@@ -100,6 +133,7 @@ class SentencePiece:
         return self._processor.unk_id() not in self._processor.encode(character)
 
     def save(self, folder: Path) -> None:
+        """Write `tokenizer.model` into a folder."""
         write_file(folder / "tokenizer.model", self._model)
 
 
@@ -109,10 +143,10 @@ Tokenizer = Symbols | SentencePiece
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     """Learn a tokenizer of the configured kind from the training texts.
 
-    A SentencePiece unigram model covers every character; a text too small for `size` pieces gives fewer. Raises
-    ValueError where the texts are empty or `size` is less than the number of characters.
+    A SentencePiece unigram model covers every character of the texts. It has fewer than `size` pieces if the texts do
+    not suffice for more. Raises ValueError if the texts are empty or `size` is less than the number of characters.
     """
-    texts = [" ".join(text.split()) for text in texts]
+    texts = [one_line(text) for text in texts]
     if not any(texts):
         raise ValueError("the training texts are empty: there is nothing to learn a tokenizer from")
     if config.kind != "sentencepiece":
@@ -129,21 +163,21 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
             bos_id=-1,
             eos_id=-1,
             hard_vocab_limit=False,
-            max_sentence_length=1 << 20,  # bytes: longer texts are left out, and with them their characters
+            max_sentence_length=1 << 20,  # in bytes; longer texts are ignored, and characters that only they hold
             num_threads=1,  # the result depends on the number of threads
             minloglevel=2,
         )
     except RuntimeError as error:
-        reason = str(error).split("] ")[-1].split(". ")[0]
+        complaint = str(error).split("] ")[-1].split(". ")[0]
         raise ValueError(
             f"cannot learn a tokenizer of tokenizer.size={config.size} pieces from texts of "
-            f"{len(set().union(*texts))} different characters: {reason}"
+            f"{len(set().union(*texts))} different characters: {complaint}"
         ) from None
     return SentencePiece(model.getvalue(), config.size)
 
 
 def load_tokenizer(path: str | Path, config: TokenizerConfig) -> Tokenizer:
-    """Open a tokenizer file, or the one in a folder. Raises ValueError where there is none or it is damaged."""
+    """Open a tokenizer file, or the one in a folder. Raises ValueError if there is none or it is damaged."""
     path = Path(path)
     if path.is_dir():
         found = [path / name for name in ("tokenizer.model", "tokenizer.json") if (path / name).is_file()]
@@ -158,12 +192,19 @@ def load_tokenizer(path: str | Path, config: TokenizerConfig) -> Tokenizer:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         return Symbols(content["kind"], content["symbols"])
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is no tokenizer file; it should be a .model of SentencePiece or our .json") from None
 
 
 def _split(text: str, kind: str) -> list[str]:
-    words = text.split()
-    return words if kind == "words" else list(" ".join(words))
+    return text.split() if kind == "words" else list(one_line(text))
+
+
+def _combines(character: str) -> bool:
+    """Return whether Unicode normalisation may merge the character with the one before it.
+
+    These are marks (accents, vowel signs) and the vowels and final consonants of a Korean syllable.
+    """
+    return unicodedata.category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
