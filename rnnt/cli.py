@@ -43,7 +43,6 @@ def prepare(
     source: Annotated[Path, typer.Argument(help="where the corpus lies; - for synthetic, which needs none")],
     options: Annotated[list[str] | None, typer.Argument(metavar=KEY_VALUE, help="the corpus's options")] = None,
     out: Annotated[Path, typer.Option(help="folder for the splits, one below it each")] = ...,
-    leave_out: Annotated[str | None, typer.Option(help="digits: a speaker to keep out of training")] = None,
     sample_rate: Annotated[int, typer.Option(help="samples per second of the prepared audio")] = 16000,
     workers: Annotated[int | None, typer.Option(help="processes; all cores by default")] = None,
 ) -> None:
@@ -56,8 +55,6 @@ def prepare(
     from rnnt.text import duration
 
     values = _key_values(options or [])
-    if leave_out is not None:
-        values["leave_out"] = leave_out
     splits = read_splits(corpus, source, **values)
     for name, summary in prepare(splits, out, sample_rate, workers, f"{corpus} {source}").items():
         state = "already prepared" if summary.already_prepared else f"{summary.skipped} skipped"
