@@ -87,8 +87,8 @@ def _prepare_split(name: str, split: Split, out: Path, readers: Readers, source:
         progress = _saved_progress(partial, fingerprint)
         _remove_leftovers(partial, progress)
         try:
-            for progress in _write_shards(name, split, partial, progress, readers, shard_bytes):
-                pass  # the last one is used below, by the error message too
+            for saved in _write_shards(name, split, partial, progress, readers, shard_bytes):
+                progress = saved  # also for the error message below
             if progress.shards:
                 more = {"source": source, "skipped": progress.skipped, "fingerprint": fingerprint}
                 write_description(partial, progress.shards, readers.sample_rate, **more)

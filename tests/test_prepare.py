@@ -11,7 +11,6 @@ import pytest
 import soundfile
 
 import rnnt.prepare
-import rnnt.readers
 import rnnt.shard
 from rnnt.corpora import Split, Utterance, folder
 from rnnt.dataset import Dataset
@@ -241,23 +240,6 @@ def test_a_killed_worker_is_reported_and_the_work_continues(tmp_path):
     assert len(Dataset(tmp_path / "train")) == 60
 
 
-def test_little_is_read_ahead(tmp_path):
-    given = 0
-
-    class Counting(list):
-        def __getitem__(self, index):
-            nonlocal given
-            given += 1
-            return super().__getitem__(index)
-
-    with rnnt.readers.Readers(16000, workers=2) as readers:
-        source = Counting(utterances(500))
-        results = readers.read(source[i] for i in range(len(source)))
-        for taken in range(1, 100):
-            next(results)
-            assert given - taken <= 2 * rnnt.readers._CHUNKS_AHEAD * rnnt.readers._CHUNK
-
-
 def test_a_finished_split_is_left_alone(tmp_path):
     first = prepare({"train": Split(utterances(3))}, tmp_path, workers=1)["train"]
     before = contents(tmp_path)
@@ -315,12 +297,6 @@ def test_names_rates_and_what_is_in_the_way(tmp_path):
     with pytest.raises(ValueError, match=r"train exists and is not a dataset"):
         prepare({"train": Split(utterances(1))}, tmp_path, workers=1)
     assert (tmp_path / "train" / "mine.txt").read_text() == "keep me"
-
-
-def test_a_reader_that_breaks_its_contract_is_a_bug_not_a_skip(tmp_path):
-    stereo = utterances(2, u1=lambda sample_rate: np.zeros((2, 16000), np.int16))
-    with pytest.raises(TypeError, match="u1"):
-        prepare({"train": Split(stereo)}, tmp_path, workers=1)
 
 
 def test_texts_are_kept_on_one_line(tmp_path):

@@ -1,11 +1,13 @@
 """Tokenizers: there and back, what they do not know, and what is not one."""
 
+import io
 import json
 
 import pytest
 import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2 as sentencepiece_pb2
 
 from rnnt.config import TokenizerConfig
 from rnnt.tokenizer import SentencePiece, Symbols, UnknownSymbolError, load_tokenizer, train_tokenizer
@@ -65,6 +67,67 @@ def test_symbols_are_sorted_and_each_has_one_number():
     assert trained("words", texts=["b a", "c a"]).symbols == ["a", "b", "c"]
     assert trained("characters", texts=["b a"]).symbols == [" ", "a", "b"]
     assert trained("words", texts=["b a", "c a"]).encode("c b a") == [2, 1, 0]
+
+
+def sentencepiece_model(texts, **options):
+    """A model of SentencePiece's own defaults: it normalises texts (NFKC), so that letters and accents merge."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_writer=model, hard_vocab_limit=False, minloglevel=2, **options
+    )
+    return SentencePiece(model.getvalue())
+
+
+COVERING = {
+    "characters": lambda: Symbols("characters", sorted(" abéü好")),
+    "characters without a space": lambda: Symbols("characters", sorted("abéü好")),
+    "ours": lambda: trained("sentencepiece"),
+    "normalising": lambda: sentencepiece_model(["e a \u0301 \u0301 ü \u1100 \u1161 fi 好 \u093e"] * 5, vocab_size=40),
+    "bytes": lambda: sentencepiece_model(["ab ba"] * 5, vocab_size=300, byte_fallback=True),
+    "pairs": lambda: sentencepiece_model(["ab ba abba"] * 5, vocab_size=12, model_type="bpe"),
+}
+MARKS = "\N{COMBINING ACUTE ACCENT}\u1161\u11a8\u093e\u3099ﾞ¨"
+ALPHABET = sorted(set("".join(TEXTS)) | set(MARKS) | set("abefilﬁＡａüé好가\u1100\u093e\u200b\u00a0\u2028\n▁⁇"))
+
+
+@pytest.mark.parametrize("name", COVERING)
+@given(data=st.data())
+def test_texts_of_covered_characters_can_be_encoded(name, data):
+    if name not in CACHE:
+        CACHE[name] = COVERING[name]()
+    tokenizer = CACHE[name]
+    covered = [character for character in ALPHABET if tokenizer.covers(character)]
+    tokenizer.encode("".join(data.draw(st.lists(st.sampled_from(covered), max_size=12))))
+
+
+def test_what_is_covered():
+    texts = set("".join(TEXTS))
+    for tokenizer in (trained("characters"), trained("sentencepiece")):
+        assert {character for character in texts if not tokenizer.covers(character)} == (
+            {"\N{COMBINING ACUTE ACCENT}"} if tokenizer.kind == "sentencepiece" else set()
+        )
+        assert tokenizer.covers("\n") and not tokenizer.covers("ж") and not tokenizer.covers("%")
+    without_space = Symbols("characters", ["a", "b"])
+    assert without_space.covers("a") and not without_space.covers(" ") and not without_space.covers("\t")
+    assert not any(trained("words").covers(character) for character in texts)
+
+
+def test_marks_that_a_model_merges_are_not_covered():
+    tokenizer = COVERING["normalising"]()
+    for letter, mark in (("e", "\N{COMBINING ACUTE ACCENT}"), ("\u1100", "\u1161")):
+        assert tokenizer.encode(letter) and tokenizer.encode(mark)
+        with pytest.raises(UnknownSymbolError):
+            tokenizer.encode(letter + mark)
+        assert tokenizer.covers(letter) and not tokenizer.covers(mark)
+
+
+def test_a_character_that_only_begins_words_is_not_covered():
+    proto = sentencepiece_pb2.ModelProto.FromString(trained("sentencepiece", 12, ["ab ac", "ab ba"])._model)
+    proto.pieces[[piece.piece for piece in proto.pieces].index("c")].piece = "▁c"
+    tokenizer = SentencePiece(proto.SerializeToString())
+    assert tokenizer.encode("c") and tokenizer.covers("a") and not tokenizer.covers("c")
+    with pytest.raises(UnknownSymbolError, match="unknown to the tokenizer: 'c'"):
+        tokenizer.encode("ac")
 
 
 def test_training_repeats_bit_for_bit(tmp_path):

@@ -1,0 +1,117 @@
+"""The pool of readers: same results and order for any number of processes, and none that outlives its use."""
+
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+
+from rnnt import readers
+from rnnt.corpora import Utterance
+from rnnt.readers import Readers
+
+
+def noise(seed, seconds, sample_rate):
+    return np.random.default_rng(seed).integers(-3000, 3000, round(seconds * sample_rate)).astype(np.int16)
+
+
+def refuse(error, sample_rate):
+    raise error
+
+
+def process(sample_rate):
+    return np.full(sample_rate, os.getpid() % 30000, np.int16)
+
+
+def good(count):
+    return [Utterance(f"u{n}", f"text {n}", "", partial(noise, n, 0.2)) for n in range(count)]
+
+
+BAD = {
+    "cannot read it": Utterance("refused", "text", "", partial(refuse, OSError("cannot\n\tread it"))),
+    "ZeroDivisionError": Utterance("a bug", "text", "", partial(refuse, ZeroDivisionError())),
+    "x" * 500: Utterance("long", "text", "", partial(refuse, ValueError("x" * 500))),
+    "the text is empty": Utterance("no text", " \n", "", partial(noise, 0, 0.2)),
+    "only 0.099 s long, the minimum is 0.1 s": Utterance("short", "text", "", partial(noise, 0, 0.099)),
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_utterance_has_its_samples_or_a_reason_in_order(workers):
+    utterances = [*good(30), *BAD.values(), *good(7)]
+    with Readers(8000, workers) as pool:
+        results = list(pool.read(utterances))
+        assert [utterance.id for utterance, _ in results] == [utterance.id for utterance in utterances]
+        for n, (_, result) in enumerate(results[:30]):
+            np.testing.assert_array_equal(result, noise(n, 0.2, 8000))
+        assert [result for _, result in results[30:-7]] == list(BAD)
+        assert [len(result) for _, result in results[-7:]] == [1600] * 7
+        assert list(pool.read([])) == []
+
+
+def test_processes_serve_every_call_and_end_with_the_block():
+    utterances = [Utterance(f"u{n}", "text", "", process) for n in range(20)]
+    with Readers(1000, 2) as pool:
+        assert pool._pool is None  # none are started before there is something to read
+        first = {int(samples[0]) for _, samples in pool.read(utterances)}
+        processes = list(pool._pool._processes.values())
+        second = {int(samples[0]) for _, samples in pool.read(utterances)}
+        assert first | second <= {process.pid % 30000 for process in processes} and len(processes) <= 2
+        assert os.getpid() % 30000 not in first
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_a_limited_number_is_read_ahead():
+    given = 0
+
+    def counted():
+        nonlocal given
+        for utterance in good(500):
+            given += 1
+            yield utterance
+
+    with Readers(16000, 2) as pool:
+        results = pool.read(counted())
+        for taken in range(1, 100):
+            next(results)
+            assert given - taken <= 2 * readers._CHUNKS_AHEAD * readers._CHUNK
+
+
+@pytest.mark.parametrize("samples", [np.zeros((2, 16000), np.int16), np.zeros(16000, np.float32)])
+def test_a_corpus_that_breaks_the_contract_is_a_bug_and_no_bad_utterance(samples):
+    with Readers(16000, 1) as pool, pytest.raises(TypeError, match=r"u: read\(\) gave .* expected int16 \(N,\)"):
+        list(pool.read([Utterance("u", "text", "", lambda sample_rate: samples)]))
+
+
+INTERRUPTED = """
+import time
+import numpy as np
+from rnnt.corpora import Utterance
+from rnnt.readers import Readers
+
+def slow(sample_rate):
+    time.sleep(0.02)
+    return np.zeros(sample_rate, np.int16)
+
+if __name__ == "__main__":
+    with Readers(1000, 2) as pool:
+        for _ in pool.read(Utterance(str(n), "text", "", slow) for n in range(100000)):
+            print("read", flush=True)
+"""
+
+
+def test_ctrl_c_is_handled_by_the_parent_alone(tmp_path):
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    command = [sys.executable, script]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
+        assert run.stdout.readline() == "read\n"
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the parent and all its children
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode in (1, -signal.SIGINT)
+    assert errors.count("Traceback") == errors.count("KeyboardInterrupt\n") == 1

@@ -1,0 +1,58 @@
+"""Text files and messages."""
+
+import doctest
+
+import pytest
+
+import rnnt.text
+from rnnt.text import clock, duration, one_line, read_lines, read_text, reason
+
+
+def test_examples_of_the_docstrings():
+    failed, tried = doctest.testmod(rnnt.text)
+    assert not failed and tried >= 4
+
+
+def test_a_mark_at_the_start_is_no_text(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffgrün\n".encode())
+    assert read_text(path) == "grün\n" and read_lines(path) == ["grün", ""]
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("grün".encode("latin-1"))
+    for read in (read_text, read_lines):
+        with pytest.raises(ValueError, match=r"a\.txt: is not UTF-8 text \(byte 2\); convert it to UTF-8"):
+            read(path)
+    with pytest.raises(FileNotFoundError):
+        read_text(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_only_a_line_feed_ends_a_line(tmp_path, mark):
+    path = tmp_path / "a.txt"
+    path.write_bytes(f"one{mark}two\r\nthree".encode())
+    assert read_lines(path) == [f"one{mark}two", "three"]
+    assert one_line(f" one{mark}two\n") == "one two"
+
+
+def test_reasons_are_short_lines():
+    assert reason(ValueError("a\nb")) == "a b"
+    assert reason(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert reason(OSError(" \n")) == "OSError"
+    assert reason(ValueError("x" * 300)) == "x" * 200
+    assert reason(ValueError("x" * 300), limit=7) == "x" * 7
+    assert reason(ValueError("x" * 300), limit=None) == "x" * 300
+
+
+def test_amounts_of_audio():
+    assert [duration(hours) for hours in (0, 0.5 / 60, 0.99, 1, 1234.5)] == [
+        "0.0 minutes", "0.5 minutes", "59.4 minutes", "1.00 hours", "1,234.50 hours",
+    ]  # fmt: skip
+
+
+def test_times():
+    assert [clock(seconds) for seconds in (0, 0.4, 59.6, 3599, 3600, 360000)] == [
+        "0:00:00", "0:00:00", "0:01:00", "0:59:59", "1:00:00", "100:00:00",
+    ]  # fmt: skip
