@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Set-up and the main job on an embedded default: corpus, training, scores, transcripts. The last line is the error rate.
+# Install, then run the main job on a small built-in corpus: make the corpus, train, score, transcribe. The last line of
+# the output is the error rate.
 #   bash scripts/demo.sh [FOLDER]
 set -euo pipefail
 out=${1:-$(CDPATH= cd "$(dirname "$0")/.." && pwd)/runs/demo}

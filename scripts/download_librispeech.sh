@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Fetch LibriSpeech (openslr.org/12) and unpack it as DIR/LibriSpeech/<part>.
+# Download LibriSpeech (openslr.org/12) and unpack it as DIR/LibriSpeech/<part>.
 #
-#   bash scripts/download_librispeech.sh DIR                          # all seven parts, 60 GB to fetch
+#   bash scripts/download_librispeech.sh DIR                          # all seven parts, 60 GB
 #   bash scripts/download_librispeech.sh DIR dev-clean train-clean-100
 #
 # Run it again after an interruption: a transfer continues where it stopped, and finished parts are left alone.
-#   LIBRISPEECH_URL   a mirror, the folder that holds the .tar.gz files (default: openslr.org)
-#   LIBRISPEECH_MD5   a file in md5sum's format to use in place of the sums below
+#   LIBRISPEECH_URL   where the .tar.gz files are, for example on a mirror (default: openslr.org)
+#   LIBRISPEECH_MD5   a file in the format of md5sum, used instead of the sums below
 set -euo pipefail
 
 url=${LIBRISPEECH_URL:-https://www.openslr.org/resources/12}
@@ -42,7 +42,7 @@ size_of() {
 fetch() { # part archive
     local before code status from=$url/$1.tar.gz partial=$2.partial
     command -v curl >/dev/null || fail "curl is missing: install it (apt-get install curl), or fetch $from yourself into $2"
-    # A transfer of hours breaks now and then: go on for as long as each attempt brings something.
+    # A transfer that takes hours may break several times: continue as long as each attempt brings some bytes.
     while :; do
         before=$(size_of "$partial")
         code=0
@@ -67,7 +67,7 @@ get_part() { # part
     wanted=$(awk -v name="$part.tar.gz" '{ sub(/^\*/, "", $2) } $2 == name { print $1 }' <<<"$sums")
     [ -n "$wanted" ] || fail "no part $part; there are" $(all_parts)
 
-    # This script moves parts there only when they are complete, so this one is somebody else's: not ours to remove.
+    # A part without .complete does not come from this script, which therefore must not remove it.
     [ ! -e "$dir/LibriSpeech/$part" ] ||
         fail "$dir/LibriSpeech/$part was not unpacked by this script; move it away, or 'touch' $part/.complete to keep it"
 

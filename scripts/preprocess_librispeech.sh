@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepare every part of LibriSpeech found below DIR, and learn the 1023 pieces of the training text.
+# Prepare every part of LibriSpeech in DIR, and learn a tokenizer of 1023 pieces from the training texts.
 #   bash scripts/preprocess_librispeech.sh DIR      DIR/LibriSpeech/<part> -> DIR/prepared/<part>, DIR/prepared/tokenizer.model
 set -euo pipefail
 if [ $# -ne 1 ] || [ ! -d "$1" ]; then
@@ -12,13 +12,13 @@ cd "$(dirname "$0")/.."
 out=$dir/prepared
 .venv/bin/rnnt prepare librispeech "$dir" --out "$out"
 if [ -f "$out/tokenizer.model" ]; then
-    echo "tokenizer: $out/tokenizer.model is there already; remove it to learn it anew (from parts added since, say)"
+    echo "tokenizer: $out/tokenizer.model exists already; to learn it again, for example from more parts, remove it first"
     exit 0
 fi
 shopt -s nullglob
 splits=("$out"/train-*/)
 if [ ${#splits[@]} -eq 0 ]; then
-    echo "warning: no train-* part was found; the tokenizer is learned from the parts there are" >&2
+    echo "warning: found no train-* part; the tokenizer is learned from all parts" >&2
     splits=("$out"/*/)
 fi
 .venv/bin/rnnt tokenizer "${splits[@]}" --out "$out" --size 1023

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Train the MLPerf RNN-T on LibriSpeech in one process, or in $PROCESSES of them (train_rnnt_1x4.sh, train_rnnt_1x8.sh).
-# A run that was interrupted goes on, also with another number of processes.
+# Train the MLPerf RNN-T on LibriSpeech in one process. train_rnnt_1x4.sh and train_rnnt_1x8.sh set $PROCESSES to use more.
 #   bash scripts/train_rnnt_1x1.sh OUTPUT_DIR DATA_DIR [KEY=VALUE ...]
-# DATA_DIR is what preprocess_librispeech.sh worked on. Settings are taken from these variables, where they are set, and
-# from KEY=VALUE arguments, which win (train.steps=10, data.train=[dev-clean], ...).
+# The same command continues a run that was interrupted; the number of processes may differ. DATA_DIR is the folder that
+# was given to preprocess_librispeech.sh. The environment variables listed below change settings. So do KEY=VALUE
+# arguments (train.steps=10, data.train=[dev-clean], ...), which win.
 set -euo pipefail
 if [ $# -lt 2 ]; then
     echo "usage: bash scripts/train_rnnt_1x${PROCESSES:-1}.sh OUTPUT_DIR DATA_DIR [KEY=VALUE ...]" >&2
@@ -45,6 +45,6 @@ TARGET train.target_wer
 KEYS
 [ "${AMP:-false}" != true ] || settings+=(precision=bfloat16)
 [ ! -f "$data/tokenizer.model" ] || settings+=("tokenizer.path=$data/tokenizer.model")
-# Bash before 4.4, as macOS has it, takes an empty array for an unset one.
+# The "+" is for Bash before 4.4 (macOS has 3.2), in which an empty array counts as unset, an error under set -u.
 exec .venv/bin/rnnt train librispeech-mlperf --data "$data" --out "$out" --processes "${PROCESSES:-1}" \
     ${settings[@]+"${settings[@]}"} "$@"

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# As train_rnnt_1x1.sh, in 4 processes of one machine, each with a GPU of its own (without GPUs: on the CPU).
+# Train as train_rnnt_1x1.sh does, in 4 processes on one machine, one for each GPU (on the CPU if there are no GPUs).
 #   bash scripts/train_rnnt_1x4.sh OUTPUT_DIR DATA_DIR [KEY=VALUE ...]
 PROCESSES=4 exec bash "$(dirname "$0")/train_rnnt_1x1.sh" "$@"

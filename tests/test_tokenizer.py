@@ -213,7 +213,7 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_cut_model_is_refused(tmp_path):
+def test_a_truncated_model_is_refused(tmp_path):
     trained("sentencepiece").save(tmp_path)
     path = tmp_path / "tokenizer.model"
     path.write_bytes(path.read_bytes()[:-7])
