@@ -87,19 +87,23 @@ def test_a_corpus_that_breaks_the_contract_is_a_bug_and_no_bad_utterance(samples
 
 
 INTERRUPTED = """
-import time
+import os, time
 import numpy as np
 from rnnt.corpora import Utterance
 from rnnt.readers import Readers
 
-def slow(sample_rate):
+def process(sample_rate):
     time.sleep(0.02)
-    return np.zeros(sample_rate, np.int16)
+    return np.full(sample_rate, os.getpid() % 30000, np.int16)
 
 if __name__ == "__main__":
+    utterances = [Utterance(str(n), "text", "", process) for n in range(16)]
     with Readers(1000, 2) as pool:
-        for _ in pool.read(Utterance(str(n), "text", "", slow) for n in range(100000)):
-            print("read", flush=True)
+        seen = set()
+        while len(seen) < 2:  # until both processes have started
+            seen |= {int(samples[0]) for _, samples in pool.read(utterances)}
+        print("ready", flush=True)
+        time.sleep(60)
 """
 
 
@@ -110,7 +114,7 @@ def test_ctrl_c_is_handled_by_the_parent_alone(tmp_path):
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as run:
-        assert run.stdout.readline() == "read\n"
+        assert run.stdout.readline() == "ready\n"
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the parent and all its children
         _, errors = run.communicate(timeout=60)
     assert run.returncode in (1, -signal.SIGINT)

@@ -63,7 +63,7 @@ def test_pauses_are_as_long_and_as_quiet_as_promised(source):
         samples = utterance.read(16000)
         loud = np.flatnonzero(samples > 1000)
         count = len(utterance.text.split())
-        assert 0.05 + 0.05 <= loud[0] / 16000 <= 0.05 + 0.3 + 0.01  # each recording has 0.05 s of its own
+        assert 0.05 + 0.05 <= loud[0] / 16000 <= 0.05 + 0.3 + 0.01  # a recording begins and ends with 0.05 s of noise
         assert 0.05 + 0.05 <= (len(samples) - loud[-1]) / 16000 <= 0.05 + 0.3 + 0.01
         assert count * 0.2 + 0.1 <= len(samples) / 16000 <= count * 0.2 + (count - 1) * 0.25 + 0.6 + 0.01
         ends = samples[: loud[0] - 800]  # made noise: as loud as the recordings' own, never digital silence
