@@ -123,7 +123,8 @@ def _write_shards(
 
         def skip(identity: str, problem: str) -> None:
             nonlocal skipped
-            skips.write(f"{one_line(identity)}\t{one_line(problem)}\n".encode())
+            line = f"{one_line(identity)}\t{one_line(problem)}\n"
+            skips.write(line.encode("utf-8", "backslashreplace"))  # a file name may be in another encoding
             skipped += 1
 
         def save() -> _Progress:

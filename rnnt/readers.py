@@ -49,8 +49,8 @@ class Readers:
     def read(self, utterances: Iterable[Utterance]) -> Iterator[tuple[Utterance, np.ndarray | str]]:
         """Yield each utterance with its samples, int16 (N,), or with the reason why it is left out.
 
-        It is left out if it cannot be read, has no text or is shorter than `MIN_SECONDS`. Raises ChildProcessError if
-        a process dies, and TypeError if a corpus breaks the contract of `Utterance.read`.
+        It is left out if it cannot be read, has no text, is not valid Unicode or is shorter than `MIN_SECONDS`. Raises
+        ChildProcessError if a process dies, and TypeError if a corpus breaks the contract of `Utterance.read`.
         """
         if self._workers == 1:
             for utterance in utterances:
@@ -107,6 +107,10 @@ def _read(utterance: Utterance, sample_rate: int) -> np.ndarray | str:
     """Return the samples, or the reason why the utterance is left out."""
     if not utterance.text.strip():
         return "the text is empty"
+    try:
+        f"{utterance.id}{utterance.text}{utterance.speaker}".encode()
+    except UnicodeEncodeError:  # a file name in another encoding, or half of a surrogate pair in JSON
+        return "its id, text or speaker is not valid Unicode; rename the file or correct the text"
     try:
         samples = utterance.read(sample_rate)
     except Exception as error:  # whatever is wrong with one utterance must not stop the others

@@ -305,6 +305,16 @@ def test_texts_are_kept_on_one_line(tmp_path):
     assert Dataset(tmp_path / "train").text(0) == "several lines and tabs"
 
 
+def test_names_that_are_not_unicode_are_listed(tmp_path):
+    split = Split(
+        [*utterances(2), Utterance("gr\udcfcn", "text", "", partial(noise, 0, 0.2))], [("\udcff", "no \udcff.txt")]
+    )
+    assert prepare({"train": split}, tmp_path, workers=1)["train"].skipped == 2
+    assert prepare({"train": split}, tmp_path, workers=1)["train"].already_prepared
+    _, first, second = (tmp_path / "train" / "skipped.tsv").read_text("utf-8").splitlines()
+    assert first == "\\udcff\tno \\udcff.txt" and second.startswith("gr\\udcfcn\tits id, text or speaker is not valid")
+
+
 def test_a_partial_folder_that_lost_a_shard_starts_again(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         prepare({"all": Split(utterances(30, u25=interrupt))}, tmp_path, workers=1, shard_bytes=SHARD_BYTES)

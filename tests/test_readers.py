@@ -35,6 +35,9 @@ BAD = {
     "ZeroDivisionError": Utterance("a bug", "text", "", partial(refuse, ZeroDivisionError())),
     "x" * 500: Utterance("long", "text", "", partial(refuse, ValueError("x" * 500))),
     "the text is empty": Utterance("no text", " \n", "", partial(noise, 0, 0.2)),
+    "its id, text or speaker is not valid Unicode; rename the file or correct the text": Utterance(
+        "gr\udcfcn", "text", "", partial(noise, 0, 0.2)
+    ),
     "only 0.099 s long, the minimum is 0.1 s": Utterance("short", "text", "", partial(noise, 0, 0.099)),
 }
 
