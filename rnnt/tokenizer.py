@@ -62,9 +62,6 @@ class Symbols:
         """Return the text of symbols."""
         return ("" if self.kind == "characters" else " ").join(self.symbols[token] for token in tokens)
 
-    def covers(self, character: str) -> bool:
-        return self.kind == "characters" and character in self._index
-
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` into a folder."""
         content = {"kind": self.kind, "symbols": self.symbols}
@@ -126,11 +123,6 @@ class SentencePiece:
         """Return the text of symbols, without those that have none."""
         pieces, unknown = self._processor.get_piece_size(), self._processor.unk_id()
         return self._processor.decode([token for token in tokens if token < pieces and token != unknown])
-
-    def covers(self, character: str) -> bool:
-        if any(map(unicodedata.combining, unicodedata.normalize("NFKC", character))):
-            return False
-        return self._processor.unk_id() not in self._processor.encode(character)
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.model` into a folder."""
