@@ -17,18 +17,9 @@ from rnnt.augment import Augmentation
 from rnnt.config import FeaturesConfig
 from rnnt.device import float32_products
 from rnnt.frames import stack_frames, valid_places
+from rnnt.mel import mel_corners, mel_filters
 
 _DITHER_SAMPLES = 16000
-
-
-def hz_to_mel(hz: torch.Tensor) -> torch.Tensor:
-    """Slaney's mel scale: linear below 1 kHz, logarithmic above (Auditory Toolbox, 1998)."""
-    return torch.where(hz < 1000, hz * 3 / 200, 15 + 27 * torch.log(hz.clamp(min=1) / 1000) / math.log(6.4))
-
-
-def mel_to_hz(mel: torch.Tensor) -> torch.Tensor:
-    """Inverse of `hz_to_mel`."""
-    return torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp((mel - 15) * math.log(6.4) / 27))
 
 
 class Features(nn.Module):
@@ -37,8 +28,7 @@ class Features(nn.Module):
     def __init__(self, config: FeaturesConfig):
         super().__init__()
         self.config = config
-        limits = hz_to_mel(torch.tensor([config.low_hz, config.high_hz], dtype=torch.float64))
-        corners = mel_to_hz(torch.linspace(limits[0], limits[1], config.mels + 2, dtype=torch.float64))
+        corners = mel_corners(config.mels, config.low_hz, config.high_hz)
         bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * config.sample_rate / config.n_fft
         noise = torch.randn(_DITHER_SAMPLES, generator=torch.Generator().manual_seed(0))
         self.register_buffer("corners", corners.float(), persistent=False)
@@ -143,9 +133,7 @@ class Features(nn.Module):
         hz = self.bins_hz[:, None]
         if warp_B is not None:
             hz = hz * warp_B[:, None, None]
-        low, centre, high = self.corners[:-2], self.corners[1:-1], self.corners[2:]
-        triangles = torch.minimum((hz - low) / (centre - low), (high - hz) / (high - centre)).clamp(min=0)
-        return triangles * (2 / (high - low))
+        return mel_filters(hz, self.corners)
 
     def _normalize(self, x_BSF, num_frames, valid_BS1) -> torch.Tensor:
         if self.config.normalization == "none":
