@@ -1,20 +1,62 @@
-"""Random changes of a training batch, each utterance with its own draw: speed, pitch, gain, noise, SpecAugment."""
+"""Random changes of a training batch: speed, pitch, gain, noise, SpecAugment.
+
+Each utterance has its own draws. Shapes:
+
+    B  utterances of a batch
+    S  frames, one per hop
+    W  samples in a frame
+    K  Fourier bins
+    F  mel bins
+    L  curves over the bins that add up to the gain: a constant and the tilt's cosines
+"""
 
 import math
 
 import torch
 
 from rnnt.config import AugmentConfig
+from rnnt.frames import valid_places
 
-_GAIN_FRAMES = 40  # between two draws of the gain: about a short word
+_GAIN_FRAMES = 40  # from one draw of the gain to the next: about a short word
+
+
+class NoAugmentation:
+    """Stands in for an `Augmentation` that changes nothing. It has the methods that `Features` calls."""
+
+    def num_samples(self, num_samples: torch.Tensor) -> torch.Tensor:
+        """Return the number of samples (B,) as it is."""
+        return num_samples
+
+    def starts(self, starts_S: torch.Tensor) -> torch.Tensor:
+        """Return the first samples of the frames, (1, S): the same for all utterances."""
+        return starts_S[None]
+
+    def window_offsets(self, offsets_W: torch.Tensor) -> torch.Tensor:
+        """Return the offsets from the middle of the window as they are."""
+        return offsets_W
+
+    def frequencies(self, hz_K1: torch.Tensor) -> torch.Tensor:
+        """Return the frequencies of the Fourier bins as they are."""
+        return hz_K1
+
+    def change_power(self, mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+        """Return the mel power as it is."""
+        return mel_BSF
+
+    def mask(self, x_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+        """Return the features as they are."""
+        return x_BSF
+
+
+NO_AUGMENTATION = NoAugmentation()
 
 
 class Augmentation:
-    """What was drawn for one batch. All draws come from the generator alone, so that a seed repeats them.
+    """The random changes of one batch. All draws come from the generator alone, so that a seed repeats them.
 
-    tempo: (B,) how much faster the utterance is played; warp: (B,) factor on its frequencies. Speed perturbation (Ko et
-    al. 2015) moves both together; `pitch` moves the warp alone, which is vocal tract length perturbation (Jaitly and
-    Hinton 2013).
+    tempo: (B,), how much faster each utterance is played. warp: (B,), the factor on its frequencies. Speed perturbation
+    (Ko et al. 2015) changes both together. `pitch` changes the warp alone, which is vocal tract length perturbation
+    (Jaitly and Hinton 2013).
     """
 
     def __init__(self, config: AugmentConfig, batch: int, generator: torch.Generator):
@@ -27,12 +69,33 @@ class Augmentation:
     def _uniform(self, shape, low: float, high: float) -> torch.Tensor:
         return torch.rand(shape, generator=self._generator, device=self._device) * (high - low) + low
 
-    def vary_gain(self, mel_BSF: torch.Tensor) -> torch.Tensor:
-        """Scale the mel power by a gain and a tilt that go in straight lines, in dB, from one draw to the next.
+    def num_samples(self, num_samples: torch.Tensor) -> torch.Tensor:
+        """Count the samples (B,) that utterances of this many samples (B,) have when played at their tempo."""
+        return torch.ceil(num_samples.to(self._device) / self.tempo).long()
 
-        Some speakers keep their level and some do not, which features relative to an utterance's peak or mean do not
-        even out. The tilt is `tilt` dB at most on each of two cosines over the bins, of half a period and a whole one:
-        microphones, rooms and vocal effort differ so.
+    def starts(self, starts_S: torch.Tensor) -> torch.Tensor:
+        """Return the samples (B, S) of the recording that are played when its frames start."""
+        return torch.round(starts_S * self.tempo[:, None]).long()
+
+    def window_offsets(self, offsets_W: torch.Tensor) -> torch.Tensor:
+        """Scale offsets from the middle of the window, in samples of the recording, to samples as played: (B, W)."""
+        return offsets_W / self.tempo[:, None]
+
+    def frequencies(self, hz_K1: torch.Tensor) -> torch.Tensor:
+        """Scale the frequencies of the Fourier bins of each utterance: (B, K, 1)."""
+        return hz_K1 * self.warp[:, None, None]
+
+    def change_power(self, mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+        """Change the level as the speed does, then the gain, then add noise."""
+        mel_BSF = mel_BSF * (self.warp / self.tempo**2)[:, None, None]
+        return self.add_noise(self.vary_gain(mel_BSF), num_frames)
+
+    def vary_gain(self, mel_BSF: torch.Tensor) -> torch.Tensor:
+        """Scale the mel power by a gain and a tilt that change along straight lines, in dB, from one draw to the next.
+
+        The gain varies because some speakers keep their level and some do not; features relative to an utterance's peak
+        or mean do not even that out. The tilt is up to `tilt` dB of each of two cosines over the bins, of half a period
+        and of a whole one. Microphones, rooms and vocal effort differ in this way.
         """
         config = self.config
         if not (config.gain or config.tilt):
@@ -53,8 +116,8 @@ class Augmentation:
     def add_noise(self, mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Add the mel power of stationary noise with a random smooth spectrum, at a random signal-to-noise ratio.
 
-        Powers of independent signals add, so the waveform is not needed. Noise power varies from frame to frame as an
-        exponential variable, as that of Gaussian noise in a Fourier bin does.
+        Powers of independent signals add up, so the samples are not needed. The noise power of a frame and bin is drawn
+        from an exponential distribution, which is that of Gaussian noise in a Fourier bin.
         """
         config = self.config
         if not config.noise_probability:
@@ -67,13 +130,17 @@ class Augmentation:
         ripple = torch.stack([torch.cos(k * place) for k in (1, 2, 3)])
         shape = torch.exp(slopes @ ripple)[:, None, :]
         shape = shape / shape.mean(2, keepdim=True)
-        valid = torch.arange(frames, device=self._device)[None, :, None] < num_frames[:, None, None]
-        level = mel_BSF.masked_fill(~valid, 0.0).mean(2, keepdim=True).sum(1, keepdim=True) / num_frames[:, None, None]
+        padding_BS1 = ~valid_places(num_frames, frames)[:, :, None]
+        total = mel_BSF.masked_fill(padding_BS1, 0.0).mean(2, keepdim=True).sum(1, keepdim=True)
+        level = total / num_frames[:, None, None]
         variate = -torch.log1p(-self._uniform(mel_BSF.shape, 0, 1))
         return mel_BSF + on * level * 10 ** (-snr / 10) * shape * variate
 
     def mask(self, x_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
-        """SpecAugment (Park et al. 2019) without time warping: bands of bins and of frames set to zero, the mean."""
+        """Set bands of bins and bands of frames to zero, the mean of normalized features.
+
+        This is SpecAugment (Park et al. 2019) without time warping. Bands of frames lie within the valid frames.
+        """
         config = self.config
         batch, frames, mels = x_BSF.shape
         if config.frequency_masks:
@@ -86,7 +153,7 @@ class Augmentation:
         return x_BSF
 
     def _bands(self, masks: int, width_B: torch.Tensor, total_B: torch.Tensor, size: int) -> torch.Tensor:
-        """(B, size) true inside any of `masks` bands of 0 to width_B places, each wholly within the first total_B."""
+        """Draw `masks` bands of 0 to width_B places within the first total_B: (B, size), true inside any band."""
         batch = len(width_B)
         width = torch.floor(self._uniform((batch, masks), 0, 1) * (width_B[:, None] + 1))
         width = torch.minimum(width, total_B[:, None].to(width))

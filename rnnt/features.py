@@ -1,10 +1,19 @@
-"""Waveform -> log-mel frames -> stacked frames: batched, on whatever device the waveform is on.
+"""Log-mel features: samples -> frames, batched, on the device that the samples are on.
 
-Speed perturbation costs nothing extra here. A recording played f times as fast, then cut into frames of w samples
-every h samples, is the recording as it is, cut into frames of f w samples every f h samples, with its frequency axis
-stretched by f. So the tempo scales the window and the hop, and the warp scales the frequencies at which the mel filters
-are evaluated; the waveform is never resampled, every utterance has factors of its own, and tempo and pitch are
-independent.
+The stages are methods of `Features`, in this order: emphasize, pad, power, mel_power, log, normalize, stack. They keep
+no state. So they also work on the chunks of a stream, if the caller carries the samples and frames that are left over.
+Only `pad` needs whole utterances; a stream calls `reflect_start` and `reflect_end` at its two ends instead.
+
+A change of speed needs no resampling. If a recording is played f times as fast, a window of w samples every h samples
+covers a window of f w samples every f h samples of the original, and each frequency is multiplied by f. So
+`Augmentation` gives every utterance its own window, hop and frequencies. Shapes:
+
+    B  utterances of a batch, or streams
+    N  samples
+    S  frames, one per hop
+    W  samples in a frame (`n_fft`)
+    K  Fourier bins (W // 2 + 1)
+    F  mel bins
 """
 
 import math
@@ -13,17 +22,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rnnt.augment import Augmentation
+from rnnt.augment import NO_AUGMENTATION, Augmentation, NoAugmentation
 from rnnt.config import FeaturesConfig
 from rnnt.device import float32_products
 from rnnt.frames import stack_frames, valid_places
 from rnnt.mel import mel_corners, mel_filters
 
-_DITHER_SAMPLES = 16000
+_DITHER_SAMPLES = 16000  # then the noise repeats
 
 
 class Features(nn.Module):
-    """Log-mel features of DESIGN section 6; the settings are those of `FeaturesConfig`."""
+    """Computes the features of DESIGN section 6, with the settings of `FeaturesConfig`."""
 
     def __init__(self, config: FeaturesConfig):
         super().__init__()
@@ -40,7 +49,7 @@ class Features(nn.Module):
 
     @property
     def width(self) -> int:
-        """F': values of one stacked frame."""
+        """Number of values in a stacked frame."""
         return self.config.mels * self.config.stack
 
     @property
@@ -48,115 +57,181 @@ class Features(nn.Module):
         """Seconds from one stacked frame to the next."""
         return self.config.hop * self.config.stack / self.config.sample_rate
 
+    @property
+    def streams(self) -> bool:
+        """Whether the features of a stream can be computed in chunks, before its end is known."""
+        return not self.why_not_streaming
+
+    @property
+    def why_not_streaming(self) -> str:
+        """One line that names the setting that needs whole utterances; empty if the features stream."""
+        config = self.config
+        if config.normalization not in ("global", "none"):
+            return f"features.normalization={config.normalization} needs the mean of the whole utterance"
+        if config.peak_floor:
+            return f"features.peak_floor={config.peak_floor:g} needs the loudest frame of the whole utterance"
+        if config.trim_silence:
+            return "features.trim_silence=true needs the loudest place of the whole utterance"
+        return ""
+
     def forward(
         self, audio_BN: torch.Tensor, num_samples: torch.Tensor, augmentation: Augmentation | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features of a padded batch.
+        """Compute the stacked frames (B, ceil(S / stack), F stack) of a padded batch, and their lengths (B,).
 
-        audio_BN: float in [-1, 1] or int16; num_samples: (B,); what lies behind is not read.
-        Returns (B, S, F') float32, zero behind the valid frames, their number (B,). S = ceil(ceil(N / hop) / stack).
+        audio_BN: int16, or float in [-1, 1]. num_samples: (B,), on the device of the audio or on the CPU; samples after
+        these are not read. S is ceil(N / hop). The frames are float32, and zero after the lengths.
         """
-        num_samples = num_samples.to(audio_BN.device)
+        changes = NO_AUGMENTATION if augmentation is None else augmentation
         with torch.autocast(audio_BN.device.type, enabled=False):
-            mel_BSF, num_frames = self.log_mel(audio_BN, num_samples, augmentation)
-            valid_BS1 = valid_places(num_frames, mel_BSF.shape[1])[:, :, None]
-            x_BSF = self._normalize(mel_BSF, num_frames, valid_BS1)
-            if augmentation is not None:
-                x_BSF = augmentation.mask(x_BSF, num_frames)
-            return self._stack(x_BSF.masked_fill(~valid_BS1, 0.0), num_frames)
+            mel_BSF, num_frames = self.log_mel(audio_BN, num_samples, changes)
+            x_BSF = changes.mask(self.normalize(mel_BSF, num_frames), num_frames)
+            return self.stack(x_BSF, num_frames)
 
     def log_mel(
-        self, audio_BN: torch.Tensor, num_samples: torch.Tensor, augmentation: Augmentation | None = None
+        self,
+        audio_BN: torch.Tensor,
+        num_samples: torch.Tensor,
+        augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-mel powers (B, S, F), one a hop and not normalized, and the valid frames (B,)."""
-        config = self.config
-        audio_BN = self._emphasize(_to_float(audio_BN), num_samples)
-        tempo_B = warp_B = None
-        if augmentation is not None:
-            tempo_B, warp_B = augmentation.tempo, augmentation.warp
-            num_samples_out = torch.ceil(num_samples / tempo_B).long()
-        else:
-            num_samples_out = num_samples
-        num_frames = torch.div(num_samples_out + config.hop - 1, config.hop, rounding_mode="floor").clamp(min=1)
-        power_BSK = self._power(audio_BN, num_samples, int(num_frames.max()), tempo_B)
-        with float32_products("float32", audio_BN.device):  # not even in a run in TF32 are features rounded
-            mel_BSF = power_BSK @ self._filters(warp_B)
-        if augmentation is not None:
-            mel_BSF = mel_BSF * (warp_B / tempo_B**2)[:, None, None]
-            mel_BSF = augmentation.add_noise(augmentation.vary_gain(mel_BSF), num_frames)
-        if config.peak_floor:  # what is softer looks alike, be the background hiss or digital silence
-            mel_BSF = mel_BSF + _peak_power(mel_BSF, num_frames) * 10 ** (-config.peak_floor / 10)
-        return torch.log(mel_BSF + config.log_floor), num_frames
-
-    def _emphasize(self, audio_BN: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
-        """Dither, pre-emphasis, zero behind the end. The dither is the same for every utterance: nothing is random."""
-        config = self.config
-        n = audio_BN.shape[1]
-        if config.dither:
-            repeats = -(-n // _DITHER_SAMPLES)
-            audio_BN = audio_BN + config.dither * self.dither.repeat(repeats)[:n]
-        if config.preemphasis:
-            audio_BN = torch.cat([audio_BN[:, :1], audio_BN[:, 1:] - config.preemphasis * audio_BN[:, :-1]], dim=1)
-        return audio_BN.masked_fill(~valid_places(num_samples, n), 0.0)
-
-    def _power(self, audio_BN, num_samples, frames: int, tempo_B) -> torch.Tensor:
-        """Power spectra (B, S, K) of centred frames, each utterance reflected at both of its own ends."""
-        config = self.config
-        half = config.n_fft // 2
+        """Compute the log-mel power (B, S, F), neither normalized nor stacked, and the number of valid frames (B,)."""
         device = audio_BN.device
-        padded = F.pad(audio_BN, (half, half))
-        offsets = torch.arange(half, device=device)
-        last_B1 = num_samples[:, None] - 1
-        ahead = (half - offsets)[None].clamp(max=last_B1)  # a short utterance repeats its last sample
-        behind = (last_B1 - 1 - offsets).clamp(min=0)
-        padded[:, :half] = audio_BN.gather(1, ahead)
-        padded.scatter_(1, half + num_samples[:, None] + offsets, audio_BN.gather(1, behind))
+        # Counted before `num_samples` moves: with lengths on the CPU and no augmentation, nothing waits for a GPU.
+        num_frames = self.num_frames(augmentation.num_samples(num_samples))
+        frames = int(num_frames.max())
+        num_samples, num_frames = _move(num_samples, device), _move(num_frames, device)
 
-        middle = (config.window - 1) / 2  # of the window, which stands where torch.stft puts it
-        position = torch.arange(config.n_fft, device=device) - (config.n_fft - config.window) // 2 - middle
-        if tempo_B is None:
-            starts_BS = (torch.arange(frames, device=device) * config.hop)[None].expand(len(audio_BN), -1)
-            place = (position + middle)[None]
-        else:
-            starts_BS = torch.round(torch.arange(frames, device=device) * config.hop * tempo_B[:, None]).long()
-            place = position / tempo_B[:, None] + middle
-        window = 0.5 - 0.5 * torch.cos(2 * math.pi * place / (config.window - 1))
-        window = torch.where((place >= 0) & (place <= config.window - 1), window, torch.zeros(()).to(window))
-        starts_BS = starts_BS.clamp(max=padded.shape[1] - config.n_fft)
-        rows_B1 = torch.arange(len(audio_BN), device=device)[:, None]
-        frames_BSK = padded.unfold(1, config.n_fft, 1)[rows_B1, starts_BS] * window[:, None, :]
-        spectrum = torch.view_as_real(torch.fft.rfft(frames_BSK))
+        before_B1 = audio_BN.new_zeros(len(audio_BN), 1)
+        samples_BN = self.emphasize(audio_BN, before_B1, torch.zeros(1, dtype=torch.int64, device=device))
+        padded_BN = self.pad(samples_BN, num_samples)
+        starts_BS = augmentation.starts(torch.arange(frames, device=device) * self.config.hop)
+        starts_BS = starts_BS.clamp(max=padded_BN.shape[1] - self.config.n_fft)  # frames after an utterance's last
+        power_BSK = self.power(padded_BN, starts_BS, augmentation)
+        mel_BSF = self.mel_power(power_BSK, augmentation)
+        return self.log(augmentation.change_power(mel_BSF, num_frames), num_frames), num_frames
+
+    def num_frames(self, num_samples: torch.Tensor) -> torch.Tensor:
+        """Count the frames (B,) of utterances of this many samples (B,): one per hop that has begun, at least one."""
+        hop = self.config.hop
+        return torch.div(num_samples + hop - 1, hop, rounding_mode="floor").clamp(min=1)
+
+    def emphasize(self, audio_BN: torch.Tensor, before_B1: torch.Tensor, position_B: torch.Tensor) -> torch.Tensor:
+        """Add the dither to a chunk of each stream and apply pre-emphasis: float32 samples (B, N).
+
+        audio_BN: int16, or float in [-1, 1]. before_B1: the sample before the chunk, of the same dtype; ignored at
+        position 0. position_B: number of samples of the stream before the chunk, int64; (1,) if it is the same for all
+        streams. The dither is a fixed noise, indexed by the position: it does not depend on the batch or the chunks.
+        """
+        config = self.config
+        samples_BN = _to_float(torch.cat([before_B1, audio_BN], dim=1))  # a copy, which may be changed in place
+        if config.dither:
+            place_BN = position_B[:, None] - 1 + torch.arange(samples_BN.shape[1], device=samples_BN.device)
+            samples_BN += config.dither * self.dither[place_BN % _DITHER_SAMPLES]
+        emphasized_BN = samples_BN[:, 1:]
+        if config.preemphasis:
+            before_BN = samples_BN[:, :-1]
+            before_BN[:, :1].masked_fill_(position_B[:, None] == 0, 0.0)
+            emphasized_BN = emphasized_BN - config.preemphasis * before_BN
+        return emphasized_BN
+
+    def pad(self, samples_BN: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
+        """Reflect half a Fourier window at both ends of each utterance: (B, N + 2 (n_fft // 2)), zero after that."""
+        half = self.config.n_fft // 2
+        size = samples_BN.shape[1]
+        padded_BN = F.pad(samples_BN, (half, half))
+        padded_BN[:, half : half + size].masked_fill_(~valid_places(num_samples, size), 0.0)
+        padded_BN[:, :half] = self.reflect_start(samples_BN, num_samples)
+        place_BN = half + num_samples[:, None] + torch.arange(half, device=samples_BN.device)
+        return padded_BN.scatter_(1, place_BN, self.reflect_end(samples_BN, num_samples))
+
+    def reflect_start(self, samples_BN: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
+        """Return the padding before an utterance, (B, n_fft // 2). It depends on the first n_fft // 2 + 1 samples.
+
+        A shorter utterance repeats its last sample.
+        """
+        half = self.config.n_fft // 2
+        place_B = torch.arange(half, 0, -1, device=samples_BN.device)
+        return samples_BN.gather(1, place_B[None].clamp(max=num_samples[:, None] - 1))
+
+    def reflect_end(self, samples_BN: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
+        """Return the padding after an utterance, (B, n_fft // 2). It depends on the last n_fft // 2 + 1 samples.
+
+        A shorter utterance repeats its first sample.
+        """
+        offsets = torch.arange(self.config.n_fft // 2, device=samples_BN.device)
+        return samples_BN.gather(1, (num_samples[:, None] - 2 - offsets).clamp(min=0))
+
+    def power(
+        self,
+        padded_BN: torch.Tensor,
+        starts_BS: torch.Tensor,
+        augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION,
+    ) -> torch.Tensor:
+        """Compute the power spectra (B, S, K) of the frames that start at these samples of padded audio.
+
+        starts_BS: int64; (1, S) if they are the same for all utterances.
+        """
+        rows_B1 = torch.arange(len(padded_BN), device=padded_BN.device)[:, None]
+        frames_BSW = padded_BN.unfold(1, self.config.n_fft, 1)[rows_B1, starts_BS]
+        spectrum = torch.view_as_real(torch.fft.rfft(frames_BSW * self._window(augmentation)[..., None, :]))
         return spectrum.square_().sum(-1)
 
-    def _filters(self, warp_B: torch.Tensor | None) -> torch.Tensor:
-        """Slaney-normalized triangles (K, F), or (B, K, F) with every frequency scaled by the utterance's warp."""
-        hz = self.bins_hz[:, None]
-        if warp_B is not None:
-            hz = hz * warp_B[:, None, None]
-        return mel_filters(hz, self.corners)
+    def _window(self, augmentation: Augmentation | NoAugmentation) -> torch.Tensor:
+        """Symmetric Hann window: (W,), or (B, W) if every utterance has its own tempo."""
+        n_fft, last = self.config.n_fft, self.config.window - 1
+        middle = last / 2
+        start = (n_fft - last - 1) // 2  # as in torch.stft
+        offsets = torch.arange(n_fft, device=self.dither.device) - start - middle
+        place = augmentation.window_offsets(offsets) + middle
+        window = 0.5 - 0.5 * torch.cos(2 * math.pi * place / last)
+        return window.masked_fill((place < 0) | (place > last), 0.0)
 
-    def _normalize(self, x_BSF, num_frames, valid_BS1) -> torch.Tensor:
+    def mel_power(
+        self, power_BSK: torch.Tensor, augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION
+    ) -> torch.Tensor:
+        """Sum the power spectra in the mel filters: (B, S, F)."""
+        filters = mel_filters(augmentation.frequencies(self.bins_hz[:, None]), self.corners)
+        with float32_products("float32", power_BSK.device):  # features are never rounded, even in a run in TF32
+            return power_BSK @ filters
+
+    def log(self, mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+        """Return the logarithm of mel powers (B, S, F), above the floors that the settings ask for."""
+        config = self.config
+        if config.peak_floor:  # what is softer looks alike, whether it is background hiss or digital silence
+            mel_BSF = mel_BSF + _peak_power(mel_BSF, num_frames) * 10 ** (-config.peak_floor / 10)
+        return torch.log(mel_BSF + config.log_floor)
+
+    def normalize(self, x_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+        """Subtract the mean and divide by the standard deviation that the setting `normalization` names."""
         if self.config.normalization == "none":
             return x_BSF
         if self.config.normalization == "global":
             return (x_BSF - self.mean) / (self.std + 1e-5)
+        padding_BS1 = ~valid_places(num_frames, x_BSF.shape[1])[:, :, None]
         count = num_frames[:, None, None]
-        mean = x_BSF.masked_fill(~valid_BS1, 0.0).sum(1, keepdim=True) / count
+        mean = x_BSF.masked_fill(padding_BS1, 0.0).sum(1, keepdim=True) / count
         centred = x_BSF - mean
-        variance = centred.masked_fill(~valid_BS1, 0.0).square().sum(1, keepdim=True) / (count - 1).clamp(min=1)
+        variance = centred.masked_fill(padding_BS1, 0.0).square().sum(1, keepdim=True) / (count - 1).clamp(min=1)
         if self.config.normalization == "shape":  # a bin that varies little stays so, and its noise stays small
             variance = variance.mean(2, keepdim=True)
         return centred / (variance.sqrt() + 1e-5)
 
-    def _stack(self, x_BSF, num_frames) -> tuple[torch.Tensor, torch.Tensor]:
-        return stack_frames(x_BSF, num_frames, self.config.stack)
+    def stack(self, x_BSF: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Join every `stack` frames to one, zero after the valid frames; return them and their lengths (B,)."""
+        padding_BS1 = ~valid_places(num_frames, x_BSF.shape[1])[:, :, None]
+        return stack_frames(x_BSF.masked_fill(padding_BS1, 0.0), num_frames, self.config.stack)
 
 
-def _peak_power(mel_BSF: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Power (B, 1, 1) of the mean bin of each utterance's loudest frame."""
-    power_BS = mel_BSF.mean(2).masked_fill(~valid_places(lengths, mel_BSF.shape[1]), 0.0)
+def _peak_power(mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+    """Power (B, 1, 1) of each utterance's loudest frame, averaged over the bins."""
+    power_BS = mel_BSF.mean(2).masked_fill(~valid_places(num_frames, mel_BSF.shape[1]), 0.0)
     return power_BS.amax(1)[:, None, None]
 
 
 def _to_float(audio_BN: torch.Tensor) -> torch.Tensor:
-    return audio_BN.float() / 32768 if audio_BN.dtype == torch.int16 else audio_BN.float()
+    return audio_BN.float().div_(32768) if audio_BN.dtype == torch.int16 else audio_BN.float()
+
+
+def _move(lengths: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The lengths on this device. A copy to a GPU does not wait for the work that is queued there."""
+    return lengths.to(device, non_blocking=device.type == "cuda")

@@ -1,4 +1,4 @@
-"""Augmentation: within its bounds, on valid frames alone, repeated by its seed, and nothing where it is off."""
+"""Augmentation: stays within its bounds and the valid frames, is repeated by its seed, and does nothing when off."""
 
 import numpy as np
 import pytest
@@ -122,7 +122,7 @@ def test_there_are_at_most_as_many_bands_as_set(masks, width):
     assert masked.sum(2).max() <= masks * width
 
 
-def test_a_band_wider_than_there_are_bins_is_cut():
+def test_a_band_wider_than_the_bins_covers_all_of_them():
     masked = draw(200, frequency_masks=1, frequency_width=50).mask(torch.ones(200, 1, 8), torch.ones(200)) == 0
     assert masked.sum(2).max() == 8 and masked.sum(2).min() == 0
 

@@ -1,4 +1,4 @@
-"""Features against plain numpy, written from the definition, and on what must not matter."""
+"""Features against plain numpy, written from the definition, and invariances: batch, order, padding, chunks."""
 
 import math
 
@@ -199,7 +199,7 @@ def test_tempo_and_warp_of_one_change_nothing():
 
 
 def speech_or_chirp(request):
-    """Real speech where it lies beside the checkout, else rising tones over noise."""
+    """Real speech if there is any next to the checkout, else rising tones over noise."""
     folder = request.config.rootpath.parent / "shared" / "data" / "librispeech-sample"
     paths = sorted(folder.rglob("*.flac"))
     if paths:
@@ -315,3 +315,133 @@ def test_autocast_does_not_touch_the_features():
     with torch.autocast("cpu", torch.bfloat16):
         x, _ = features(batch, lengths)
     assert x.dtype == torch.float32 and torch.equal(x, features(batch, lengths)[0])
+
+
+# ---- stages on chunks ------------------------------------------------------------------------------------------------
+
+
+def stream(features, chunks):
+    """The stacked frames of one stream, computed stage by stage. Carries what each chunk (1, n) leaves over."""
+    config, half = features.config, features.config.n_fft // 2
+    before, position = torch.zeros(1, 1, dtype=chunks[0].dtype), 0
+    recent, padded, started = torch.zeros(1, 0), torch.zeros(1, 0), False
+    start, done = 0, 0  # where in `padded` the next frame starts; frames computed
+    unstacked, stacked = torch.zeros(1, 0, config.mels), []
+    for chunk, end in zip(chunks, [False] * (len(chunks) - 1) + [True]):
+        samples = features.emphasize(chunk, before, torch.tensor([position]))
+        before, position = torch.cat([before, chunk], 1)[:, -1:], position + chunk.shape[1]
+        recent, padded = torch.cat([recent, samples], 1)[:, -half - 1 :], torch.cat([padded, samples], 1)
+        if not started and (end or padded.shape[1] > half):
+            reflected = features.reflect_start(padded, torch.tensor([padded.shape[1]]))
+            padded, started = torch.cat([reflected, padded], 1), True
+        if end:
+            padded = torch.cat([padded, features.reflect_end(recent, torch.tensor([recent.shape[1]]))], 1)
+        count = (padded.shape[1] - start - config.n_fft) // config.hop + 1
+        if end:
+            count = features.num_frames(torch.tensor([position])).item() - done
+        if started and count > 0:
+            power = features.power(padded, start + config.hop * torch.arange(count)[None])
+            mel = features.log(features.mel_power(power), torch.tensor([count]))
+            unstacked = torch.cat([unstacked, features.normalize(mel, torch.tensor([count]))], 1)
+            start, done = start + count * config.hop, done + count
+            padded, start = padded[:, start:], max(start - padded.shape[1], 0)
+        whole = unstacked.shape[1] if end else unstacked.shape[1] // config.stack * config.stack
+        if whole:
+            stacked.append(features.stack(unstacked[:, :whole], torch.tensor([whole]))[0])
+            unstacked = unstacked[:, whole:]
+    return torch.cat(stacked, 1)[0]
+
+
+def streaming_features(normalization, **settings):
+    features = Features(FeaturesConfig(normalization=normalization, **settings))
+    if normalization == "global":
+        features.mean.copy_(torch.linspace(-9, -3, features.config.mels))
+        features.std.copy_(torch.linspace(1, 3, features.config.mels))
+    return features
+
+
+def check_stream(features, samples, sizes):
+    expected, lengths = features(samples[None], torch.tensor([len(samples)]))
+    x = stream(features, samples[None].split(sizes, 1))
+    assert len(x) == lengths
+    torch.testing.assert_close(x, expected[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalization", ["none", "global"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"n_fft": 401, "hop": 133, "mels": 40, "stack": 4}, {"n_fft": 320, "hop": 480, "stack": 1}]
+)
+@pytest.mark.parametrize("dtype", [torch.int16, torch.float32])
+def test_random_chunks_give_the_frames_of_the_whole(normalization, settings, dtype):
+    features = streaming_features(normalization, **settings)
+    rng = np.random.default_rng(0)
+    for length, most in ((40000, 5000), (17000, 300), (3000, 3000), (480, 100)):
+        samples = torch.from_numpy(noise(length, length))
+        samples = (samples * 32768).to(dtype) if dtype == torch.int16 else samples
+        ends = np.sort(rng.integers(0, length + 1, 2 * length // most))  # equal ends give empty chunks
+        check_stream(features, samples, np.diff(ends, prepend=0, append=length).tolist())
+
+
+@pytest.mark.parametrize("normalization", ["none", "global"])
+@pytest.mark.parametrize("length", [1, 2, 100, 160, 255, 256, 257, 258, 481, 1500])
+def test_single_samples_give_the_frames_of_the_whole(normalization, length):
+    check_stream(streaming_features(normalization), torch.from_numpy(noise(length)), [1] * length)
+
+
+def test_each_stream_of_a_batch_has_its_own_position():
+    features = Features(FeaturesConfig(dither=0.01))
+    samples = torch.from_numpy(noise(40000))[None]
+    whole = features.emphasize(samples, torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))[0]
+    position = torch.tensor([0, 1, 15999, 16000, 16001, 32000])
+    chunks = torch.stack([samples[0, p : p + 700] for p in position])
+    before = torch.stack([samples[0, p - 1 : p] if p else torch.tensor([torch.nan]) for p in position])
+    for row, p in zip(features.emphasize(chunks, before, position), position):
+        assert torch.equal(row, whole[p : p + 700])
+
+
+def test_the_samples_given_to_emphasize_are_left_as_they_are():
+    features = Features(FeaturesConfig())
+    samples, before = torch.ones(2, 100), torch.full((2, 1), 0.5)
+    features.emphasize(samples, before, torch.tensor([0, 7]))
+    assert (samples == 1).all() and (before == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({}, "features.normalization=utterance"),
+        ({"normalization": "shape"}, "features.normalization=shape"),
+        ({"normalization": "none", "peak_floor": 30}, "features.peak_floor=30"),
+        ({"normalization": "global", "trim_silence": True}, "features.trim_silence=true"),
+        ({"normalization": "none"}, ""),
+        ({"normalization": "global"}, ""),
+    ],
+)
+def test_features_say_which_setting_needs_whole_utterances(settings, reason):
+    features = Features(FeaturesConfig(**settings))
+    assert features.streams == (not reason)
+    assert features.why_not_streaming.startswith(reason) and bool(reason) == bool(features.why_not_streaming)
+
+
+@pytest.mark.parametrize("settings", [{}, {"peak_floor": 30, "normalization": "shape"}, {"normalization": "global"}])
+def test_with_lengths_on_the_cpu_nothing_is_read_from_the_device(settings):
+    """On the meta device tensors have no values, so reading one is an error. On a GPU it would mean waiting."""
+    features = Features(FeaturesConfig(**settings)).to("meta")
+    audio, num_samples = torch.zeros(2, 9000, dtype=torch.int16, device="meta"), torch.tensor([9000, 100])
+    mel, num_frames = features.log_mel(audio, num_samples)
+    x, lengths = features.stack(features.normalize(mel, num_frames), num_frames)
+    assert x.shape == (2, 19, 240)
+    assert x.device.type == num_frames.device.type == lengths.device.type == "meta"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_with_lengths_on_the_cpu_nothing_waits_for_a_gpu():
+    features = Features(FeaturesConfig()).cuda()
+    audio, num_samples = torch.from_numpy(noise(9000)).cuda()[None], torch.tensor([9000])
+    expected = features(audio, num_samples.cuda())
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        x, lengths = features(audio, num_samples)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(x, expected[0]) and torch.equal(lengths, expected[1]) and lengths.is_cuda
