@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnt.audio import read_audio, resample, to_pcm
-from rnnt.silence import speech_bounds
 
 
 def tone(seconds=0.5, rate=16000, hertz=440.0, level=0.3):
@@ -131,32 +130,3 @@ def test_files_that_are_no_audio(tmp_path):
 def test_rates_must_be_positive():
     with pytest.raises(ValueError, match="positive"):
         resample(np.zeros(10, np.float32), 16000, 0)
-
-
-@given(
-    st.sampled_from(["noise", "fading", "tone", "silence", "framed", "clicks"]),
-    st.integers(1, 20000), st.sampled_from([2048, 2049, 100, 7, 1]), st.sampled_from([-60.0, -20.0, -3.0]),
-    st.integers(0, 2**32 - 1),
-)  # fmt: skip
-def test_the_bounds_of_speech_are_those_of_every_window_in_turn(kind, length, window, threshold_db, seed):
-    rng = np.random.default_rng(seed)
-    samples = rng.standard_normal(length) * 10 ** rng.uniform(0, 4)
-    if kind == "fading":
-        samples *= 10 ** (-rng.uniform(0, 5) * np.abs(np.linspace(-1, 1, length)))
-    elif kind == "tone":
-        samples = 20000 * np.sin(0.1 * np.arange(length))
-    elif kind == "framed":
-        samples[: length // 3] = samples[-length // 4 :] = 0
-    elif kind in ("silence", "clicks"):
-        samples[:] = 0
-        if kind == "clicks":
-            samples[rng.integers(length, size=3)] = 30000
-    samples = np.clip(samples, -32768, 32767).astype(np.int16)
-    start, end = 0, length
-    if length > window:
-        sums = np.concatenate([[0], np.cumsum(samples.astype(np.int64) ** 2)])
-        power = sums[window:] - sums[:-window]
-        loud = np.flatnonzero(power > power.max() * 10 ** (threshold_db / 10))
-        if len(loud):
-            start, end = loud[0], loud[-1] + window
-    assert speech_bounds(samples, threshold_db, window) == (start, end)
