@@ -1,4 +1,8 @@
+"""Reading audio: formats, rates, channels, and everything that can be wrong with a file."""
+
+import io
 import struct
+import tempfile
 
 import numpy as np
 import pytest
@@ -11,6 +15,39 @@ from rnnt.audio import read_audio, resample, to_pcm
 
 def tone(seconds=0.5, rate=16000, hertz=440.0, level=0.3):
     return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+class Unseekable:
+    """A file object that can only be read, as a pipe or the body of a request."""
+
+    def __init__(self, content):
+        self.read = io.BytesIO(content).read
+
+
+def from_path(path, **arguments):
+    return read_audio(path, **arguments)
+
+
+def from_bytes(path, **arguments):
+    return read_audio(path.read_bytes(), name=path.name, **arguments)
+
+
+def from_file(path, **arguments):
+    with path.open("rb") as file:
+        samples = read_audio(file, **arguments)
+        assert not file.closed
+        return samples
+
+
+def from_memory(path, **arguments):
+    return read_audio(io.BytesIO(path.read_bytes()), name=path.name, **arguments)
+
+
+def from_unseekable(path, **arguments):
+    return read_audio(Unseekable(path.read_bytes()), name=path.name, **arguments)
+
+
+WAYS = pytest.mark.parametrize("read", [from_path, from_bytes, from_file, from_memory, from_unseekable])
 
 
 def level_of(samples, rate, hertz):
@@ -58,7 +95,7 @@ def test_loud_float_files_are_clipped(tmp_path):
     assert read_audio(tmp_path / "a.wav").tolist() == [16384, 32767, -32768, 32767, -32768]
 
 
-def test_a_piece_of_a_file(tmp_path):
+def test_a_segment_of_a_file(tmp_path):
     samples = np.arange(16000, dtype=np.int16)
     soundfile.write(tmp_path / "a.flac", samples, 16000)
     np.testing.assert_array_equal(read_audio(tmp_path / "a.flac", start=0.25, seconds=0.5), samples[4000:12000])
@@ -72,6 +109,55 @@ def test_a_piece_of_a_file(tmp_path):
         read_audio(tmp_path / "a.flac", start=-1.0)
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3"])
+@pytest.mark.parametrize("rate", [16000, 48000])
+@WAYS
+def test_bytes_and_file_objects_equal_the_path(tmp_path, name, rate, read):
+    path = tmp_path / name
+    kind = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
+    soundfile.write(path, np.stack([tone(1.5, rate), tone(1.5, rate, 300.0)], axis=1), rate, **kind)
+    whole = read_audio(path)
+    assert len(whole) > 20000
+    np.testing.assert_array_equal(read(path), whole)
+    np.testing.assert_array_equal(
+        read(path, sample_rate=8000, start=0.5, seconds=0.25),
+        read_audio(path, sample_rate=8000, start=0.5, seconds=0.25),
+    )
+
+
+def test_a_file_object_is_read_from_where_it_stands(tmp_path):
+    soundfile.write(tmp_path / "a.flac", tone(), 16000)
+    file = io.BytesIO(b"a header of another kind" + (tmp_path / "a.flac").read_bytes())
+    file.seek(24)
+    np.testing.assert_array_equal(read_audio(file), read_audio(tmp_path / "a.flac"))
+
+
+def test_messages_name_the_input(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"^<bytes>: is empty \(0 bytes\)$"):
+        read_audio(b"")
+    with pytest.raises(ValueError, match=r"^<bytes>: is not audio"):
+        read_audio(io.BytesIO(b"text" * 100))
+    with pytest.raises(ValueError, match=r"^upload 7: is empty"):
+        read_audio(Unseekable(b""), name="upload 7")
+    with (tmp_path / "a.wav").open("rb") as file, pytest.raises(ValueError, match=r"/a\.wav: is empty"):
+        read_audio(file)
+    with pytest.raises(ValueError, match=r"^upload 8: is empty"):
+        read_audio(tmp_path / "a.wav", name="upload 8")
+    with (
+        tempfile.TemporaryFile() as file,
+        pytest.raises(ValueError, match=r"^<bytes>: is empty"),
+    ):  # its name is a number
+        read_audio(file)
+    with (
+        (tmp_path / "a.wav").open() as file,
+        pytest.raises(ValueError, match="gives str, not bytes; open it in binary"),
+    ):
+        read_audio(file)
+    with pytest.raises(ValueError, match=r"^<bytes>: cannot read -1 s from 0.0 s"):
+        read_audio(b"", seconds=-1)
+
+
 @given(st.lists(st.integers(-32768, 32767)))
 def test_pcm_survives_floating_point(values):
     samples = np.array(values, np.int16)
@@ -80,20 +166,22 @@ def test_pcm_survives_floating_point(values):
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.mp3", "a.ogg", "a.opus"])
 @pytest.mark.parametrize("kept", [0.3, 0.9])
-def test_truncated_files(tmp_path, name, kept):
+@WAYS
+def test_truncated_files(tmp_path, name, kept, read):
     path = tmp_path / name
     kind = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 32000), 16000, **kind)
-    assert len(read_audio(path)) > 31000
+    assert len(read(path)) > 31000
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * kept)])
-    malformed = (name, kept) == ("a.opus", 0.3)  # before the second page of its headers has come to an end
+    malformed = (name, kept) == ("a.opus", 0.3)  # before the end of the second page of its headers
     reason = "not audio .*malformed" if malformed else "truncated"
     with pytest.raises(ValueError, match=rf"{name}: is {reason}"):
-        read_audio(path)
+        read(path)
 
 
-def test_a_header_from_a_pipe_is_no_truncation(tmp_path):
+@WAYS
+def test_a_header_from_a_pipe_is_no_truncation(tmp_path, read):
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(), 16000, subtype="PCM_16")
     data = bytearray(path.read_bytes())
@@ -101,30 +189,36 @@ def test_a_header_from_a_pipe_is_no_truncation(tmp_path):
     for unknown in (0xFFFFFFFF, 0x7FFFF000):  # ffmpeg, sox
         struct.pack_into("<I", data, 40, unknown)
         path.write_bytes(data)
-        np.testing.assert_array_equal(read_audio(path), expected)
+        np.testing.assert_array_equal(read(path), expected)
 
 
-def test_files_that_are_no_audio(tmp_path):
+@WAYS
+def test_files_that_are_no_audio(tmp_path, read):
     def complaint(name, content=None):
         if content is not None:
             (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=name) as error:
-            read_audio(tmp_path / name)
+            read(tmp_path / name)
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert "no such file" in complaint("missing.wav")
     assert "empty" in complaint("empty.wav", b"")
     assert "is not audio" in complaint("text.wav", b"this is text, long enough for any header\n" * 10)
     assert "is not audio" in complaint("text.flac", b"\x00" * 1000)
     assert "is not audio" in complaint("headerless.raw", b"\x00" * 1000)
-    (tmp_path / "folder.wav").mkdir()
-    assert "is not a file" in complaint("folder.wav")
     soundfile.write(tmp_path / "zero.wav", np.zeros(0, np.float32), 16000)
     assert "holds no samples" in complaint("zero.wav")
     for name, bad in (("nan.wav", np.nan), ("inf.wav", -np.inf)):
         soundfile.write(tmp_path / name, np.array([0.1, bad, 0.2], np.float32), 16000, subtype="FLOAT")
         assert "NaN or infinite" in complaint(name)
+
+
+def test_paths_without_a_file(tmp_path):
+    (tmp_path / "folder.wav").mkdir()
+    with pytest.raises(ValueError, match=r"/missing.wav: no such file"):
+        read_audio(tmp_path / "missing.wav")
+    with pytest.raises(ValueError, match=r"/folder.wav: is not a file"):
+        read_audio(tmp_path / "folder.wav")
 
 
 def test_rates_must_be_positive():
