@@ -230,6 +230,19 @@ def info(path: Annotated[Path, typer.Argument(help="a run, a model, a prepared s
 
 
 @app.command()
+def settings(
+    prefix: Annotated[str, typer.Argument(help="a section such as optim, or a key; all by default")] = "",
+) -> None:
+    """Print every setting with its default and an explanation.
+
+    Example: rnnt settings optim
+    """
+    from rnnt.settings import settings_table
+
+    print(settings_table(prefix))
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="folder for the corpus, the run and the picture")] = Path("runs/demo"),
 ) -> None:

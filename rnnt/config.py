@@ -1,256 +1,274 @@
-"""The settings of a run: frozen dataclasses, each field checked when one is made."""
+"""The settings of a run: frozen dataclasses whose fields are checked when an object is made.
+
+Each field has a line that explains it, which `rnnt settings` prints. An error message begins with the setting's key.
+"""
 
 import math
 from dataclasses import dataclass, field
 
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    _require(value in choices, f"{name} is {value!r}; choose one of {', '.join(choices)}")
-
-
-def _within(section: str, settings, low: float, high: float, *names: str) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        bounds = f"lie between {low} and {high}" if high < math.inf else f"be at least {low}"
-        _require(low <= value <= high, f"{section}.{name} is {value}; it must {bounds}")
+from rnnt.fields import at_least, below_one, between, check, check_order, explained, finite, one_of, positive, setting
 
 
 @dataclass(frozen=True)
 class FeaturesConfig:
     """Waveform -> log-mel frames. The defaults are those of the MLPerf model."""
 
-    sample_rate: int = 16000
-    trim_silence: bool = False  # at both ends, what is 60 dB below the loudest part
-    dither: float = 1e-5  # amplitude of the white noise added, full scale = 1
-    preemphasis: float = 0.97
-    n_fft: int = 512
-    window: int = 320  # samples, symmetric Hann
-    hop: int = 160  # samples
-    mels: int = 80
-    low_hz: float = 0.0
-    high_hz: float = 8000.0
-    log_floor: float = 1e-20  # added to the mel power before the logarithm
-    peak_floor: float = 0.0  # dB below the utterance's loudest frame of a floor under all bins; 0: none
-    # per bin: utterance | global (statistics of the training data) | none; shape: mean per bin, one deviation for all
-    normalization: str = "utterance"
-    stack: int = 3  # frames put together, every stack-th kept
+    sample_rate: int = setting(16000, "audio samples per second", at_least(1))
+    trim_silence: bool = setting(False, "remove silence at both ends: audio 60 dB below the loudest part")
+    dither: float = setting(1e-5, "amplitude of the white noise added to the audio; full scale is 1", finite(0))
+    preemphasis: float = setting(0.97, "share of the previous sample to subtract from each sample", between(0, 1))
+    n_fft: int = setting(512, "points of the Fourier transform", at_least(2))
+    window: int = setting(320, "samples in the symmetric Hann window, at most n_fft", at_least(2))
+    hop: int = setting(160, "samples from one frame to the next", at_least(1))
+    mels: int = setting(80, "mel bins", at_least(1))
+    low_hz: float = setting(0.0, "lower edge of the lowest mel bin, in Hz", finite(0))
+    high_hz: float = setting(8000.0, "upper edge of the highest mel bin, in Hz", positive())
+    log_floor: float = setting(1e-20, "power added to each mel bin before the logarithm", finite(0))
+    peak_floor: float = setting(
+        0.0, "noise floor added to every mel bin, in dB below the utterance's loudest frame; 0 adds none", finite(0)
+    )
+    normalization: str = setting(
+        "utterance",
+        "statistics to normalize each bin: utterance, shape (one deviation for all bins), global (training data), none",
+        one_of("utterance", "shape", "global", "none"),
+    )
+    stack: int = setting(3, "neighbouring frames joined into one input of the encoder", at_least(1))
 
     def __post_init__(self):
-        _one_of("features.normalization", self.normalization, ("utterance", "shape", "global", "none"))
-        _within("features", self, 1, math.inf, "sample_rate", "hop", "stack", "mels")
-        _within("features", self, 2, self.n_fft, "window")
-        _within("features", self, 0, math.inf, "dither", "log_floor", "peak_floor")
-        _require(
-            0 <= self.low_hz < self.high_hz <= self.sample_rate / 2,
-            f"features.low_hz < features.high_hz <= {self.sample_rate / 2:.0f} (half the sample rate) does not hold",
-        )
+        check("features.", self)
+        check_order("features.", self, "window", "n_fft")
+        if not self.low_hz < self.high_hz <= self.sample_rate / 2:
+            raise ValueError(
+                f"features.high_hz is {self.high_hz}; it must be above features.low_hz ({self.low_hz}) "
+                f"and at most half of features.sample_rate ({self.sample_rate / 2:.0f})"
+            )
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
     """Random changes of a training batch; each is off at its default."""
 
-    speed_min: float = 1.0  # tempo and pitch together, as a tape played faster
-    speed_max: float = 1.0
-    pitch_min: float = 1.0  # the spectrum alone, as a shorter vocal tract
-    pitch_max: float = 1.0
-    gain: float = 0.0  # dB by which the loudness wanders up and down within an utterance
-    tilt: float = 0.0  # dB by which the spectrum's slope and curvature wander with it
-    noise_probability: float = 0.0  # share of the utterances that get noise
-    noise_snr_min: float = 5.0  # dB
-    noise_snr_max: float = 40.0
-    frequency_masks: int = 0
-    frequency_width: int = 20  # bins at most
-    time_masks: int = 0
-    time_width: float = 0.03  # share of the utterance at most
+    speed_min: float = setting(1.0, "slowest random speed (tempo and pitch together); 1 is unchanged", between(0.5, 2))
+    speed_max: float = setting(1.0, "fastest random speed (tempo and pitch together); 1 is unchanged", between(0.5, 2))
+    pitch_min: float = setting(1.0, "lowest random factor on all frequencies; 1 is unchanged", between(0.5, 2))
+    pitch_max: float = setting(1.0, "highest random factor on all frequencies; 1 is unchanged", between(0.5, 2))
+    gain: float = setting(0.0, "dB by which the loudness varies up and down within an utterance", finite(0))
+    tilt: float = setting(0.0, "dB by which the spectrum's slope and curvature vary within an utterance", finite(0))
+    noise_probability: float = setting(0.0, "share of the utterances that get noise", between(0, 1))
+    noise_snr_min: float = setting(5.0, "lowest signal-to-noise ratio of the added noise, in dB", finite())
+    noise_snr_max: float = setting(40.0, "highest signal-to-noise ratio of the added noise, in dB", finite())
+    frequency_masks: int = setting(0, "SpecAugment masks over mel bins in each utterance", at_least(0))
+    frequency_width: int = setting(20, "largest width of a SpecAugment mask over mel bins, in bins", at_least(0))
+    time_masks: int = setting(0, "SpecAugment masks over frames in each utterance", at_least(0))
+    time_width: float = setting(0.03, "largest width of a mask over frames, as a share of the utterance", between(0, 1))
 
     def __post_init__(self):
-        for name in ("speed", "pitch"):
-            low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
-            _require(0.5 <= low <= high <= 2, f"0.5 <= augment.{name}_min <= augment.{name}_max <= 2 does not hold")
-        _within("augment", self, 0, 1, "noise_probability", "time_width")
-        _within("augment", self, 0, math.inf, "gain", "tilt", "frequency_masks", "frequency_width", "time_masks")
-        _require(self.noise_snr_min <= self.noise_snr_max, "augment.noise_snr_min is above augment.noise_snr_max")
+        check("augment.", self)
+        for name in ("speed", "pitch", "noise_snr"):
+            check_order("augment.", self, f"{name}_min", f"{name}_max")
 
 
 @dataclass(frozen=True)
 class TokenizerConfig:
     """Text -> symbols 0 .. V-2."""
 
-    kind: str = "sentencepiece"  # sentencepiece | characters | words
-    size: int = 1023  # pieces of a SentencePiece model
-    path: str = ""  # a trained tokenizer; empty: train one on the training text
+    kind: str = setting(
+        "sentencepiece",
+        "unit of the text: sentencepiece (unigram pieces), characters or words",
+        one_of("sentencepiece", "characters", "words"),
+    )
+    size: int = setting(1023, "pieces of a SentencePiece model", at_least(1))
+    path: str = setting("", "file or folder of a trained tokenizer; empty: train one on the training text")
 
     def __post_init__(self):
-        _one_of("tokenizer.kind", self.kind, ("sentencepiece", "characters", "words"))
-        _within("tokenizer", self, 1, math.inf, "size")
+        check("tokenizer.", self)
 
 
 @dataclass(frozen=True)
 class LstmConfig:
-    """LSTM layers, frames put together in time, LSTM layers."""
+    """LSTM layers, frames joined in time, LSTM layers."""
 
-    hidden: int = 1024
-    pre_layers: int = 2
-    time_stack: int = 2
-    post_layers: int = 3
-    dropout: float = 0.1
-    bidirectional: bool = False  # each direction then has `hidden` units
+    hidden: int = setting(1024, "units of each layer; of each direction if bidirectional", at_least(1))
+    pre_layers: int = setting(2, "layers before neighbouring frames are joined", at_least(1))
+    time_stack: int = setting(2, "neighbouring frames joined into one between the layers", at_least(1))
+    post_layers: int = setting(3, "layers after neighbouring frames are joined", at_least(1))
+    dropout: float = setting(0.1, "probability of dropout after each layer", between(0, 1))
+    bidirectional: bool = setting(False, "read the utterance in both directions; the model then cannot stream")
 
     def __post_init__(self):
-        _within("model.encoder.lstm", self, 1, math.inf, "hidden", "pre_layers", "time_stack", "post_layers")
-        _within("model.encoder.lstm", self, 0, 1, "dropout")
+        check("model.encoder.lstm.", self)
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """The family of the encoder, and a section of settings for each family."""
 
-    kind: str = "lstm"
+    kind: str = setting("lstm", "family of the encoder: lstm", one_of("lstm"))
     lstm: LstmConfig = field(default_factory=LstmConfig)
 
     def __post_init__(self):
-        _one_of("model.encoder.kind", self.kind, ("lstm",))
+        check("model.encoder.", self)
 
 
 @dataclass(frozen=True)
 class PredictorConfig:
-    embedding: int = 512
-    hidden: int = 512
-    layers: int = 2
-    dropout: float = 0.3
+    """Embedding of the symbols and LSTM layers."""
+
+    embedding: int = setting(512, "width of the embedding of a symbol", at_least(1))
+    hidden: int = setting(512, "units of each LSTM layer", at_least(1))
+    layers: int = setting(2, "LSTM layers", at_least(1))
+    dropout: float = setting(0.3, "probability of dropout after each layer", between(0, 1))
 
     def __post_init__(self):
-        _within("model.predictor", self, 1, math.inf, "embedding", "hidden", "layers")
-        _within("model.predictor", self, 0, 1, "dropout")
+        check("model.predictor.", self)
 
 
 @dataclass(frozen=True)
 class JointConfig:
-    hidden: int = 512
-    activation: str = "relu"  # relu | tanh
-    dropout: float = 0.3
-    kind: str = "network"  # network: a hidden layer and an output layer | additive: the sum of two scores (Graves 2012)
+    """Encoder frame and predictor state -> scores of all symbols."""
+
+    hidden: int = setting(512, "units of the hidden layer", at_least(1))
+    activation: str = setting("relu", "activation of the hidden layer: relu or tanh", one_of("relu", "tanh"))
+    dropout: float = setting(0.3, "probability of dropout after the hidden layer", below_one())
+    kind: str = setting(
+        "network",
+        "network (a hidden layer and an output layer) or additive (the sum of two scores, Graves 2012)",
+        one_of("network", "additive"),
+    )
 
     def __post_init__(self):
-        _one_of("model.joint.kind", self.kind, ("network", "additive"))
-        _one_of("model.joint.activation", self.activation, ("relu", "tanh"))
-        _within("model.joint", self, 1, math.inf, "hidden")
-        _within("model.joint", self, 0, 1, "dropout")
+        check("model.joint.", self)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """Encoder, predictor and joint, and how their weights start."""
+
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
     joint: JointConfig = field(default_factory=JointConfig)
-    forget_bias: float = 1.0  # of the LSTMs' forget gates, before init_scale
-    init_scale: float = 0.5  # multiplies every LSTM weight and bias at the start
+    forget_bias: float = setting(1.0, "initial bias of the LSTMs' forget gates, before init_scale", finite())
+    init_scale: float = setting(0.5, "factor on every initial LSTM weight and bias", finite(0))
+
+    def __post_init__(self):
+        check("model.", self)
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which prepared utterances are trained on. Names may be shell patterns, such as train-*, and paths of other
-    folders, such as /data/more/train."""
+    """Prepared utterances to train and validate on.
 
-    train: list[str] = field(default_factory=lambda: ["train*"])
-    valid: list[str] = field(default_factory=lambda: ["valid*"])
-    min_seconds: float = 0.1
-    max_seconds: float = 16.7
-    buckets: int = 6  # of like duration, so that a batch holds little padding
+    Splits are names, shell patterns (train-*), or either with the path of another folder (/data/more/train-*).
+    """
+
+    train: list[str] = field(
+        default_factory=lambda: ["train*"], metadata=explained("splits to train on: names, shell patterns or paths")
+    )
+    valid: list[str] = field(
+        default_factory=lambda: ["valid*"], metadata=explained("splits to validate on; [] for none")
+    )
+    min_seconds: float = setting(0.1, "shortest utterance to train on, in seconds", finite(0))
+    max_seconds: float = setting(16.7, "longest utterance to train on, in seconds; .inf for no limit", at_least(0))
+    buckets: int = setting(6, "groups by duration; a batch is taken from one, so it has little padding", at_least(1))
 
     def __post_init__(self):
-        _require(bool(self.train), "data.train names no split")
-        _within("data", self, 1, math.inf, "buckets")
-        _require(0 <= self.min_seconds <= self.max_seconds, "0 <= data.min_seconds <= data.max_seconds does not hold")
+        if not self.train:
+            raise ValueError("data.train names no split; give at least one, such as [train*]")
+        check("data.", self)
+        check_order("data.", self, "min_seconds", "max_seconds")
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    name: str = "lamb"  # lamb | adamw
-    lr: float = 0.004
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-9
-    weight_decay: float = 1e-3
-    max_grad_norm: float = 1.0
+    """The optimizer."""
+
+    name: str = setting("lamb", "optimizer: lamb or adamw", one_of("lamb", "adamw"))
+    lr: float = setting(0.004, "learning rate at the end of the warm-up", positive())
+    beta1: float = setting(0.9, "decay of the running mean of the gradient", below_one())
+    beta2: float = setting(0.999, "decay of the running mean of the squared gradient", below_one())
+    eps: float = setting(1e-9, "added to the root of the mean squared gradient before dividing by it", finite(0))
+    weight_decay: float = setting(1e-3, "weight decay of all parameters", finite(0))
+    max_grad_norm: float = setting(1.0, "clip the norm of the whole gradient at this value; 0: never", at_least(0))
 
     def __post_init__(self):
-        _one_of("optim.name", self.name, ("lamb", "adamw"))
-        _require(self.lr > 0, "optim.lr must be positive")
+        check("optim.", self)
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
     """Learning rate over epochs."""
 
-    name: str = "hold"  # hold: warm-up, hold, x decay an epoch | cosine: warm-up, half a cosine to the last epoch
-    warmup: float = 6.0  # epochs
-    hold: float = 40.0
-    decay: float = 0.935
-    minimum: float = 1e-5
+    name: str = setting(
+        "hold",
+        "hold (warm-up, hold, exponential decay) or cosine (warm-up, half a cosine until the last epoch)",
+        one_of("hold", "cosine"),
+    )
+    warmup: float = setting(6.0, "epochs of linear warm-up; may be a fraction", finite(0))
+    hold: float = setting(40.0, "epochs at optim.lr after the warm-up; only for the schedule hold", at_least(0))
+    decay: float = setting(0.935, "factor for each epoch after the hold; only for the schedule hold", between(0, 1))
+    minimum: float = setting(1e-5, "lowest learning rate", finite(0))
 
     def __post_init__(self):
-        _one_of("schedule.name", self.name, ("hold", "cosine"))
-        _require(self.warmup >= 0 and self.hold >= 0, "schedule.warmup and schedule.hold must not be negative")
+        check("schedule.", self)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    epochs: int = 100
-    steps: int = 0  # stop after so many; 0: by epochs alone
-    batch: int = 384  # utterances of one optimizer step
-    accumulation: int = 1  # parts in which each process works through its share of a batch
-    ctc_weight: float = 0.0  # of a CTC loss on the encoder; its head is not part of the model
-    fastemit: float = 0.0  # weight by which FastEmit (Yu et al. 2021) favours early symbols
-    ctc_epochs: float = 0.0  # the CTC weight falls linearly to zero over so many epochs; 0: it stays
-    curriculum_epochs: float = 0.0  # the longest utterance grows from curriculum_seconds to max_seconds over these
-    curriculum_seconds: float = 2.0
-    ema: float = 0.999  # decay of the averaged weights that are evaluated; 0: none
-    ema_warmup: bool = False  # a smaller decay at first: min(ema, (1 + n) / (10 + n))
-    validate_every: int = 1  # epochs
-    validate_from: int = 1  # the first epoch that is validated (the last one always is)
-    checkpoint_every: int = 0  # steps; 0: at each epoch's end alone
-    keep_checkpoints: int = 2
-    target_wer: float = 0.0  # stop when the validation splits reach it; 0: none
-    max_skipped: int = 100  # steps in a row without a finite loss and gradient, then the run ends
+    """Length of the run, batches, loss, averaged weights, validation and checkpoints."""
+
+    epochs: int = setting(100, "passes over the training data", at_least(1))
+    steps: int = setting(0, "stop after this many optimizer steps; 0 for no limit", at_least(0))
+    batch: int = setting(384, "utterances of one optimizer step, over all processes", at_least(1))
+    accumulation: int = setting(1, "shares of a batch that each process works through in turn", at_least(1))
+    ctc_weight: float = setting(0.0, "weight of a CTC loss on the encoder, only used in training", finite(0))
+    fastemit: float = setting(0.0, "weight of FastEmit, which favours early symbols (Yu et al. 2021)", finite(0))
+    ctc_epochs: float = setting(0.0, "epochs over which ctc_weight falls linearly to 0; 0: it stays", finite(0))
+    curriculum_epochs: float = setting(
+        0.0, "epochs over which the longest utterance grows from curriculum_seconds to data.max_seconds", finite(0)
+    )
+    curriculum_seconds: float = setting(2.0, "longest utterance at the start of the curriculum, in seconds", finite(0))
+    ema: float = setting(0.999, "decay of the averaged weights, which are validated and saved; 0: none", below_one())
+    ema_warmup: bool = setting(False, "smaller decay at first: min(ema, (1 + n) / (10 + n)) at step n")
+    validate_every: int = setting(1, "epochs from one validation to the next", at_least(1))
+    validate_from: int = setting(1, "first epoch to validate; the last epoch always is", at_least(0))
+    checkpoint_every: int = setting(0, "steps between checkpoints; 0: only at the end of each epoch", at_least(0))
+    keep_checkpoints: int = setting(2, "newest checkpoints to keep", at_least(1))
+    target_wer: float = setting(0.0, "stop at this validation WER, such as 0.058; 0 for no target", finite(0))
+    max_skipped: int = setting(100, "end the run after so many steps in a row that are not finite", at_least(1))
 
     def __post_init__(self):
-        _within(
-            "train", self, 1, math.inf,
-            "epochs", "batch", "accumulation", "validate_every", "keep_checkpoints", "max_skipped",
-        )  # fmt: skip
-        _within(
-            "train", self, 0, math.inf,
-            "steps", "ctc_weight", "fastemit", "ctc_epochs", "curriculum_epochs", "checkpoint_every", "target_wer",
-        )  # fmt: skip
-        _require(
-            self.batch % self.accumulation == 0,
-            f"train.batch ({self.batch}) is not a multiple of train.accumulation ({self.accumulation})",
-        )
-        _require(0 <= self.ema < 1, "train.ema must lie in [0, 1)")
+        check("train.", self)
+        if self.batch % self.accumulation:
+            raise ValueError(
+                f"train.batch is {self.batch}; it must be a multiple of train.accumulation ({self.accumulation})"
+            )
 
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    max_symbols_per_frame: int = 30
-    max_symbols: int = 300  # of an utterance of up to 40 s; a longer one may have more in proportion
-    batch: int = 32
+    """Limits of decoding."""
+
+    max_symbols_per_frame: int = setting(30, "most symbols at one encoder frame", at_least(1))
+    max_symbols: int = setting(
+        300, "most symbols of an utterance of up to 40 s; a longer one may have more in proportion", at_least(1)
+    )
+    batch: int = setting(32, "utterances decoded together", at_least(1))
 
     def __post_init__(self):
-        _within("decoding", self, 1, math.inf, "max_symbols_per_frame", "max_symbols", "batch")
+        check("decoding.", self)
 
 
 @dataclass(frozen=True)
 class Config:
-    seed: int = 0
-    device: str = "auto"  # auto: the GPU where there is one
-    precision: str = "float32"  # float32 | tf32 | bfloat16 | float16 (the last two: autocast; the last: scaled loss)
+    """All settings of a run."""
+
+    seed: int = setting(0, "seed of all random numbers", between(0, 2**63 - 1))
+    device: str = setting("auto", "auto (a GPU if there is one), cpu, cuda, or cuda:1 for the second GPU")
+    precision: str = setting(
+        "float32",
+        "number format of matrix products: float32, tf32, bfloat16 or float16",
+        one_of("float32", "tf32", "bfloat16", "float16"),
+    )
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -262,10 +280,12 @@ class Config:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
     def __post_init__(self):
-        _one_of("precision", self.precision, ("float32", "tf32", "bfloat16", "float16"))
-        _require(0 <= self.seed < 1 << 63, f"seed is {self.seed}; it must be at least 0 and less than 2^63")
-        _require(
-            self.features.window * self.augment.speed_max <= self.features.n_fft,
-            f"a window of {self.features.window} samples, {self.augment.speed_max} times as long for "
-            f"augment.speed_max, does not fit features.n_fft={self.features.n_fft}",
-        )
+        check("", self)
+        longest = self.features.window * self.augment.speed_max
+        if longest > self.features.n_fft:
+            raise ValueError(
+                f"features.window is {self.features.window}; for augment.speed_max ({self.augment.speed_max}) it grows "
+                f"to {longest:.0f} samples, which must be at most features.n_fft ({self.features.n_fft})"
+            )
+        if self.train.curriculum_epochs and math.isinf(self.data.max_seconds):
+            raise ValueError("data.max_seconds is inf; it must be finite, because train.curriculum_epochs is not 0")

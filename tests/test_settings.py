@@ -1,0 +1,227 @@
+"""Settings are read, overridden, refused with a line that says what to mend, written in full, and listed."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from rnnt import cli
+from rnnt.config import Config
+from rnnt.settings import from_tree, load_config, presets, settings_table, to_yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def leaves(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Write a YAML file and give its path."""
+
+    def write(text, name="settings.yaml"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", presets())
+def test_a_preset_loads_and_comes_back_from_its_yaml(name):
+    config = load_config(name)
+    tree = yaml.safe_load(to_yaml(config))
+    assert tree == dataclasses.asdict(config)
+    assert from_tree(tree, "there") == config
+
+
+def others(value):
+    """Values of the same type, of which a setting should take at least one."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, list):
+        return [[*value, "another"]]
+    if isinstance(value, str):
+        return ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "additive", "else"]
+    if isinstance(value, int):
+        return [value + 3, value - 3, 2 * value, value // 2]
+    return [value + 0.125, value - 0.125, value / 2, value * 2]
+
+
+# The encoder has one family so far.
+KEYS = [key for key, _ in leaves(dataclasses.asdict(Config())) if key != "model.encoder.kind"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_setting_survives_the_round_trip(key):
+    """No setting is forgotten on the way to the file or back."""
+    base = OmegaConf.create({"features": {"stack": 1}})
+    old = dict(leaves(dataclasses.asdict(from_tree(base, "there"))))
+    for value in others(old[key]):
+        changed = base.copy()
+        OmegaConf.update(changed, key, value, force_add=True)
+        try:
+            config = from_tree(changed, "there")
+        except ValueError:
+            continue
+        assert {**old, key: value} == dict(leaves(dataclasses.asdict(config)))
+        assert from_tree(yaml.safe_load(to_yaml(config)), "there") == config
+        return
+    pytest.fail("no other value is taken")
+
+
+def test_files_and_overrides_are_merged(file):
+    path = file("optim: {lr: 0.01}\ntrain: {batch: 12}\n")
+    config = load_config(
+        path, ["optim.lr=0.02", "data.train=[a,train-*]", "tokenizer.path=x=y", "train.ema_warmup=true"]
+    )
+    assert (config.optim.lr, config.train.batch, config.train.ema_warmup) == (0.02, 12, True)
+    assert (config.data.train, config.tokenizer.path) == (["a", "train-*"], "x=y")
+    assert load_config(file("")) == Config()
+    assert load_config(file("optim: {lr: 1e-3}")).optim.lr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optim: {lrr: 1}", r"settings\.yaml: unknown key optim\.lrr; did you mean optim\.lr\?"),
+        ("nonsense: 1", r"settings\.yaml: unknown key nonsense"),
+        ("optim: {lr: abc}", r"optim\.lr: Value 'abc' of type 'str' could not be converted to Float"),
+        ("train: {batch: 1.5}", r"train\.batch: Value '1\.5'"),
+        ("train: {ema_warmup: maybe}", r"train\.ema_warmup: Value 'maybe' is not a valid bool"),
+        ("optim: {lr: }", r"optim\.lr: .*None"),
+        ("optim: {lr: -1}", r"settings\.yaml: optim\.lr is -1\.0; it must be finite and above 0$"),
+        ("data: {train: all}", r"settings\.yaml: data\.train: it must be a list, such as \[train"),
+        ("optim: 3", r"settings\.yaml: optim is a section; set what is in it, such as optim\.name"),
+        ("model: {encoder: }", r"model\.encoder is a section"),
+        ("optim:\n - lr", "optim is a section"),
+        ("a: [1", r"settings\.yaml is not readable as YAML"),
+        ("optim: {lr: 1}\noptim: {lr: 2}", "is not readable as YAML: .*duplicate key"),
+        ("- a\n- b", r"settings\.yaml"),
+        ("just text", "unknown key just text"),
+        (b"\xff\xfe\x00", "is not readable as YAML"),
+    ],
+)
+def test_a_mistake_in_a_file_is_named_in_one_line(file, text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load_config(file(text))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lr", r"'optim\.lr' is no setting; write it as key=value"),
+        ("optm.lr=3", r"^'optm\.lr=3': unknown key optm\.lr; did you mean optim\.lr\?"),
+        ("train.epochs=many", r"^'train\.epochs=many': train\.epochs: Value 'many' of type 'str' could not"),
+        ("data.valid=[valid", r"^'data\.valid=\[valid' is not readable as YAML"),
+        ("data.valid=valid", r"^'data\.valid=valid': data\.valid: it must be a list"),
+        ("optim.lr.x=3", r"unknown key optim\.lr\.x"),
+        ("optim=3", "optim is a section"),
+        ("optim.lr=", r"optim\.lr: .*None"),
+        ("optim.lr=${nope}", r"optim\.lr: Interpolation key 'nope' not found"),
+        ("optim.lr=0", r"^'optim\.lr=0': optim\.lr is 0\.0; it must be finite and above 0$"),
+        ("optim.name=sgd", r"^'optim\.name=sgd': optim\.name is 'sgd'; it must be one of lamb, adamw$"),
+        ("seed=-1", r"^'seed=-1': seed is -1; it must be between 0 and 9223372036854775807$"),
+        ("lr=3", r"^'lr=3': unknown key lr; did you mean optim\.lr\?$"),
+        ("xyzzy=3", r"^'xyzzy=3': unknown key xyzzy; `rnnt settings` lists all$"),
+        ("augment.speed_max=1.7", r"^'augment\.speed_max=1\.7': features\.window is 320; for augment\.speed_max"),
+        ("model.encoder.dropout=1.5", r"^'model\.encoder\.dropout=1\.5': model\.encoder\.lstm\.dropout is 1\.5;"),
+        ("data.train=[]", r"^'data\.train=\[\]': data\.train names no split"),
+        ("train.accumulation=5", r"^'train\.accumulation=5': train\.batch is 384; it must be a multiple of"),
+    ],
+)
+def test_a_mistake_in_an_override_is_named_in_one_line(file, override, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load_config(file(""), [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["- a", "optim: [a]"])
+def test_a_file_and_overrides_of_different_shapes(file, text):
+    with pytest.raises(ValueError, match=r"settings\.yaml does not go together with optim\.lr=3"):
+        load_config(file(text), ["optim.lr=3"])
+
+
+def test_a_missing_file_or_preset_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no configuration file .*gone\.yaml"):
+        load_config(tmp_path / "gone.yaml")
+    with pytest.raises(ValueError, match=r"no preset 'digit'; there are .*digits.* or give a \.yaml file"):
+        load_config("digit")
+
+
+def test_settings_of_the_encoder_by_their_earlier_keys_are_taken(file):
+    old = file("model: {encoder: {hidden: 24, bidirectional: true}}\n")
+    new = file("model: {encoder: {lstm: {hidden: 24, bidirectional: true}}}\n", "new.yaml")
+    assert load_config(old) == load_config(new)
+    assert load_config(new, ["model.encoder.hidden=48"]).model.encoder.lstm.hidden == 48
+    assert load_config(old, ["model.encoder.lstm.hidden=48"]).model.encoder.lstm.hidden == 48
+    tree = {"model": {"encoder": {"hidden": 24}}}
+    assert from_tree(tree, "here").model.encoder.lstm.hidden == 24 and tree == {"model": {"encoder": {"hidden": 24}}}
+
+
+def call(monkeypatch, *words) -> int:
+    monkeypatch.setattr("sys.argv", ["rnnt", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return stop.value.code or 0
+
+
+def test_the_table_has_each_key_with_its_default_and_its_explanation(file):
+    lines = settings_table().splitlines()
+    keys = [line.split()[0] for line in lines]
+    assert keys == [key for key, _ in leaves(dataclasses.asdict(Config()))]
+    width = max(map(len, keys)) + 2
+    for key, line in zip(keys, lines):
+        assert line[: len(key) + 1] == f"{key} " and line[width - 2 : width] == "  " and line[width] != " "
+        default, explanation = line[width:].split(maxsplit=1)
+        assert load_config(file(""), [f"{key}={default}"]) == Config()  # the default as it is written in KEY=VALUE
+        assert explanation
+    assert len({line.index(line[width:].split(maxsplit=1)[1]) for line in lines}) == 1  # a third column
+    (line,) = [line for line in lines if line.startswith("schedule.minimum")]
+    assert line.split(maxsplit=2)[1:] == ["1e-05", "lowest learning rate"]
+
+
+def test_the_table_of_a_section_or_a_key():
+    everything = {line.split()[0] for line in settings_table().splitlines()}
+    for prefix in ("optim", "model", "model.encoder.lstm", "seed", "train.batch"):
+        keys = {line.split()[0] for line in settings_table(prefix).splitlines()}
+        assert keys == {key for key in everything if key == prefix or key.startswith(f"{prefix}.")} != set()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("optm", "unknown key optm; did you mean optim or "),
+        ("opt", "unknown key opt; did you mean optim or "),
+        ("batch", "unknown key batch; did you mean train.batch or decoding.batch?"),
+        ("model.encoder.hidden", "unknown key model.encoder.hidden; did you mean model.encoder.lstm.hidden or "),
+        ("xyzzy", "unknown key xyzzy; `rnnt settings` lists all"),
+    ],
+)
+def test_an_unknown_prefix_gets_near_matches_and_exit_code_2(prefix, message, monkeypatch, capsys):
+    assert call(monkeypatch, "settings", prefix) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"error: {message}") and len(err.splitlines()) == 1
+
+
+def test_the_command_prints_whole_lines_into_a_pipe(monkeypatch, capsys):
+    done = subprocess.run(
+        [sys.executable, "-m", "rnnt.cli", "settings"],
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "40"}, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout == settings_table() + "\n" and done.stderr == ""
+    assert call(monkeypatch, "settings", "optim") == 0
+    assert capsys.readouterr().out == settings_table("optim") + "\n"
+    assert call(monkeypatch, "settings", "--help") == 0
+    assert "Example: rnnt settings optim" in capsys.readouterr().out
