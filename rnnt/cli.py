@@ -219,14 +219,19 @@ def convert(
 
 
 @app.command()
-def info(path: Annotated[Path, typer.Argument(help="a run, a model, a prepared split or a folder of splits")]) -> None:
-    """Say what a folder holds.
+def info(
+    path: Annotated[Path, typer.Argument(help="a run, a model, a prepared split, a folder of splits, or a preset")],
+    verify: Annotated[bool, typer.Option("--verify", help="read prepared data and compare its checksums")] = False,
+) -> None:
+    """Describe a run, a model, prepared data, or a preset.
 
     Example: rnnt info runs/digits
     """
-    from rnnt.info import describe
+    from rnnt.info import describe, verify_shards
 
-    print(describe(path))
+    print(describe(path), flush=True)
+    if verify:
+        print(verify_shards(path))
 
 
 @app.command()

@@ -1,29 +1,65 @@
-"""What a folder holds: a run, a model, a prepared split, or a folder of splits."""
+"""Descriptions of a preset, a run, a model, a prepared split, or a folder of splits."""
 
 import json
+from itertools import takewhile
 from pathlib import Path
 
+import torch
+
+from rnnt.config import Config
 from rnnt.dataset import Dataset, read_description
+from rnnt.features import Features
+from rnnt.model import Transducer
 from rnnt.model_folder import find_model, read_config
 from rnnt.recognizer import load
+from rnnt.settings import find_preset, load_config, presets
 from rnnt.text import duration
+from rnnt.tokenizer import load_tokenizer
 from rnnt.training import checkpoint
 
 
 def describe(path: Path) -> str:
-    """A few lines of text. Raises ValueError where the folder is none of ours."""
+    """Return a few lines about a folder; or about a preset or a YAML file, if there is no folder of that name.
+
+    Raises ValueError if there is nothing of this name, or if a folder holds something else.
+    """
+    if not path.is_dir() and (path.suffix in (".yaml", ".yml") or str(path) in presets()):
+        return _preset(str(path))
     if not path.exists():
-        raise ValueError(f"{path} does not exist")
-    if (path / "dataset.json").is_file():
-        return _split(path)
-    splits = sorted(file.parent for file in path.glob("[!.]*/dataset.json"))
-    if splits:
+        raise ValueError(f"{path} does not exist, and no preset has this name; there are {', '.join(presets())}")
+    if splits := _splits(path):
         return "\n".join(_split(split) for split in splits)
     if (path / "metrics.jsonl").is_file():
         return _run(path)
     if (path / "config.yaml").is_file():
         return _model(find_model(path))
     raise ValueError(f"{path} is no run, no model and no prepared data; `rnnt prepare` and `rnnt train` make them")
+
+
+def verify_shards(path: Path) -> str:
+    """Read every shard of a prepared split, or of a folder of splits, and compare its SHA-256; return a line for each.
+
+    Raises ValueError that names all damaged shards, or if there is no prepared data.
+    """
+    splits = _splits(path)
+    if not splits:
+        raise ValueError(f"{path} is no prepared data; only the shards of splits have checksums to verify")
+    problems = []
+    for split in splits:
+        try:
+            Dataset(split).verify()
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("; ".join(problems))
+    return "\n".join(f"{split}: verified" for split in splits)
+
+
+def _splits(path: Path) -> list[Path]:
+    """The folder itself if it is a split, else the splits in it."""
+    if (path / "dataset.json").is_file():
+        return [path]
+    return sorted(file.parent for file in path.glob("[!.]*/dataset.json"))
 
 
 def _split(path: Path) -> str:
@@ -37,17 +73,74 @@ def _split(path: Path) -> str:
     )
 
 
-def _model(folder: Path) -> str:
-    recognizer = load(folder)
-    config, model = recognizer.config, recognizer.model
-    encoder = config.model.encoder.lstm
+def _preset(name: str) -> str:
+    """The preset's comment, and the model and training that its settings describe."""
+    config = load_config(name)
+    lines = find_preset(name).read_text(encoding="utf-8").splitlines()
+    comment = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
+    obstacles = _obstacles_to_streaming(config)
+    train = config.train
     return "\n".join(
         [
-            f"{folder}: a model of {model.num_parameters():,} parameters",
-            f"  input: {config.features.sample_rate} Hz, {config.features.mels} mel bins, "
-            f"one encoder frame every {1000 * recognizer.frame_seconds:.0f} ms",
-            f"  encoder: {encoder.pre_layers} + {encoder.post_layers} LSTM layers of {encoder.hidden}"
-            + (", both directions" if encoder.bidirectional else ""),
+            f"{name}: {' '.join(comment) or 'settings of a run'}",
+            f"  parameters: {_parameters(config)}",
+            *_input_and_encoder(config),
+            f"  streaming: {'no, because ' + ' and '.join(obstacles) if obstacles else 'yes'}",
+            f"  training: {train.epochs} epochs, batch {train.batch}, {config.optim.name}",
+        ]
+    )
+
+
+def _parameters(config: Config) -> str:
+    """The number of parameters. It depends on the number of symbols, which may only be known from the training text."""
+    tokenizer = config.tokenizer
+    if tokenizer.path:
+        symbols = len(load_tokenizer(tokenizer.path, tokenizer))
+    elif tokenizer.kind == "sentencepiece":
+        symbols = tokenizer.size
+    else:
+        each = _count(config, 2) - _count(config, 1)
+        return (
+            f"{_count(config, 1) - each:,}, and {each:,} for each symbol; "
+            f"the symbols are the {tokenizer.kind} of the training text"
+        )
+    return f"{_count(config, symbols):,} with {symbols} symbols ({tokenizer.kind}) and blank"
+
+
+def _count(config: Config, symbols: int) -> int:
+    with torch.device("meta"):  # takes no memory and no time
+        return Transducer(Features(config.features).width, symbols + 1, config.model).num_parameters()
+
+
+def _input_and_encoder(config: Config) -> list[str]:
+    encoder = config.model.encoder.lstm
+    frame_seconds = Features(config.features).frame_seconds * encoder.time_stack
+    return [
+        f"  input: {config.features.sample_rate} Hz, {config.features.mels} mel bins, "
+        f"one encoder frame every {1000 * frame_seconds:.0f} ms",
+        f"  encoder: {encoder.pre_layers} + {encoder.post_layers} LSTM layers of {encoder.hidden}"
+        + (", both directions" if encoder.bidirectional else ""),
+    ]
+
+
+def _obstacles_to_streaming(config: Config) -> list[str]:
+    """Reasons why a model with these settings needs the whole utterance before it can begin; none if it streams."""
+    features = config.features
+    reasons = {
+        "the encoder reads in both directions": config.model.encoder.lstm.bidirectional,
+        "features are normalized over the utterance": features.normalization in ("utterance", "shape"),
+        "silence is trimmed": features.trim_silence,
+        "the noise floor depends on the loudest frame": features.peak_floor > 0,
+    }
+    return [reason for reason, holds in reasons.items() if holds]
+
+
+def _model(folder: Path) -> str:
+    recognizer = load(folder)
+    return "\n".join(
+        [
+            f"{folder}: a model of {recognizer.model.num_parameters():,} parameters",
+            *_input_and_encoder(recognizer.config),
             f"  output: {len(recognizer.tokenizer)} symbols ({recognizer.tokenizer.kind}) and blank",
         ]
     )

@@ -1,0 +1,164 @@
+"""`rnnt info` of presets and of data whose checksums are compared. Runs and models are in test_cli and test_golden."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from rnnt import cli
+from rnnt.info import _obstacles_to_streaming, describe
+from rnnt.recognizer import Recognizer
+from rnnt.settings import from_tree, load_config, presets, to_yaml
+from rnnt.tokenizer import Symbols
+
+GOLDEN = Path(__file__).parent / "golden"
+SHARD = "shard-00000.arrow"
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command; give its exit code, standard output and standard error."""
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["rnnt", "info", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    shutil.copytree(GOLDEN / "data", tmp_path / "data")
+    return tmp_path / "data"
+
+
+def damage(shard: Path) -> None:
+    """Change one byte; the size stays."""
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+
+
+def test_the_mlperf_preset(call):
+    assert call("librispeech-mlperf") == (
+        0,
+        "librispeech-mlperf: The MLPerf RNN-T: 49,006,080 parameters, LibriSpeech 960 h, global batch 384, target WER "
+        "0.058 on dev-clean.\n"
+        "  parameters: 49,006,080 with 1023 symbols (sentencepiece) and blank\n"
+        "  input: 16000 Hz, 80 mel bins, one encoder frame every 60 ms\n"
+        "  encoder: 2 + 3 LSTM layers of 1024\n"
+        "  streaming: no, because features are normalized over the utterance and silence is trimmed\n"
+        "  training: 100 epochs, batch 384, lamb\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize("preset", [name for name in presets() if load_config(name).tokenizer.kind != "sentencepiece"])
+@pytest.mark.parametrize("symbols", [1, 28])
+def test_parameters_without_symbols_and_of_each_symbol_add_up_to_the_model(preset, symbols):
+    text = describe(Path(preset))
+    fixed, each = re.search(
+        r"parameters: ([\d,]+), and (\d+) for each symbol; .* characters of the training", text
+    ).groups()
+    tokenizer = Symbols("characters", [chr(0x4E00 + i) for i in range(symbols)])
+    with torch.device("meta"):
+        model = Recognizer(load_config(preset), tokenizer).model
+    assert int(fixed.replace(",", "")) + symbols * int(each) == model.num_parameters()
+
+
+def test_a_file_of_settings_with_a_tokenizer_that_exists(tmp_path):
+    Symbols("words", ["a", "b", "c"]).save(tmp_path)
+    config = from_tree({"tokenizer": {"path": str(tmp_path)}, "train": {"epochs": 7}}, "here")
+    (tmp_path / "mine.yaml").write_text(to_yaml(config))
+    text = describe(tmp_path / "mine.yaml")
+    with torch.device("meta"):
+        model = Recognizer(config, Symbols("words", ["a", "b", "c"])).model
+    assert f"parameters: {model.num_parameters():,} with 3 symbols" in text
+    assert text.startswith(f"{tmp_path}/mine.yaml: settings of a run\n") and "7 epochs" in text
+
+
+def test_a_folder_that_is_called_like_a_preset_comes_first(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("small")[1].startswith("small: A small model for a few hours")
+    (tmp_path / "small").mkdir()
+    code, out, err = call("small")
+    assert (code, out) == (2, "") and err.startswith("error: small is no run, no model and no prepared data; ")
+    shutil.copytree(GOLDEN / "data" / "valid", tmp_path / "small", dirs_exist_ok=True)
+    assert call("small")[1].startswith("small: 5 utterances")
+
+
+def test_what_is_neither_a_folder_nor_a_preset_is_refused(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, message in (
+        ("digit", "error: digit does not exist, and no preset has this name; there are demo, digits, "),
+        ("gone.yaml", "error: no configuration file gone.yaml"),
+        ("small/x", "error: small/x does not exist"),
+    ):
+        code, out, err = call(name)
+        assert (code, out) == (2, "") and err.startswith(message) and len(err.splitlines()) == 1
+    (tmp_path / "bad.yaml").write_text("optim: {lr: -1}")
+    assert call("bad.yaml") == (2, "", "error: bad.yaml: optim.lr is -1.0; it must be finite and above 0\n")
+
+
+STREAMS = {"features": {"normalization": "none"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "obstacle"),
+    [
+        ("model.encoder.lstm.bidirectional", True, "both directions"),
+        ("features.normalization", "utterance", "normalized over the utterance"),
+        ("features.normalization", "shape", "normalized over the utterance"),
+        ("features.trim_silence", True, "silence is trimmed"),
+        ("features.peak_floor", 30.0, "loudest frame"),
+        ("features.normalization", "global", None),
+        ("features.log_floor", 1e-6, None),
+        ("model.encoder.lstm.time_stack", 3, None),
+    ],
+)
+def test_each_obstacle_to_streaming_is_named_alone(key, value, obstacle, tmp_path):
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(STREAMS))
+    assert "\n  streaming: yes\n" in describe(tmp_path / "a.yaml")
+    found = _obstacles_to_streaming(load_config(tmp_path / "a.yaml", [f"{key}={value}"]))
+    assert len(found) == (obstacle is not None) and all(obstacle in reason for reason in found)
+
+
+def test_verified_data(call, data):
+    code, out, err = call(data, "--verify")
+    assert (code, err) == (0, "") and out == call(data)[1] + f"{data}/train: verified\n{data}/valid: verified\n"
+    assert call(data / "valid", "--verify")[1].endswith(f"\n{data}/valid: verified\n")
+
+
+def test_damaged_shards_are_named(call, data):
+    damage(data / "train" / SHARD)
+    assert call(data)[0] == call(data / "valid", "--verify")[0] == 0
+    for path in (data, data / "train"):
+        code, out, err = call(path, "--verify")
+        assert code == 2 and "verified" not in out and len(err.splitlines()) == 1
+        assert f"{data}/train/{SHARD}" in err and f"valid/{SHARD}" not in err
+    damage(data / "valid" / SHARD)
+    err = call(data, "--verify")[2]
+    assert f"{data}/train/{SHARD}" in err and f"{data}/valid/{SHARD}" in err and len(err.splitlines()) == 1
+
+
+def test_a_checksum_of_another_file_is_damage_too(call, data):
+    path = data / "valid" / "dataset.json"
+    description = json.loads(path.read_text())
+    description["shards"][0]["sha256"] = "0" * 64
+    path.write_text(json.dumps(description))
+    assert call(data, "--verify")[0] == 2 and call(data)[0] == 0
+
+
+@pytest.mark.parametrize("path", [GOLDEN / "run", GOLDEN / "model", "small"])
+def test_only_data_can_be_verified(path, call):
+    code, _, err = call(path, "--verify")
+    assert code == 2 and err.startswith(f"error: {path} is no prepared data; ")
