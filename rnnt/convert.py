@@ -1,8 +1,8 @@
-"""Checkpoints of the MLPerf RNN-T reference and of what grew out of it -> a model's folder.
+"""Checkpoints of the MLPerf RNN-T reference and of code derived from it -> a model's folder.
 
-Read are those of github.com/mlcommons/training (rnn_speech_recognition/pytorch), of Deep-Spark/DeepSparkHub and of
-NVIDIA's submissions in mlcommons/training_results_v1.0 and v2.1. All hold torch's LSTM and linear layers; the blank is
-the last symbol and the start of a sequence is zeros, as here. What differs is the names.
+Checkpoints of three programs are read: github.com/mlcommons/training (rnn_speech_recognition/pytorch),
+Deep-Spark/DeepSparkHub, and NVIDIA's submissions in mlcommons/training_results_v1.0 and v2.1. All hold torch's LSTM and
+linear layers; as here, the blank is the last symbol and a sequence starts with zeros. Only the names differ.
 """
 
 import re
@@ -18,6 +18,7 @@ from torch import nn
 from rnnt.config import Config, FeaturesConfig
 from rnnt.recognizer import Recognizer
 from rnnt.settings import from_tree
+from rnnt.text import reason
 from rnnt.tokenizer import SentencePiece, Symbols, Tokenizer
 
 STATES = {"ema": "ema_state_dict", "raw": "state_dict"}  # keys of a checkpoint
@@ -33,7 +34,7 @@ _MODULES = {
     "joint_net.2": "joint.output",
 }
 
-# Our settings <- the reference's, where they mean the same.
+# Our settings -> the reference's settings that mean the same.
 _SETTINGS = {
     "model.encoder.lstm.hidden": "rnnt.enc_n_hid",
     "model.encoder.lstm.pre_layers": "rnnt.enc_pre_rnn_layers",
@@ -58,19 +59,19 @@ _SETTINGS = {
 }
 _FEATURES = "input_val.filterbank_features"
 _SPLICING = "input_val.frame_splicing"
-_COMPUTED = ("window_size", "window_stride", "window", "normalize", "log")  # what `reference_config` works out itself
+_COMPUTED = ("window_size", "window_stride", "window", "normalize", "log")  # `reference_config` handles each of these
 _WITHOUT_EFFECT = ("max_duration", "pad_to_max_duration")
 
 
 def convert(
     checkpoint: Path, config: Path, out: Path, tokenizer: Path | None = None, weights: str = "ema"
 ) -> tuple[Recognizer, str]:
-    """Write the folder `out`, which `rnnt.load` opens, from a checkpoint and the reference's YAML file.
+    """Write a model's folder `out` from a checkpoint and the reference's YAML file `config`.
 
-    tokenizer: the SentencePiece model, in place of the one that the YAML file names; weights: "ema" takes the averaged
-    ones, which the reference evaluates, or those trained where there are none; "raw" takes those trained. Returns the
-    model and the checkpoint's key that its weights lay under. Raises ValueError where the checkpoint cannot be read
-    without running what is in it, or where names or shapes are not those of the configured model.
+    tokenizer: a SentencePiece model that replaces the one named in the YAML file. weights: "raw" takes the trained
+    weights; "ema" takes the averaged ones, which the reference evaluates, or the trained ones if there are no averages.
+    Returns the model and the checkpoint's key that held its weights. Raises ValueError if the checkpoint cannot be read
+    without running code in it, or if names or shapes differ from those of the configured model.
     """
     if weights not in STATES:
         raise ValueError(f"weights is {weights!r}; choose one of {', '.join(STATES)}")
@@ -89,22 +90,26 @@ def convert(
 
 
 def read_states(path: Path) -> dict[str, dict]:
-    """The weights in a checkpoint, under `state_dict`, `ema_state_dict` or both; unpickled without running anything."""
+    """Return the weights in a checkpoint, by their keys `state_dict` and `ema_state_dict`; one of them may be missing.
+
+    Only tensors and plain values are unpickled, so that no code in the file is run. Raises ValueError if
+    the file is damaged or holds other objects.
+    """
     if not path.is_file():
         raise ValueError(f"no checkpoint {path}")
     with open(path, "rb") as file:
         try:
-            if zipfile.is_zipfile(file) and zipfile.ZipFile(file).testzip():  # torch.load passes over the checksums
+            if zipfile.is_zipfile(file) and zipfile.ZipFile(file).testzip():  # torch.load ignores the checksums
                 raise ValueError
             file.seek(0)
             content = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a file that is none makes the unpickler raise
+        except Exception as error:  # the unpickler raises many kinds
             found = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
             if not found:
-                raise ValueError(f"{path} is damaged, or nothing that torch.save wrote; fetch it again") from None
+                raise ValueError(f"{path} is damaged or was not written by torch.save; fetch it again") from None
             raise ValueError(
-                f"{path} holds {found[1]} beside its tensors, and to read that could run any program; if you trust the "
-                'file, save its weights alone with: python -c "import torch; '
+                f"{path} holds {found[1]} in addition to tensors, and reading it could run any program; if you "
+                'trust the file, save its weights alone with: python -c "import torch; '
                 f"c = torch.load('{path}', 'cpu', weights_only=False); "
                 "torch.save({k: c.get(k) for k in ('state_dict', 'ema_state_dict')}, 'weights.pt')\""
             ) from None
@@ -116,17 +121,20 @@ def read_states(path: Path) -> dict[str, dict]:
 
 
 def reference_name(key: str) -> str:
-    """The name that a checkpoint's key has in the MLCommons code, for those of DistributedDataParallel and of NVIDIA's:
-    one LSTM a layer, with dropouts between, in `rnn`; the output layer as `fc` or with fewer modules before it."""
+    """Return the name in the MLCommons code for a checkpoint's key.
+
+    Keys may have the prefix of DistributedDataParallel. NVIDIA's code has a list `rnn` that alternates LSTMs of one
+    layer and dropouts, and calls the output layer `fc` or gives it another index.
+    """
     key = key.removeprefix("module.")
     key = re.sub(r"\.rnn\.(\d*[02468])\.(\w+)_l0$", lambda m: f".lstm.{m[2]}_l{int(m[1]) // 2}", key)
     return re.sub(r"^(joint_net\.[12]|fc|fc\.mlp|fc\.fused_dense)\.(weight|bias)(_0)?$", r"joint_net.2.\2", key)
 
 
 def fill(model: nn.Module, state: dict[str, Any], where: str, made_by: str) -> None:
-    """Copy a checkpoint's weights into a Transducer. Raises ValueError unless each side has exactly what the other has.
+    """Copy a checkpoint's weights into a Transducer. Raises ValueError unless both have the same names and shapes.
 
-    where, made_by: the names in complaints of the checkpoint and of what sets the model's sizes.
+    where, made_by: how error messages refer to the checkpoint, and to the files that define the model's sizes.
     """
     expected = {
         f"{theirs}.{name}": (f"{ours}.{name}", parameter.shape)
@@ -149,7 +157,7 @@ def fill(model: nn.Module, state: dict[str, Any], where: str, made_by: str) -> N
         if value.shape != expected[name][1]:
             raise ValueError(
                 f"{where}: {name} is {tuple(value.shape)}, but {tuple(expected[name][1])} by {made_by}; "
-                "give those of its training"
+                "give the files that it was trained with"
             )
         if not torch.isfinite(value).all():
             raise ValueError(f"{where}: {name} holds NaN or infinity; take an earlier checkpoint")
@@ -157,9 +165,10 @@ def fill(model: nn.Module, state: dict[str, Any], where: str, made_by: str) -> N
 
 
 def reference_config(settings: dict, where: str, tokenizer: Tokenizer) -> Config:
-    """Our settings of features and model from the reference's; what it leaves open is as in the MLPerf model.
+    """Return our settings of features, model and tokenizer for the reference's `settings`.
 
-    Those of training stay at their defaults. Raises ValueError where features cannot be made as they are asked for.
+    Settings that are missing there have the values of the MLPerf model; settings of training have our defaults.
+    Raises ValueError if features of this kind do not exist here.
     """
     features = settings["input_val"]["filterbank_features"]
     known = {theirs.rpartition(".")[2] for theirs in _SETTINGS.values() if theirs.startswith(_FEATURES)}
@@ -182,7 +191,7 @@ def reference_config(settings: dict, where: str, tokenizer: Tokenizer) -> Config
     OmegaConf.update(tree, "features.high_hz", rate / 2)
     for ours, theirs, default in (("window", "window_size", 0.02), ("hop", "window_stride", 0.01)):
         seconds = _number(settings, f"{_FEATURES}.{theirs}", default, where)
-        OmegaConf.update(tree, f"features.{ours}", int(rate * seconds))  # cut off, as the reference does
+        OmegaConf.update(tree, f"features.{ours}", int(rate * seconds))  # rounded down, as in the reference
     if features.get("normalize") == "none":
         OmegaConf.update(tree, "features.normalization", "none")
     for ours, theirs in _SETTINGS.items():
@@ -198,7 +207,7 @@ def _read_yaml(path: Path) -> dict:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path} is not readable as YAML: {reason(error)}") from None
     for section in ("rnnt", "tokenizer", _FEATURES):
         if not isinstance(_get(settings, section), dict):
             raise ValueError(f"{path} is no configuration of the reference: it has no section {section}")
@@ -206,7 +215,7 @@ def _read_yaml(path: Path) -> dict:
 
 
 def _read_tokenizer(settings: dict, config: Path, given: Path | None) -> Tokenizer:
-    """The SentencePiece model that is given or named in the YAML file; else the characters listed there."""
+    """The SentencePiece model `given` or named in the YAML file; if there is none, the characters listed there."""
     named = settings["tokenizer"].get("sentpiece_model")
     if given is None and not named:
         try:
@@ -215,7 +224,7 @@ def _read_tokenizer(settings: dict, config: Path, given: Path | None) -> Tokeniz
             raise ValueError(f"{config}: section tokenizer has neither sentpiece_model nor a list of labels") from None
     path = given or Path(str(named))
     if given is None and not path.is_file():
-        path = config.parent / path  # as it is where the path is absolute
+        path = config.parent / path  # an absolute path stays as it is
     if not path.is_file():
         mend = "" if given else f", which {config} names; give the SentencePiece model with --tokenizer FILE"
         raise ValueError(f"no tokenizer file {path}{mend}")

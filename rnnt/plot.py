@@ -10,17 +10,17 @@ from matplotlib.ticker import MaxNLocator
 
 from rnnt.files import replacing
 
-# Of the palette by Okabe and Ito, told apart by the colour-blind too.
+# Two colours of the palette by Okabe and Ito, which the colour-blind can tell apart.
 _BLUE, _VERMILION = "#0072b2", "#d55e00"
-_SMOOTHED_SHARE = 0.03  # of the steps, in the window over which the loss is averaged
+_SMOOTHED_SHARE = 0.03  # length of the window that averages the loss, as a share of all steps
 
 
 def learning_curve(metrics: Path, picture: Path) -> None:
-    """Draw a run's `metrics.jsonl` as a PNG: above the training loss, raw and averaged; below the validation WER.
+    """Draw a run's `metrics.jsonl` as a PNG: the training loss, raw and averaged, above the validation WER.
 
-    Lines that are not whole (the last of a killed run) and values that are not finite (null) are passed over. The
-    picture is there in full or not at all. Raises ValueError if there is nothing to draw, OSError if `metrics` cannot
-    be read or `picture` not be written.
+    Incomplete lines (the last one of a killed run) and values that are not finite (null) are ignored. The file
+    `picture` is written whole or not at all. Raises ValueError if there is nothing to draw, and OSError if `metrics`
+    cannot be read or `picture` cannot be written.
     """
     loss, error_rate = _read(metrics)
     if not len(loss) and not len(error_rate):
@@ -47,7 +47,7 @@ def _draw_loss(panel, loss: np.ndarray) -> None:
     steps, values = loss.T
     panel.plot(steps, values, color=_BLUE, alpha=0.25, linewidth=0.8, label="each step")
     panel.plot(steps, _smoothed(values), color=_BLUE, linewidth=1.8, label="averaged")
-    if values.min() > 0:  # it falls by orders of magnitude
+    if values.min() > 0:  # the loss falls by orders of magnitude
         panel.set_yscale("log")
     panel.legend(frameon=False)
 
@@ -59,7 +59,7 @@ def _draw_error_rate(panel, error_rate: np.ndarray) -> None:
         panel.text(0.5, 0.5, "no validation yet", ha="center", va="center", color="0.5", transform=panel.transAxes)
         return
     steps, percent = error_rate[:, 0], 100 * error_rate[:, 1]
-    # Insertions can lift the rate above 100 %, early and of no interest: drawn at the edge.
+    # Insertions can lift the rate above 100 % early in a run. Such points are drawn at the edge.
     panel.plot(steps, percent.clip(max=100), color=_VERMILION, marker="o", markersize=4, linewidth=1.5, clip_on=False)
     best = percent.argmin()
     panel.annotate(
@@ -74,13 +74,13 @@ def _draw_error_rate(panel, error_rate: np.ndarray) -> None:
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """The mean over a window centred at each value, shorter at the ends."""
+    """The mean over a window centred at each value. At the ends the window is shorter."""
     window = np.ones(2 * int(_SMOOTHED_SHARE * len(values) / 2) + 1)
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
 def _read(metrics: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of step and loss, and of step and validation WER."""
+    """Rows of (step, loss), and rows of (step, validation WER)."""
     rows = list(_records(metrics))
     loss, error_rate = (
         [(row["step"], row[name]) for row in rows if _is_number(row.get("step")) and _is_number(row.get(name))]

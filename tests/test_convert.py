@@ -414,10 +414,10 @@ class Trap:
 @pytest.mark.parametrize(
     ("value", "name"),
     [
-        (Trap(exec, "raise SystemExit('unpickled')"), "holds exec beside its tensors"),
-        (Trap(os._exit, 3), r"holds \w+._exit beside its tensors"),
-        (argparse.Namespace(lr=1), "holds argparse.Namespace beside its tensors"),
-        (np.float64(1), r"holds numpy\..*scalar beside its tensors"),
+        (Trap(exec, "raise SystemExit('unpickled')"), "holds exec in addition to tensors"),
+        (Trap(os._exit, 3), r"holds \w+._exit in addition to tensors"),
+        (argparse.Namespace(lr=1), "holds argparse.Namespace in addition to tensors"),
+        (np.float64(1), r"holds numpy\..*scalar in addition to tensors"),
     ],
 )
 def test_nothing_but_tensors_is_unpickled(value, name, zipped, files, tmp_path, monkeypatch):
@@ -443,7 +443,7 @@ def test_files_that_are_damaged_or_none(files, tmp_path):
         whole[: len(whole) // 2], b"", b"no checkpoint", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :],
     ):  # fmt: skip
         checkpoint.write_bytes(content)
-        with pytest.raises(ValueError, match=r"reference.pt is damaged, or nothing that torch.save wrote"):
+        with pytest.raises(ValueError, match=r"reference.pt is damaged or was not written by torch.save"):
             convert(checkpoint, config, out)
     for content in ({"model": {}}, [1], {"state_dict": None, "ema_state_dict": None}, {"state_dict": 3}):
         torch.save(content, checkpoint)
