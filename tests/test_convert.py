@@ -1,4 +1,4 @@
-"""Checkpoints of the MLPerf reference against its architecture in plain torch; what is not one is refused."""
+"""Checkpoints of the MLPerf reference are compared with its architecture in plain torch; other files are refused."""
 
 import argparse
 import os
