@@ -1,4 +1,4 @@
-"""The `rnnt` command: one function a verb."""
+"""The command `rnnt`: a function for each verb, which parses, calls and prints."""
 
 import errno
 import json
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 import yaml
 
+from rnnt.text import one_line
 from rnnt.training.launch import tell_launcher
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -18,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 KEY_VALUE = "KEY=VALUE"
 SPEAKERS_SHOWN = 10  # in the summary of an evaluation, those with the highest error rates
 Overrides = Annotated[list[str] | None, typer.Argument(metavar=KEY_VALUE, help="settings, such as optim.lr=0.002")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes the GPU where there is one")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")]
 
 
 def main() -> None:
@@ -26,23 +27,23 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        message = " ".join(_complaint(error).split())
+        message = one_line(_complaint(error))
         if not tell_launcher(message):
             print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
 
 
 @app.callback()
-def rnnt() -> None:
+def about() -> None:
     """Train, evaluate and run recurrent neural network transducers (RNN-T)."""
 
 
-@app.command()
-def prepare(
+@app.command("prepare")
+def prepare_command(
     corpus: Annotated[str, typer.Argument(help="librispeech, digits, synthetic, folder, lhotse or mlperf-json")],
-    source: Annotated[Path, typer.Argument(help="where the corpus lies; - for synthetic, which needs none")],
+    source: Annotated[Path, typer.Argument(help="folder or file of the corpus; - for synthetic, which needs none")],
     options: Annotated[list[str] | None, typer.Argument(metavar=KEY_VALUE, help="the corpus's options")] = None,
-    out: Annotated[Path, typer.Option(help="folder for the splits, one below it each")] = ...,
+    out: Annotated[Path, typer.Option(help="folder in which each split gets a folder")] = ...,
     sample_rate: Annotated[int, typer.Option(help="samples per second of the prepared audio")] = 16000,
     workers: Annotated[int | None, typer.Option(help="processes; all cores by default")] = None,
 ) -> None:
@@ -63,8 +64,8 @@ def prepare(
             print(f"  why: {out / name / 'skipped.tsv'}")
 
 
-@app.command()
-def tokenizer(
+@app.command("tokenizer")
+def tokenizer_command(
     data: Annotated[list[Path], typer.Argument(help="prepared splits whose text to learn from")],
     out: Annotated[Path, typer.Option(help="folder for tokenizer.model or tokenizer.json")] = ...,
     kind: Annotated[str, typer.Option(help="sentencepiece, characters or words")] = "sentencepiece",
@@ -83,22 +84,22 @@ def tokenizer(
     learned.save(out)
     print(f"{out}: {kind}, {learned.learned} symbols")
     if learned.learned < len(learned):
-        print(f"  the text is too small for {size} pieces; the others stay unused")
+        print(f"  the text is too short for {size} pieces; the other symbols stay unused")
 
 
-@app.command()
-def train(
+@app.command("train")
+def train_command(
     preset: Annotated[str, typer.Argument(help="the name of a preset, or a .yaml file")],
     overrides: Overrides = None,
     data: Annotated[Path, typer.Option(help="folder of prepared splits")] = ...,
     out: Annotated[Path, typer.Option(help="the run's folder; one that holds a run is resumed")] = ...,
-    processes: Annotated[int, typer.Option(help="on this machine, a GPU each", min=1)] = 1,
-    nodes: Annotated[int, typer.Option(help="machines; give each the same command", min=1)] = 1,
-    rendezvous: Annotated[str, typer.Option(help="HOST:PORT where several machines meet, one of them")] = "",
-    restarts: Annotated[int, typer.Option(help="how often to go on by itself when a process fails", min=0)] = 0,
-    mlperf_log: Annotated[Path | None, typer.Option(metavar="FILE", help="a log for MLPerf's checker")] = None,
+    processes: Annotated[int, typer.Option(help="on this machine; each takes a GPU if there is one", min=1)] = 1,
+    nodes: Annotated[int, typer.Option(help="machines; give each of them the same command", min=1)] = 1,
+    rendezvous: Annotated[str, typer.Option(help="HOST:PORT on one of several machines, where they meet")] = "",
+    restarts: Annotated[int, typer.Option(help="how often to start again after a process has failed", min=0)] = 0,
+    mlperf_log: Annotated[Path | None, typer.Option(metavar="FILE", help="write a log for MLPerf's checker")] = None,
 ) -> None:
-    """Train a model, or go on with a run that was interrupted.
+    """Train a model, or resume a run that was interrupted.
 
     Example: rnnt train digits --data data/digits --out runs/digits train.epochs=10
     """
@@ -124,15 +125,15 @@ def train(
         print(f"model: {out / 'best'}")
 
 
-@app.command()
-def evaluate(
+@app.command("evaluate")
+def evaluate_command(
     model: Annotated[Path, typer.Argument(help="a run or a model")],
     data: Annotated[list[Path], typer.Option(help="a prepared split; may be given several times")] = ...,
-    out: Annotated[Path | None, typer.Option(help="the report's folder; evaluation-<split> beside the model")] = None,
+    out: Annotated[Path | None, typer.Option(help="the report's folder; default: evaluation-SPLIT")] = None,
     batch_size: Annotated[int | None, typer.Option(help="utterances decoded together", min=1)] = None,
     device: Device = "auto",
 ) -> None:
-    """Score a model on a prepared split: error rates, every pair, and a page that shows the errors.
+    """Score a model on prepared splits: error rates, all pairs, and a page that shows the errors.
 
     Example: rnnt evaluate runs/digits --data data/digits/test
     """
@@ -163,15 +164,15 @@ def evaluate(
     print(f"report: {out / 'report.html'}")
 
 
-@app.command()
-def transcribe(
+@app.command("transcribe")
+def transcribe_command(
     model: Annotated[Path, typer.Argument(help="a run or a model")],
     inputs: Annotated[list[Path], typer.Argument(help="audio files, or folders of them", metavar="FILE|DIR...")],
-    as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with times and probabilities")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with times")] = False,
     batch_size: Annotated[int, typer.Option(help="files decoded together", min=1)] = 16,
     device: Device = "auto",
 ) -> None:
-    """Print the text of audio files. A file that cannot be read is named on standard error; the rest go on.
+    """Print the text of audio files. A file that cannot be read is named on standard error, and the others go on.
 
     Example: rnnt transcribe runs/digits recording.wav
     """
@@ -200,13 +201,13 @@ def transcribe(
         raise typer.Exit(1 if failed < len(paths) else 2)
 
 
-@app.command()
-def convert(
+@app.command("convert")
+def convert_command(
     checkpoint: Annotated[Path, typer.Argument(help="a .pt of the MLCommons, DeepSpark or NVIDIA code")],
     config: Annotated[Path, typer.Option(help="the YAML file that it was trained with")] = ...,
     out: Annotated[Path, typer.Option(help="folder for the model")] = ...,
-    tokenizer: Annotated[Path | None, typer.Option(help="the SentencePiece model, if not where the YAML says")] = None,
-    weights: Annotated[str, typer.Option(help="ema: averaged, where there are any; raw: as trained")] = "ema",
+    tokenizer: Annotated[Path | None, typer.Option(help="SentencePiece model, if not where FILE says")] = None,
+    weights: Annotated[str, typer.Option(help="ema: averaged weights, if there are any; raw: as trained")] = "ema",
 ) -> None:
     """Turn a checkpoint of the MLPerf reference into a model.
 
@@ -218,8 +219,8 @@ def convert(
     print(f"{out}: {recognizer.model.num_parameters():,} parameters from {key}, {len(recognizer.tokenizer)} symbols")
 
 
-@app.command()
-def info(
+@app.command("info")
+def info_command(
     path: Annotated[Path, typer.Argument(help="a run, a model, a prepared split, a folder of splits, or a preset")],
     verify: Annotated[bool, typer.Option("--verify", help="read prepared data and compare its checksums")] = False,
 ) -> None:
@@ -234,8 +235,8 @@ def info(
         print(verify_shards(path))
 
 
-@app.command()
-def settings(
+@app.command("settings")
+def settings_command(
     prefix: Annotated[str, typer.Argument(help="a section such as optim, or a key; all by default")] = "",
 ) -> None:
     """Print every setting with its default and an explanation.
@@ -247,11 +248,11 @@ def settings(
     print(settings_table(prefix))
 
 
-@app.command()
-def demo(
+@app.command("demo")
+def demo_command(
     out: Annotated[Path, typer.Option(help="folder for the corpus, the run and the picture")] = Path("runs/demo"),
 ) -> None:
-    """Build a synthetic corpus, train a small model on it, score it and use it: minutes on two cores.
+    """Build a synthetic corpus, train a small model on it, score it and use it, in minutes on two cores.
 
     Example: rnnt demo --out /tmp/demo
     """

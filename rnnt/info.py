@@ -65,10 +65,17 @@ def _splits(path: Path) -> list[Path]:
 def _split(path: Path) -> str:
     description = read_description(path)
     dataset = Dataset(path)
-    seconds = dataset.lengths / dataset.sample_rate
+    lengths = dataset.lengths
+    if dataset.input == "audio":
+        seconds = lengths / dataset.sample_rate
+        size = (
+            f"{duration(dataset.hours)} at {dataset.sample_rate} Hz, "
+            f"{seconds.min():.1f} to {seconds.max():.1f} s (mean {seconds.mean():.1f})"
+        )
+    else:
+        size = f"{lengths.min()} to {lengths.max()} symbols (mean {lengths.mean():.1f})"
     return (
-        f"{path}: {len(dataset)} utterances, {duration(dataset.hours)} at {dataset.sample_rate} Hz, "
-        f"{seconds.min():.1f} to {seconds.max():.1f} s (mean {seconds.mean():.1f}), "
+        f"{path}: {len(dataset)} utterances, {size}, "
         f"shards: {len(description['shards'])}, skipped: {description.get('skipped', 0)}, from {description['source']}"
     )
 

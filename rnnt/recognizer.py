@@ -24,7 +24,19 @@ _WHOLE_SECONDS = 40  # the longest recording that decoding.max_symbols is meant 
 
 
 class Recognizer(nn.Module):
-    """Features, model and tokenizer. `config` is that of the run that made them."""
+    """Features, model and tokenizer. `config` is that of the run that made them.
+
+    Its parts can be used one by one:
+
+    >>> import numpy as np
+    >>> from rnnt.loader import collate
+    >>> recognizer = load("runs/mine")
+    >>> batch = collate([np.zeros(8000, np.int16)], targets=[[]], ids=["a second of silence"])
+    >>> with recognizer.inference():
+    ...     encoder_BTD, lengths = recognizer.encode(batch)
+    >>> encoder_BTD.shape, lengths
+    (torch.Size([1, 25, 32]), tensor([25]))
+    """
 
     def __init__(self, config: Config, tokenizer: Tokenizer):
         super().__init__()
@@ -89,6 +101,10 @@ def load(path: str | Path, device: str = "cpu") -> Recognizer:
 
     device: "cpu", "cuda", "cuda:1", ... or "auto", which takes a GPU if there is one. The model is in evaluation mode,
     and may be used from several threads at once. Raises ValueError if there is no model or it is damaged.
+
+    >>> model = load("runs/mine")
+    >>> [transcript.text for transcript in model.transcribe(["recording.wav"])]
+    ['mid high']
     """
     where = find_device(device)
     folder = find_model(path)
