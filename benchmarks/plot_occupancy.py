@@ -1,55 +1,63 @@
-"""How much of the lattice the loss's backward pass visits, for models early and late in training, and a picture of it.
+"""Measure how much of the lattice the loss's backward pass visits, and draw the lattice of one utterance.
 
-python benchmarks/plot_occupancy.py DATA/test EARLY/best LATE/best --picture occupancy.png
+    python benchmarks/plot_occupancy.py DATA/test EARLY/best LATE/best --picture occupancy.png
+
+The occupancy of a node is the probability that the alignment passes through it. The backward pass visits the nodes
+whose occupancy exceeds the loss's tolerance. With models from early and late in training, the picture shows how this
+band becomes narrow. It has one panel for each model.
 """
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
+from loss_implementations import TOLERANCE
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 import rnnt
 from rnnt.dataset import Dataset
 from rnnt.files import replacing
+from rnnt.loss import node_scores
 from rnnt.loss.lattice import forward_backward
 from rnnt.recognizer import Recognizer
 
-_TOLERANCE = 1e-7
-
 
 @torch.inference_mode()
-def occupancy(recognizer: Recognizer, audio, text: str) -> torch.Tensor:
-    """(T, U+1): the probability of each node that the alignment of the utterance passes through it."""
-    model, blank = recognizer.model, recognizer.model.blank
+def occupancy(recognizer: Recognizer, audio: np.ndarray, text: str) -> torch.Tensor:
+    """Return the occupancy of each node, (T, U+1), for an utterance with these int16 samples (N,) and this text."""
+    model = recognizer.model
     samples = torch.from_numpy(audio.copy())[None]
-    targets = torch.tensor([recognizer.tokenizer.encode(text)])
-    encoder, lengths = model.encoder(*recognizer.features(samples, torch.tensor([samples.shape[1]])))
-    hidden = model.joint.encoder(encoder)[:, :, None] + model.joint.predictor(model.predictor(targets))[:, None]
-    log_probs = model.joint.output(getattr(torch, model.joint.activation)(hidden)).log_softmax(-1)
-    index = torch.nn.functional.pad(targets, (0, 1))[:, None, :, None].expand(-1, hidden.shape[1], -1, 1)
-    label = log_probs.gather(3, index)[..., 0]
-    _, g_blank, g_label = forward_backward(log_probs[..., blank], label, lengths, torch.tensor([targets.shape[1]]))
+    targets = torch.tensor([recognizer.tokenizer.encode(text)], dtype=torch.int64)
+    encoder, encoder_lengths = model.encoder(*recognizer.features(samples, torch.tensor([samples.shape[1]])))
+    lengths = encoder_lengths, torch.tensor([targets.shape[1]])
+    joint = model.joint
+    projected = joint.encoder(encoder), joint.predictor(model.predictor(targets))
+    output = joint.output.weight, joint.output.bias
+    scores = node_scores(*projected, *output, targets, *lengths, activation=joint.activation)
+    _, g_blank, g_label = forward_backward(*scores, *lengths)
     return (g_blank + g_label)[0]
 
 
-def visited(recognizer: Recognizer, data: Dataset, utterances: int) -> tuple[int, int]:
-    """Nodes above the tolerance, and all nodes, of the first utterances of the data."""
-    lattices = [occupancy(recognizer, record.input, record.text) for record in map(data.__getitem__, range(utterances))]
-    return sum(int((x > _TOLERANCE).sum()) for x in lattices), sum(x.numel() for x in lattices)
+def visited(recognizer: Recognizer, data: Dataset, count: int) -> tuple[int, int]:
+    """Return the number of nodes above the tolerance and the number of all nodes, in the first `count` utterances."""
+    utterances = map(data.__getitem__, range(count))
+    lattices = [occupancy(recognizer, utterance.input, utterance.text) for utterance in utterances]
+    return sum(int((x > TOLERANCE).sum()) for x in lattices), sum(x.numel() for x in lattices)
 
 
 def draw(lattices: dict[str, torch.Tensor], text: str, picture: Path) -> None:
+    """Draw lattices of occupancies (T, U+1), a panel each with its name as the title, as a PNG file."""
     figure = Figure(figsize=(9, 2.6 * len(lattices)), dpi=120, layout="constrained")
     panels = figure.subplots(len(lattices), sharex=True, squeeze=False)[:, 0]
     for panel, (name, lattice_TU) in zip(panels, lattices.items()):
-        share = float((lattice_TU > _TOLERANCE).float().mean())
+        fraction = float((lattice_TU > TOLERANCE).float().mean())
         image = panel.imshow(
-            lattice_TU.T.clamp(min=_TOLERANCE / 10), origin="lower", aspect="auto", cmap="viridis",
-            norm=LogNorm(_TOLERANCE, 1), interpolation="nearest",
+            lattice_TU.T.clamp(min=TOLERANCE / 10), origin="lower", aspect="auto", cmap="viridis",
+            norm=LogNorm(TOLERANCE, 1), interpolation="nearest",
         )  # fmt: skip
-        panel.set_title(f"{name}: {100 * share:.0f} % of the nodes above {_TOLERANCE:g}", loc="left")
+        panel.set_title(f"{name}: {100 * fraction:.0f} % of the nodes above {TOLERANCE:g}", loc="left")
         panel.set_ylabel("labels emitted")
     panels[-1].set_xlabel(f'encoder frame of "{text}"')
     figure.colorbar(image, ax=list(panels), label="occupancy")
@@ -60,20 +68,20 @@ def draw(lattices: dict[str, torch.Tensor], text: str, picture: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a prepared split")
-    parser.add_argument("models", nargs="+", help="models or runs, in the order of the panels")
-    parser.add_argument("--names", nargs="+", help="the panels' titles")
-    parser.add_argument("--utterance", type=int, default=0, help="which one to draw")
-    parser.add_argument("--count", type=int, default=50, help="utterances over which the share is measured")
-    parser.add_argument("--picture", type=Path, required=True)
-    given = parser.parse_args()
-    data, lattices = Dataset(given.data), {}
-    record = data[given.utterance]
-    for name, path in zip(given.names or given.models, given.models):
+    parser.add_argument("models", nargs="+", help="folders of models or runs, in the order of the panels")
+    parser.add_argument("--names", nargs="+", help="titles of the panels; default: the folders")
+    parser.add_argument("--utterance", type=int, default=0, help="index of the utterance to draw")
+    parser.add_argument("--count", type=int, default=50, help="number of utterances in which to count visited nodes")
+    parser.add_argument("--picture", type=Path, required=True, help="PNG file to write")
+    options = parser.parse_args()
+    data, lattices = Dataset(options.data), {}
+    utterance = data[options.utterance]
+    for name, path in zip(options.names or options.models, options.models):
         recognizer = rnnt.load(path)
-        lattices[name] = occupancy(recognizer, record.input, record.text)
-        some, all_nodes = visited(recognizer, data, min(given.count, len(data)))
+        lattices[name] = occupancy(recognizer, utterance.input, utterance.text)
+        some, all_nodes = visited(recognizer, data, min(options.count, len(data)))
         print(f"{name}: {some} of {all_nodes} nodes visited ({100 * some / all_nodes:.1f} %)")
-    draw(lattices, record.text, given.picture)
+    draw(lattices, utterance.text, options.picture)
 
 
 if __name__ == "__main__":
