@@ -1,10 +1,12 @@
-"""How fast batches come out of prepared shards, and what an index of ten million utterances costs.
+"""Measure how fast batches come out of prepared shards, and the time and memory to open ten million utterances.
 
     python benchmarks/bench_input.py [--device cuda] [--save]
 
-The rate: seconds of audio a second that the loader hands to a consumer that does nothing with them, from warm shards
-of made-up recordings as long as LibriSpeech's. The index: seconds and memory until the first batch is there, in a
-process of its own; its shards are links to one, so that they take no room on the disk.
+Rate: seconds of audio that the loader delivers in a second, to a consumer that does nothing with them. The shards hold
+noise in utterances as long as LibriSpeech's, and are in the system's file cache.
+
+Index: seconds and memory until the first batch has been read, in a new process. All shards are hard links to one file,
+so they take no space on the disk.
 """
 
 import argparse
@@ -34,14 +36,18 @@ from rnnt.tokenizer import Symbols, train_tokenizer
 SAMPLE_RATE = 16000
 LENGTHS = "num_samples.npy"
 BUCKETS = 6  # as in MLPerf
+PIECES = 1023  # as in MLPerf
 LETTERS = list(" ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 LETTERS_PER_SECOND = 15
 
 
 def noise_utterances(seconds: np.ndarray, rng: np.random.Generator) -> Iterator[StoredUtterance]:
-    """Noise whose loudness goes up and down as that of speech, with silence at both ends, and random letters."""
+    """Yield noise whose loudness varies like that of speech, with silence at both ends, and random letters as texts.
+
+    seconds: the lengths from which each utterance's length is drawn.
+    """
     longest = int(seconds.max() * SAMPLE_RATE)
-    loudness = 10 ** rng.uniform(-2.5, 0, 2 * longest // 1600 + 1)  # one in 0.1 s
+    loudness = 10 ** rng.uniform(-2.5, 0, 2 * longest // 1600 + 1)  # a new value every 0.1 s
     loudness = np.interp(np.arange(2 * longest) / 1600, np.arange(len(loudness)), loudness)
     noise = np.clip(rng.standard_normal(2 * longest) * 7000 * loudness, -32768, 32767).astype(np.int16)
     while True:
@@ -55,7 +61,7 @@ def noise_utterances(seconds: np.ndarray, rng: np.random.Generator) -> Iterator[
 
 
 def make_split(folder: Path, size: int, seconds: np.ndarray) -> Dataset:
-    """Write a split of `size` bytes of audio."""
+    """Write and open a split of about `size` bytes of audio, whose utterances have lengths drawn from `seconds`."""
 
     def until_full() -> Iterator[StoredUtterance]:
         written = 0
@@ -70,7 +76,7 @@ def make_split(folder: Path, size: int, seconds: np.ndarray) -> Dataset:
 
 
 def make_index(folder: Path, split: Path, utterances: int) -> None:
-    """A split of at least so many utterances, every shard of it a link to the first shard of another."""
+    """Make a split of at least this many utterances. Each of its shards is a hard link to the first one of `split`."""
     folder.mkdir()
     description = json.loads((split / DESCRIPTION).read_text(encoding="utf-8"))
     shard = description["shards"][0]
@@ -83,9 +89,12 @@ def make_index(folder: Path, split: Path, utterances: int) -> None:
 
 
 def measure_rate(dataset: Dataset, batch: int, trim: bool, device: str, repeats: int) -> list[float]:
-    """Seconds of audio a second, of each of so many passes over the split, after one that is not counted."""
-    # As in MLPerf: 1023 pieces.
-    tokenizer = train_tokenizer([dataset.text(i) for i in range(300)], TokenizerConfig("sentencepiece", 1023))
+    """Return the seconds of audio per second of each of `repeats` passes over the split.
+
+    One pass before them is not counted: it warms the file cache.
+    """
+    texts = [dataset.text(i) for i in range(min(300, len(dataset)))]
+    tokenizer = train_tokenizer(texts, TokenizerConfig("sentencepiece", PIECES))
     loader = Loader(dataset, tokenizer, torch.device(device), trim)
     sampler = Sampler(dataset.lengths, loader.usable, batch, BUCKETS, 0)
     rates = []
@@ -100,13 +109,13 @@ def measure_rate(dataset: Dataset, batch: int, trim: bool, device: str, repeats:
 
 
 def measure_index(folder: Path, batch: int) -> list[dict[str, object]]:
-    """Seconds, and MB of memory above that of the bare process, after each step up to the first batch."""
-    start, bare = time.perf_counter(), _memory()
+    """Return a row for each step up to the first batch: seconds since the start, and MB above the memory before it."""
+    start, before = time.perf_counter(), _memory()
     rows = []
 
-    def note(what: str) -> None:
-        used = {key: value - bare[key] for key, value in _memory().items()}
-        rows.append({"measured": what, "seconds": time.perf_counter() - start, **used})
+    def note(step: str) -> None:
+        used = {key: value - before[key] for key, value in _memory().items()}
+        rows.append({"measured": step, "seconds": time.perf_counter() - start, **used})
 
     dataset = Dataset(folder)
     note("opened")
@@ -118,33 +127,33 @@ def measure_index(folder: Path, batch: int) -> list[dict[str, object]]:
     note("epoch planned")
     first = loader.read(plan[0])
     note("first batch")
-    assert len(first) == batch
+    assert len(first) == len(plan[0])
     return [{**row, "utterances": len(dataset)} for row in rows]
 
 
 def _memory() -> dict[str, float]:
-    """MB: what the process holds, the most that it ever held, and mapped files, which the system may take back."""
+    """MB of this process: allocated now, the peak of all its memory, and mapped files, which the system can drop."""
     names = {"held_mb": "RssAnon", "peak_mb": "VmHWM", "mapped_mb": "RssFile"}
     return {key: status_kib(name) / 1000 for key, name in names.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--batch", type=int, default=384)
-    parser.add_argument("--megabytes", type=int, default=1024, help="of the shards that the rate is measured on")
-    parser.add_argument("--utterances", type=int, default=10_000_000, help="of the index")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where the batches are needed")
+    parser.add_argument("--batch", type=int, default=384, help="utterances in a batch")
+    parser.add_argument("--megabytes", type=int, default=1024, help="size of the shards for the rate")
+    parser.add_argument("--utterances", type=int, default=10_000_000, help="utterances in the index")
+    parser.add_argument("--repeats", type=int, default=7, help="timed passes over the shards")
     parser.add_argument("--save", action="store_true", help="append the rows to results/bench_input.csv")
     args = parser.parse_args()
     if not SHAPES_CSV.exists():
-        parser.error(f"the lengths of LibriSpeech's utterances are wanted in {SHAPES_CSV}")
+        parser.error(f"needs the lengths of LibriSpeech's utterances in {SHAPES_CSV}")
     seconds = np.loadtxt(SHAPES_CSV, delimiter=",", skiprows=1)[:, 0]
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as temporary:
         dataset = make_split(Path(temporary, "split"), args.megabytes << 20, seconds)
         print(f"{len(dataset)} utterances, {dataset.hours:.1f} hours, batches of {args.batch}, to {args.device}")
-        print("\n seconds of audio a second     median        min        max")
+        print("\n seconds of audio per second   median        min        max")
         for trim in (False, True):
             rates = measure_rate(dataset, args.batch, trim, args.device, args.repeats)
             name = "silence trimmed" if trim else "as recorded"
