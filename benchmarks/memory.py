@@ -1,4 +1,4 @@
-"""What this process holds, and held at the most, of a CPU's or a GPU's memory; NaN where the system does not tell."""
+"""Current and peak memory of this process, on a CPU or a GPU. On a CPU without Linux the values are NaN."""
 
 import ctypes
 import gc
@@ -11,33 +11,34 @@ MIB = 2**20
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given."""
+    """Wait until a GPU has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def reset_peak(device: torch.device) -> None:
-    """From here on `peak` counts anew."""
+    """Let `peak` count from the memory that is held now."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed must not serve unseen
+        # Give freed memory back to the system: if later allocations reused it, the peak would not show them.
+        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak(device: torch.device) -> float:
-    """MiB at most since `reset_peak`."""
+    """Return the peak in MiB since `reset_peak`."""
     return torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else status_kib("VmHWM") / 1024
 
 
 def held(device: torch.device) -> float:
-    """MiB now."""
+    """Return the memory in MiB that is held now."""
     return torch.cuda.memory_allocated(device) / MIB if device.type == "cuda" else status_kib("VmRSS") / 1024
 
 
 def status_kib(key: str) -> float:
-    """A line of /proc/self/status."""
+    """Return a value in KiB from /proc/self/status."""
     if sys.platform != "linux":
         return float("nan")
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()

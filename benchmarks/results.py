@@ -1,4 +1,4 @@
-"""Rows of `benchmarks/results/NAME.csv`: what was measured, beside where and with which code."""
+"""Files of results, `benchmarks/results/NAME.csv`: each row has the measured values, the date, commit and device."""
 
 import csv
 import datetime
@@ -17,10 +17,10 @@ FOLDER = Path(__file__).resolve().parent / "results"
 
 
 def append_rows(name: str, rows: Sequence[Mapping[str, object]], device: str = "cpu", folder: Path = FOLDER) -> Path:
-    """Append `rows` to `folder`/`name`.csv, each with date, commit, device, torch version and threads before it.
+    """Append `rows` to `folder`/`name`.csv, with date, commit, device, torch version and threads as first columns.
 
-    device: "cpu" or "cuda", where it was measured. Numbers are kept to four digits. Columns that are new are added
-    and stay empty in the rows that have none. Returns the file's path.
+    device: "cpu" or "cuda", where the rows were measured. Numbers are rounded to four digits. New columns are added to
+    the file; rows without a value for a column leave it empty. Returns the file's path.
     """
     path = folder / f"{name}.csv"
     old = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
@@ -36,7 +36,7 @@ def append_rows(name: str, rows: Sequence[Mapping[str, object]], device: str = "
 
 
 def device_name(device: str) -> str:
-    """The processor's or the GPU's own name, with the number of cores."""
+    """Return the model name of the GPU, or of the processor with its number of cores."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     names = [platform.processor() or platform.machine()]
@@ -57,7 +57,7 @@ def _circumstances(device: str) -> dict[str, object]:
 
 
 def _commit() -> str:
-    """The short hash, with a + behind it where files that git knows were changed since; empty without a checkout."""
+    """The commit's short hash, followed by + if tracked files have changed since; empty outside of a git checkout."""
     command = ["git", "-C", str(FOLDER.parent), "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
