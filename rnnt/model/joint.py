@@ -1,4 +1,4 @@
-"""The joint network: an encoder frame and a predictor state -> scores of all symbols."""
+"""The joint network: an encoder frame and a predictor output -> scores of all symbols."""
 
 import torch
 from torch import nn
@@ -7,16 +7,34 @@ from rnnt.config import JointConfig
 
 
 class Joint(nn.Module):
-    """activation(Linear(encoder) + Linear(predictor)), dropout, Linear to the V symbols."""
+    """Scores of all V symbols at one node of the lattice.
+
+    kind "network": activation(Linear(encoder) + Linear(predictor)), dropout, Linear to the V symbols.
+    kind "additive": Linear(encoder) + Linear(predictor), both of width V (Graves 2012, arXiv 1211.3711, section 2.3).
+    `output` is then None.
+
+    Each projection is computed once for a frame or a predictor output, and is then used at many nodes.
+    """
 
     def __init__(self, encoder_width: int, predictor_width: int, vocabulary: int, config: JointConfig):
         super().__init__()
-        self.encoder = nn.Linear(encoder_width, config.hidden)
-        self.predictor = nn.Linear(predictor_width, config.hidden)
-        self.output = nn.Linear(config.hidden, vocabulary)
+        additive = config.kind == "additive"
+        self.width = vocabulary if additive else config.hidden
+        self.encoder = nn.Linear(encoder_width, self.width)
+        self.predictor = nn.Linear(predictor_width, self.width)
+        self.output = None if additive else nn.Linear(config.hidden, vocabulary)
         self.activation = config.activation
-        self.dropout = config.dropout
+        self.dropout = 0.0 if additive else config.dropout
+
+    def project_encoder(self, encoder_BTD: torch.Tensor) -> torch.Tensor:
+        """Encoder frames (..., D) -> (..., H), an input of `forward`. H is `width`."""
+        return self.encoder(encoder_BTD)
+
+    def project_predictor(self, predictor_BUD: torch.Tensor) -> torch.Tensor:
+        """Predictor outputs (..., D) -> (..., H), the other input of `forward`."""
+        return self.predictor(predictor_BUD)
 
     def forward(self, encoder_H: torch.Tensor, predictor_H: torch.Tensor) -> torch.Tensor:
-        """Logits (..., V) of projected inputs (..., H) of like or broadcastable shape, without dropout."""
-        return self.output(getattr(torch, self.activation)(encoder_H + predictor_H))
+        """Logits (..., V) of projected inputs (..., H) whose shapes broadcast to each other. Without dropout."""
+        sum_H = encoder_H + predictor_H
+        return sum_H if self.output is None else self.output(getattr(torch, self.activation)(sum_H))

@@ -29,6 +29,7 @@ class Transducer(nn.Module):
 
     @property
     def blank(self) -> int:
+        """The index of blank, the last of the vocabulary."""
         return self.vocabulary - 1
 
     def loss(
@@ -37,25 +38,41 @@ class Transducer(nn.Module):
         encoder_lengths: torch.Tensor,
         targets_BU: torch.Tensor,
         target_lengths: torch.Tensor,
+        fastemit: float = 0.0,
     ) -> torch.Tensor:
-        """-log P(targets | frames) of each utterance, (B,), from the encoder's output."""
+        """Return -log P(targets | frames) of each utterance, (B,), from the encoder's output.
+
+        fastemit: weight by which FastEmit (Yu et al. 2021, arXiv 2010.11148) favours early symbols. It changes the
+        gradient, not the loss.
+        """
+        joint = self.joint
+        weight, bias = (None, None) if joint.output is None else (joint.output.weight, joint.output.bias)
         return transducer_loss(
-            self.joint.encoder(encoder_BTD),
-            self.joint.predictor(self.predictor(targets_BU.to(encoder_BTD.device))),
-            self.joint.output.weight,
-            self.joint.output.bias,
+            joint.project_encoder(encoder_BTD),
+            joint.project_predictor(self.predictor(targets_BU.to(encoder_BTD.device))),
+            weight,
+            bias,
             targets_BU,
             encoder_lengths,
             target_lengths,
-            activation=self.joint.activation,
-            dropout=self.joint.dropout if self.training else 0.0,
+            activation=joint.activation,
+            dropout=joint.dropout if self.training else 0.0,
+            fastemit=fastemit,
             reduction="none",
         )
 
-    def forward(self, features_BSF, lengths, targets_BU, target_lengths) -> torch.Tensor:
-        """-log P of each utterance, (B,): features (B, S, F') with lengths (B,), targets (B, U) with lengths (B,)."""
-        encoder_BTD, encoder_lengths = self.encoder(features_BSF, lengths)
-        return self.loss(encoder_BTD, encoder_lengths, targets_BU, target_lengths)
+    def forward(
+        self,
+        frames_BSF: torch.Tensor,
+        lengths: torch.Tensor,
+        targets_BU: torch.Tensor,
+        target_lengths: torch.Tensor,
+        fastemit: float = 0.0,
+    ) -> torch.Tensor:
+        """Return the loss of each utterance, (B,), from its input frames (B, S, F') and their lengths (B,)."""
+        encoder_BTD, encoder_lengths = self.encoder(frames_BSF, lengths)
+        return self.loss(encoder_BTD, encoder_lengths, targets_BU, target_lengths, fastemit)
 
     def num_parameters(self) -> int:
+        """Number of trained values."""
         return sum(parameter.numel() for parameter in self.parameters())

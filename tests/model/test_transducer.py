@@ -57,17 +57,38 @@ def batch(seed=0):
     return features, torch.tensor([9, 2, 5]), torch.tensor([[1, 3, 0], [2, 0, 0], [0, 0, 0]]), torch.tensor([3, 1, 0])
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_the_loss_is_that_of_the_parts(activation):
+def of_kind(kind, activation="relu"):
     torch.manual_seed(0)
-    model = Transducer(3, 5, ModelConfig(TINY.encoder, TINY.predictor, JointConfig(8, activation))).double().eval()
+    joint = JointConfig(8, activation, kind=kind)
+    return Transducer(3, 5, ModelConfig(TINY.encoder, TINY.predictor, joint)).double().eval()
+
+
+KINDS = [("network", "relu"), ("network", "tanh"), ("additive", "relu")]
+
+
+@pytest.mark.parametrize("kind, activation", KINDS)
+def test_the_loss_is_that_of_the_parts(kind, activation):
+    model = of_kind(kind, activation)
     features, lengths, targets, target_lengths = batch()
     encoded, frames = model.encoder(features, lengths)
-    predicted = model.predictor(targets)
-    logits = model.joint(model.joint.encoder(encoded)[:, :, None], model.joint.predictor(predicted)[:, None])
+    predicted = model.joint.project_predictor(model.predictor(targets))
+    logits = model.joint(model.joint.project_encoder(encoded)[:, :, None], predicted[:, None])
     expected = rnnt_loss(logits, targets, frames, target_lengths, reduction="none")
     losses = model(features, lengths, targets, target_lengths)
     torch.testing.assert_close(losses, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["network", "additive"])
+def test_fastemit_reaches_the_loss(kind):
+    """It leaves the loss as it is, and adds to the gradient `weight` times that of the labels' arcs."""
+    model = of_kind(kind)
+    gradients = []
+    for fastemit in (0.0, 0.5, 1.0):
+        losses = model(*batch(), fastemit=fastemit)
+        torch.testing.assert_close(losses, model(*batch()), rtol=1e-12, atol=0)
+        gradients.append(torch.autograd.grad(losses.sum(), model.joint.encoder.weight)[0])
+    assert (gradients[1] - gradients[0]).abs().max() > 0.01
+    torch.testing.assert_close(gradients[2] - gradients[0], 2 * (gradients[1] - gradients[0]), rtol=1e-9, atol=1e-12)
 
 
 def test_padding_batch_and_order_do_not_matter():
@@ -118,10 +139,9 @@ def test_dropout_acts_on_all_parts_while_training():
         assert torch.equal(model(*arguments), first)
 
 
-def test_every_parameter_learns():
-    torch.manual_seed(0)
-    model = Transducer(3, 5, TINY)
-    features, *rest = batch()
-    model(features.float(), *rest).sum().backward()
+@pytest.mark.parametrize("kind", ["network", "additive"])
+def test_every_parameter_learns(kind):
+    model = of_kind(kind)
+    model(*batch()).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
