@@ -13,16 +13,24 @@ def make(layers=2, dropout=0.3):
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_steps_equal_the_whole_sequence(layers):
+@pytest.mark.parametrize("batch", [1, 2, 7, 8, 20])
+def test_steps_equal_the_whole_sequence(layers, batch):
     predictor = make(layers).eval()
-    targets = torch.tensor([[3, 0, 6, 6], [1, 5, 2, 0]])
+    targets = torch.randint(7, (batch, 4))
     whole = predictor(targets)
-    assert whole.shape == (2, 5, 5)
-    output, state = predictor.start(2)
+    assert whole.shape == (batch, 5, 5)
+    output, state = predictor.start(batch)
     torch.testing.assert_close(output, whole[:, 0], rtol=1e-12, atol=1e-14)
     for u in range(4):
-        output, state = predictor.step(targets[:, u], state)
+        before = [x.clone() for x in state]
+        output, after = predictor.step(targets[:, u], state)
         torch.testing.assert_close(output, whole[:, u + 1], rtol=1e-12, atol=1e-14)
+        assert all(torch.equal(x, y) for x, y in zip(state, before))
+        state = after
+    _, (hidden, cell) = predictor.lstm(torch.nn.functional.pad(predictor.embedding(targets), (0, 0, 1, 0)))
+    assert all(x.shape == (batch, layers, 5) for x in state)
+    torch.testing.assert_close(state[0], hidden.transpose(0, 1), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(state[1], cell.transpose(0, 1), rtol=1e-12, atol=1e-14)
 
 
 def test_a_sequence_starts_with_zeros_and_may_be_empty():
