@@ -1,5 +1,7 @@
 """Search for the transcript of an utterance."""
 
-from rnnt.decoding.greedy import Hypothesis, greedy
+from rnnt.decoding.greedy import Greedy, greedy
+from rnnt.decoding.hypothesis import Hypothesis
+from rnnt.decoding.search import Search
 
-__all__ = ["Hypothesis", "greedy"]
+__all__ = ["Greedy", "Hypothesis", "Search", "greedy"]

@@ -6,48 +6,59 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnt.config import DecodingConfig, EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
-from rnnt.decoding import greedy
-from rnnt.decoding.greedy import _WINDOW
+from rnnt.decoding import Greedy, greedy
+from rnnt.decoding.greedy import _CPU_WINDOW
 from rnnt.model import Transducer
 
 WIDTH = 6
 
 
-def make_model(seed, vocabulary=5, layers=1, activation="tanh", blank_bias=0.0):
+def make_model(seed, vocabulary=5, layers=1, activation="tanh", blank_bias=0.0, kind="network"):
     """A random model that emits often; the higher blank_bias, the less."""
     torch.manual_seed(seed)
     config = ModelConfig(
         EncoderConfig(lstm=LstmConfig(hidden=WIDTH, pre_layers=1, post_layers=1)),
         PredictorConfig(embedding=4, hidden=5, layers=layers, dropout=0.3),
-        JointConfig(hidden=8, activation=activation, dropout=0.5),
+        JointConfig(8, activation, 0.5, kind),
         init_scale=1.0,
     )
     model = Transducer(3, vocabulary, config).double().eval()
     with torch.no_grad():
-        for layer in (model.joint.encoder, model.joint.predictor, model.joint.output):
+        for layer in model.joint.children():
             layer.weight.normal_(std=1.5)
-        model.joint.output.bias[-1] += blank_bias
+        layer.bias[-1] += blank_bias
     return model
 
 
 @torch.no_grad()
 def textbook(model, encoder_TD, config):
-    """Graves 2012, with the two limits. The predictor is run anew over the whole history at every step."""
-    tokens, frames, log_probs = [], [], []
+    """Graves 2012, with the two limits. The predictor is run anew over the whole history at every step.
+
+    Returns tokens, frames, log-probabilities, score and whether symbols may be missing.
+    """
+    tokens, frames, log_probs, score = [], [], [], 0.0
     for t in range(len(encoder_TD)):
         for _ in range(config.max_symbols_per_frame):
             if len(tokens) == config.max_symbols:
-                return tokens, frames, log_probs
+                return tokens, frames, log_probs, score, True
             history = torch.tensor([tokens], dtype=torch.long)
-            state = model.joint.predictor(model.predictor(history)[0, -1])
-            scores = model.joint(model.joint.encoder(encoder_TD[t]), state).log_softmax(-1)
+            state = model.joint.project_predictor(model.predictor(history)[0, -1])
+            scores = model.joint(model.joint.project_encoder(encoder_TD[t]), state).log_softmax(-1)
             best = int(scores.argmax())
+            score += float(scores[best])
             if best == model.vocabulary - 1:
                 break
             tokens.append(best)
             frames.append(t)
             log_probs.append(float(scores[best]))
-    return tokens, frames, log_probs
+    return tokens, frames, log_probs, score, False
+
+
+def check_close(hypothesis, expected):
+    tokens, frames, log_probs, score, truncated = expected
+    assert (hypothesis.tokens, hypothesis.frames, hypothesis.truncated) == (tokens, frames, truncated)
+    assert hypothesis.log_probs == pytest.approx(log_probs, rel=1e-9, abs=1e-12)
+    assert hypothesis.score == pytest.approx(score, rel=1e-9, abs=1e-12)
 
 
 def encoded(lengths, seed):
@@ -63,10 +74,7 @@ def check(model, frames, lengths, config):
     hypotheses = greedy(model, frames, lengths, config)
     assert len(hypotheses) == len(lengths)
     for hypothesis, utterance, length in zip(hypotheses, frames, lengths):
-        tokens, places, log_probs = textbook(model, utterance[:length], config)
-        assert hypothesis.tokens == tokens
-        assert hypothesis.frames == places
-        torch.testing.assert_close(torch.tensor(hypothesis.log_probs), torch.tensor(log_probs), rtol=1e-5, atol=1e-6)
+        check_close(hypothesis, textbook(model, utterance[:length], config))
     return [len(hypothesis.tokens) for hypothesis in hypotheses]
 
 
@@ -77,10 +85,11 @@ def check(model, frames, lengths, config):
     most=st.sampled_from([1, 5, 300]),
     blank_bias=st.sampled_from([-6.0, 0.0, 3.0, 6.0]),
     vocabulary=st.sampled_from([2, 5, 9]),
+    kind=st.sampled_from(["network", "additive"]),
 )
 @settings(max_examples=60)
-def test_equals_the_textbook_loop(seed, lengths, per_frame, most, blank_bias, vocabulary):
-    model = make_model(seed, vocabulary, layers=1 + seed % 2, blank_bias=blank_bias)
+def test_equals_the_textbook_loop(seed, lengths, per_frame, most, blank_bias, vocabulary, kind):
+    model = make_model(seed, vocabulary, layers=1 + seed % 2, blank_bias=blank_bias, kind=kind)
     check(model, *encoded(lengths, seed), DecodingConfig(per_frame, most))
 
 
@@ -98,17 +107,17 @@ def test_each_utterance_has_its_own_limit_and_says_whether_it_met_it():
     limits = torch.tensor([7, 2, 100, 4])
     hypotheses = greedy(model, frames, lengths, DecodingConfig(1, 6), limits)
     for hypothesis, utterance, length, limit in zip(hypotheses, frames, lengths, limits.tolist()):
-        assert hypothesis.tokens == textbook(model, utterance[:length], DecodingConfig(1, limit))[0]
+        check_close(hypothesis, textbook(model, utterance[:length], DecodingConfig(1, limit)))
     assert [len(hypothesis.tokens) for hypothesis in hypotheses] == [7, 2, 20, 4]
     assert [hypothesis.truncated for hypothesis in hypotheses] == [False, True, False, True]
 
 
 def test_a_model_that_only_says_blank_emits_nothing():
     model = make_model(1, blank_bias=1000.0)
-    assert check(model, *encoded([1, 50, _WINDOW], 1), DecodingConfig()) == [0, 0, 0]
+    assert check(model, *encoded([1, 50, _CPU_WINDOW], 1), DecodingConfig()) == [0, 0, 0]
 
 
-@pytest.mark.parametrize("length", [1, _WINDOW - 1, _WINDOW, _WINDOW + 1, 2 * _WINDOW, 2 * _WINDOW + 1])
+@pytest.mark.parametrize("length", [1, *(_CPU_WINDOW + i for i in (-1, 0, 1)), *(2 * _CPU_WINDOW + i for i in (0, 1))])
 @pytest.mark.parametrize("per_frame", [1, 3])
 def test_symbols_at_the_edges_of_the_look_ahead(length, per_frame):
     """One frame speaks, the others are silent: wherever it lies, it is found and speaks as often as it may."""
@@ -142,6 +151,121 @@ def test_the_batch_does_not_matter(activation):
         for other in (alone, shuffled[order.index(i)]):
             assert (other.tokens, other.frames) == (together[i].tokens, together[i].frames)
             torch.testing.assert_close(torch.tensor(other.log_probs), torch.tensor(together[i].log_probs))
+
+
+def chunks_of(frames, lengths, sizes):
+    """Chunks (frames, lengths): of each stream, in turn, as many frames as the columns of `sizes` (chunks, B) say."""
+    places = [0] * len(lengths)
+    for row in sizes:
+        row = [min(size, int(length) - place) for size, length, place in zip(row, lengths, places)]
+        chunk = torch.full((len(row), max(row), frames.shape[2]), torch.nan, dtype=frames.dtype)
+        for i, size in enumerate(row):
+            chunk[i, :size] = frames[i, places[i] : places[i] + size]
+            places[i] += size
+        yield chunk, torch.tensor(row)
+    assert places == lengths.tolist()
+
+
+def copies(state):
+    """All numbers of a state, and its hypotheses."""
+    tensors = [x for field in state for x in (field if isinstance(field, tuple) else [field])]
+    return [x.clone() for x in tensors if isinstance(x, torch.Tensor)]
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    lengths=st.lists(st.integers(0, 30), min_size=1, max_size=4),
+    per_frame=st.integers(1, 3),
+    most=st.sampled_from([1, 4, 300]),
+    blank_bias=st.sampled_from([-6.0, 0.0, 4.0]),
+    data=st.data(),
+)
+@settings(max_examples=60)
+def test_chunks_do_not_matter(seed, lengths, per_frame, most, blank_bias, data):
+    model = make_model(seed, layers=2, blank_bias=blank_bias)
+    search = Greedy(model, DecodingConfig(per_frame, most))
+    frames, lengths = encoded([*lengths, 9], seed)
+    batch = len(lengths)
+    one = st.lists(st.integers(0, 12), min_size=batch, max_size=batch)
+    sizes = [*data.draw(st.lists(one, max_size=5)), [30] * batch]
+    limits = torch.tensor(data.draw(st.lists(st.integers(1, most), min_size=batch, max_size=batch)))
+    state = search.start(batch, limits)
+    for chunk, chunk_lengths in chunks_of(frames, lengths, sizes):
+        before, hypotheses = copies(state), search.finish(state)
+        after = search.advance(state, chunk, chunk_lengths)
+        assert all(torch.equal(x, y) for x, y in zip(copies(state), before)) and search.finish(state) == hypotheses
+        state = after
+    for (hypothesis,), utterance, length, limit in zip(search.finish(state), frames, lengths, limits.tolist()):
+        check_close(hypothesis, textbook(model, utterance[:length], DecodingConfig(per_frame, limit)))
+
+
+def test_a_limit_met_at_the_end_of_a_chunk_truncates_only_if_more_frames_follow():
+    search = Greedy(make_model(1, blank_bias=-1000.0), DecodingConfig(1, 4))
+    frames, _ = encoded([6], 1)
+    state = search.advance(search.start(1), frames[:, :4], torch.tensor([4]))
+    assert not search.finish(state)[0][0].truncated
+    state = search.advance(state, frames[:, 4:], torch.tensor([0]))
+    assert not search.finish(state)[0][0].truncated
+    state = search.advance(state, frames[:, 4:], torch.tensor([2]))
+    assert search.finish(state)[0][0].truncated and search.finish(state)[0][0].frames == [0, 1, 2, 3]
+
+
+def test_streams_may_join_and_leave_a_batch():
+    """States are joined along dim 0, and split."""
+    model = make_model(4, layers=2)
+    search = Greedy(model, DecodingConfig(2, 300))
+    frames, lengths = encoded([21, 17], 4)
+
+    def join(states):
+        first, second = states
+        return type(first)(
+            *(
+                torch.cat((x, y)) if isinstance(x, torch.Tensor)
+                else x + y if name == "paths"
+                else tuple(torch.cat(each) for each in zip(x, y))
+                for name, x, y in zip(first._fields, first, second)
+            )
+        )  # fmt: skip
+
+    early = search.advance(search.start(1), frames[:1, :9], torch.tensor([9]))
+    both = search.advance(join([early, search.start(1)]), frames[[0, 1], 9:14], torch.tensor([5, 0]))
+    both = search.advance(both, torch.stack((frames[0, 14:21], frames[1, :7])), torch.tensor([7, 7]))
+    both = search.advance(both, frames[:, 7:17], torch.tensor([0, 10]))
+    for (hypothesis,), utterance, length in zip(search.finish(both), frames, lengths):
+        check_close(hypothesis, textbook(model, utterance[:length], search.config))
+
+
+def test_a_long_stream_in_many_chunks():
+    model = make_model(1, blank_bias=-1000.0)
+    search = Greedy(model, DecodingConfig(1, 10**6))
+    frames, _ = encoded([3000], 1)
+    state = search.start(1)
+    for t in range(3000):
+        state = search.advance(state, frames[:, t : t + 1], torch.tensor([1]))
+    ((hypothesis,),) = search.finish(state)
+    (whole,) = greedy(model, frames, torch.tensor([3000]), search.config)
+    assert (hypothesis.tokens, hypothesis.frames) == (whole.tokens, list(range(3000)))
+    assert hypothesis.score == pytest.approx(sum(hypothesis.log_probs)) == pytest.approx(whole.score)
+
+
+@pytest.mark.parametrize("batch", [1, 12])
+def test_autocast_changes_no_more_than_rounding(batch):
+    """In bfloat16 the log-probabilities are those of float32, to a few digits, as long as the symbols are the same."""
+    model = make_model(7, layers=2, blank_bias=-3.0).float()
+    frames, lengths = encoded([20] * batch, 7)
+    exact = greedy(model, frames.float(), lengths, DecodingConfig(1))
+    search = Greedy(model, DecodingConfig(1))
+    state = search.start(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        state = search.advance(state, frames.float(), lengths)
+    same = 0
+    for a, (b,) in zip(exact, search.finish(state)):
+        for x, y, p, q in zip(a.tokens, b.tokens, a.log_probs, b.log_probs):
+            if x != y:
+                break
+            assert p == pytest.approx(q, abs=0.3)
+            same += 1
+    assert same > 5 * batch
 
 
 def test_defaults_are_the_reference_limits():
