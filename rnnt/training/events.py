@@ -8,6 +8,8 @@ import warnings
 from numbers import Number
 from pathlib import Path
 
+from rnnt.files import LineFile, whole_lines
+
 
 class Events:
     """The log of the run in `folder`: `metrics.jsonl`, and TensorBoard's files below `tensorboard/`.
@@ -26,11 +28,9 @@ class Events:
         self._board_failed = False
         self._warned = False
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: each line is one write, and what a killed run has logged is in the file.
-        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
-        # Cutting a file needs no room on the disk and happens at once or not at all, which rewriting it would not.
-        self._end = 0 if resume_step is None else _end_of_step(self.path, resume_step)
-        self._file.truncate(self._end)
+        resuming = resume_step is not None and self.path.exists()
+        end = whole_lines(self.path, lambda line: _step_of(line) <= resume_step) if resuming else 0
+        self._file = LineFile(self.path, end)
 
     def log(self, step: int, **values) -> None:
         """Appends {"step": step, **values}: numbers (also 0-dim tensors or arrays), strings, lists of these, None.
@@ -41,7 +41,10 @@ class Events:
         plain = {name: _plain(value) for name, value in values.items()}
         finite = {name: _without_nan(value) for name, value in plain.items()}
         line = json.dumps({"step": int(step), **finite}, allow_nan=False).encode() + b"\n"
-        self._write(line)
+        try:
+            self._file.append(line)
+        except OSError as error:
+            self._warn(error)
         self._write_board(int(step), plain)
 
     def close(self) -> None:
@@ -59,15 +62,6 @@ class Events:
 
     def __exit__(self, *exception) -> None:
         self.close()
-
-    def _write(self, line: bytes) -> None:
-        try:
-            if self._file.write(line) != len(line):
-                raise OSError("no room for a line")
-            self._end += len(line)
-        except OSError as error:
-            self._warn(error)
-            self._file.truncate(self._end)  # takes away the part of the line that was written
 
     def _write_board(self, step: int, values: dict) -> None:
         numbers = {name: value for name, value in values.items() if isinstance(value, Number)}
@@ -87,7 +81,7 @@ class Events:
     def _warn(self, error: OSError) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(f"cannot write the log in {self.folder} ({error}); training goes on", stacklevel=4)
+            warnings.warn(f"cannot write the log in {self.folder} ({error}); training goes on", stacklevel=3)
 
 
 def _plain(value):
@@ -102,18 +96,9 @@ def _without_nan(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _end_of_step(path: Path, step: int) -> int:
-    """The byte after the last whole line up to `step`."""
-    end = position = 0
-    with open(path, "rb") as file:
-        for line in file:
-            position += len(line)
-            try:
-                record_step = json.loads(line)["step"]
-            except (ValueError, TypeError, KeyError):
-                continue
-            if record_step > step:
-                break
-            if line.endswith(b"\n"):
-                end = position
-    return end
+def _step_of(line: bytes) -> float:
+    """Return the step of a row, infinity if the line is not a row."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        return math.inf

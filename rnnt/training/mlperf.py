@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from rnnt.config import Config, TrainConfig
+from rnnt.files import LineFile
 
 _TOKEN = b":::MLLOG "
 _ROOT = Path(__file__).parents[2]  # paths in the log are relative to it
@@ -39,7 +40,7 @@ class MlperfLog:
     def __init__(self, path: Path | None = None):
         self.path = path
         self._created = time.time()
-        self._file: _Lines | None = None
+        self._file: LineFile | None = None
         self._started = False
         self._epoch: int | None = None  # open
         self._block: int | None = None  # open; its first epoch
@@ -117,7 +118,7 @@ class MlperfLog:
     def epoch_start(self, train: TrainConfig, epoch: int, step: int) -> None:
         """Epoch `epoch`, counted from 1, begins or goes on."""
         if self._before_stop is not None:  # the run had ended, and was given more to do
-            self._file.cut(self._before_stop)
+            self._file.truncate(self._before_stop)
             self._before_stop = None
         if self._block is None:
             count = _block_length(train, epoch)
@@ -150,9 +151,10 @@ class MlperfLog:
 
     def _open(self, end: int) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _Lines(self.path, end)
-        logger = logging.Logger("mlperf")  # of its own, not of the process: two runs in one do not mix
-        logger.addHandler(self._file)
+        lines = _Lines(self.path, end)
+        self._file = lines.file
+        logger = logging.Logger("mlperf")  # not logging.getLogger(): two runs in one process must not share it
+        logger.addHandler(lines)
         # Each line names the place it comes from: three calls up, whoever called this class.
         self._logger = self._logger_class(logger, default_stack_offset=3, root_dir=re.escape(str(_ROOT)))
 
@@ -179,31 +181,21 @@ class MlperfLog:
 
 
 class _Lines(logging.Handler):
-    """Appends each message, a line, to the first `end` bytes of a file; it is on the disk when the call returns.
+    """Appends each message to the log as a line, which is on the disk when the call returns.
 
-    A checkpoint must not outlive the lines before it: the run could not be resumed with its log.
+    A checkpoint must not be newer than the log: the run could not be resumed with it.
     """
 
     def __init__(self, path: Path, end: int):
         super().__init__()
         self._path = path
-        self._out = open(path, "ab", buffering=0)  # noqa: SIM115 - as long as the run
+        self.file = LineFile(path, end, durable=True)
         self._warned = False
-        self.cut(end)
-
-    def cut(self, end: int) -> None:
-        self._out.truncate(end)
-        self.end = end
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = record.getMessage().encode() + b"\n"
         try:
-            if self._out.write(line) != len(line):
-                raise OSError("no room for a line")
-            os.fsync(self._out.fileno())
-            self.end += len(line)
+            self.file.append(record.getMessage().encode() + b"\n")
         except OSError as error:
-            self.cut(self.end)  # takes away the part of the line that was written
             if not self._warned:
                 self._warned = True
                 warnings.warn(f"cannot write {self._path} ({error}); training goes on", stacklevel=2)

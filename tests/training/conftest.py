@@ -105,4 +105,10 @@ class NearlyFull:
 
 @pytest.fixture
 def nearly_full():
-    return NearlyFull
+    """nearly_full(lines, room): the disk of a LineFile has this room, in bytes, which may be changed later."""
+
+    def fill(lines, room):
+        lines._file = NearlyFull(lines._file, room)
+        return lines._file
+
+    return fill

@@ -87,12 +87,12 @@ def test_a_new_run_starts_a_new_log(tmp_path, board_off):
 def test_a_full_disk_warns_once_and_leaves_whole_lines(tmp_path, board_off, nearly_full):
     events = Events(tmp_path)
     events.log(step=1, loss=1.0)
-    events._file = nearly_full(events._file, 10)
+    disk = nearly_full(events._file, 10)
     with pytest.warns(UserWarning, match="cannot write the log") as caught:
         for step in (2, 3, 4):
             events.log(step=step, loss=1.0)
     assert len(caught) == 1
-    events._file.room = 1000
+    disk.room = 1000
     events.log(step=5, loss=1.0)
     events.close()
     assert [line["step"] for line in lines(tmp_path)] == [1, 5]

@@ -325,11 +325,11 @@ def test_a_full_disk_warns_once_and_leaves_whole_lines(log, nearly_full):
     config = dataclasses.replace(settings(), seed=3)
     writer.begin(config, CPU, 1, 1, 1)
     before = log.read_bytes()
-    writer._file._out = nearly_full(writer._file._out, 10)
+    disk = nearly_full(writer._file, 10)
     with pytest.warns(UserWarning, match="training goes on") as caught:
         writer.run_start()
     assert len(caught) == 1 and log.read_bytes() == before
-    writer._file._out.room = 10_000
+    disk.room = 10_000
     writer.epoch_start(config.train, 1, 0)
     assert [line["key"] for line in lines(log)][-2:] == ["block_start", "epoch_start"]
 

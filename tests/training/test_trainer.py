@@ -12,6 +12,7 @@ import yaml
 
 import rnnt
 from rnnt import device as devices
+from rnnt import files
 from rnnt.config import TokenizerConfig
 from rnnt.dataset import Dataset
 from rnnt.model import Transducer
@@ -159,7 +160,7 @@ def undisturbed(tones, tmp_path_factory):
         (Ema, "update", 10),  # with the weights of a step changed and the averages not
         (Events, "log", 5),  # a step done and not logged
         (checkpoint, "sha256_of", 2),  # while a checkpoint is being written
-        (checkpoint, "sync_folder", 4),  # when it is all there but for the last flush
+        (files, "sync_folder", 8),  # when it is all there but for the last flush
         (Recognizer, "evaluate", 1),
         (Recognizer, "save", 1),  # the best model known, not written
         (Trainer, "_save_checkpoint", 3),  # the best model written, the checkpoint not
