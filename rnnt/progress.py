@@ -1,4 +1,4 @@
-"""Progress of long work, on standard error: a bar in a terminal, a plain line now and then elsewhere."""
+"""Progress of long work, on standard error: bars in a terminal, a plain line now and then elsewhere."""
 
 import sys
 import time
@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Task as Bar
+
+from rnnt.text import clock
 
 T = TypeVar("T")
 
@@ -15,46 +18,93 @@ PLAIN_SECONDS = 10.0  # between two plain lines
 
 def track(iterable: Iterable[T], total: int | None, description: str, unit: str = "utt") -> Iterator[T]:
     """Yield from `iterable` and show how many of `total` are done, the rate per second and the time left."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield from _plain(iterable, total, description, unit)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        yield from progress.track(iterable, total=total, description=description)
+    with Display() as display:
+        task = display.task(description, total, unit)
+        for done, item in enumerate(iterable, 1):
+            yield item
+            task.update(done)
+        task.finish()
+
+
+class Display:
+    """Shows tasks and lines of text. Use it as a context manager.
+
+    seconds: least time between two plain lines of a task.
+    """
+
+    def __init__(self, seconds: float = PLAIN_SECONDS):
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        self._bars = Progress(*columns, console=console) if console.is_terminal else None
+        self._seconds = seconds
+
+    def __enter__(self) -> "Display":
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def task(self, description: str, total: int | None, unit: str, done: int = 0) -> "Task":
+        """Begin to show a task, of which `done` were done before. They count neither for the rate nor the time left."""
+        return Task(self._bars, self._seconds, description, total, unit, done)
+
+    def note(self, text: str) -> None:
+        """Print a line of text, above the bars if there are any."""
+        if self._bars:
+            self._bars.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+class Task:
+    """Work that a Display shows: how many of `total` are done, the rate per second and the time left."""
+
+    def __init__(
+        self, bars: Progress | None, seconds: float, description: str, total: int | None, unit: str, done: int
+    ):
+        self._bars, self._seconds = bars, seconds
+        self._description, self._total, self._unit = description, total, unit
+        self._first = self._done = done
+        self._shown_done: int | None = None
+        self._start = self._shown = time.monotonic()
+        self._bar = bars.add_task(description, total=total, completed=done, unit=unit, first=done) if bars else None
+
+    def update(self, done: int, description: str = "") -> None:
+        """Show that `done` are done now. A description replaces the one before."""
+        self._done, self._description = done, description or self._description
+        if self._bars:
+            self._bars.update(self._bar, completed=done, description=self._description)
+        elif time.monotonic() - self._shown >= self._seconds:
+            self._print()
+
+    def finish(self) -> None:
+        """Show the final state; the bar stays."""
+        if not self._bars and self._done != self._shown_done:
+            self._print()
+
+    def remove(self) -> None:
+        """Take the bar away; the task is no longer shown."""
+        if self._bars:
+            self._bars.remove_task(self._bar)
+
+    def _print(self) -> None:
+        self._shown, self._shown_done = time.monotonic(), self._done
+        new, seconds = self._done - self._first, self._shown - self._start
+        text = f"{self._description}: {self._done:,}" + (f" of {self._total:,}" if self._total else "")
+        text += f" {self._unit}"
+        if rate := _rate(new, seconds, self._unit):
+            text += f", {rate}"
+        if self._total and new and self._done < self._total:
+            text += f", {clock((self._total - self._done) * seconds / new)} left"
+        print(text, file=sys.stderr, flush=True)
 
 
 class _Rate(ProgressColumn):
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
-
-    def render(self, task: Task) -> str:
-        return _rate(task.completed, task.elapsed or 0.0, self._unit)
-
-
-def _plain(iterable: Iterable[T], total: int | None, description: str, unit: str) -> Iterator[T]:
-    start = shown = time.monotonic()
-    done = shown_done = 0
-    for item in iterable:
-        yield item
-        done += 1
-        now = time.monotonic()
-        if now - shown >= PLAIN_SECONDS and done != total:  # the last one gets its line below
-            shown, shown_done = now, done
-            _line(description, done, total, unit, now - start)
-    if done != shown_done or not done:
-        _line(description, done, total, unit, time.monotonic() - start)
-
-
-def _line(description: str, done: int, total: int | None, unit: str, seconds: float) -> None:
-    text = f"{description}: {done:,}" + (f" of {total:,}" if total else "") + f" {unit}"
-    if rate := _rate(done, seconds, unit):
-        text += f", {rate}"
-    if total and done and done < total:
-        left = round((total - done) * seconds / done)
-        text += f", {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
-    print(text, file=sys.stderr, flush=True)
+    def render(self, task: Bar) -> str:
+        return _rate(task.completed - task.fields["first"], task.elapsed or 0.0, task.fields["unit"])
 
 
 def _rate(done: float, seconds: float, unit: str) -> str:
