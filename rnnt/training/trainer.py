@@ -1,9 +1,9 @@
 """One training run: data, model, validation and checkpoints."""
 
 import fnmatch
-import math
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from rnnt.training.distributed import Processes
 from rnnt.training.events import Events
 from rnnt.training.meter import Meter
 from rnnt.training.mlperf import MlperfLog
+from rnnt.training.position import Position
 from rnnt.training.resume import check_same
 from rnnt.training.statistics import measure
 from rnnt.training.step import Stepper, own_parts
@@ -110,10 +111,7 @@ class Trainer:
         self.model = self.recognizer.model
         self.ctc_head = nn.Linear(self.model.encoder.width, self.model.vocabulary).to(self.device)
         self.stepper = Stepper(config, self.recognizer, self.ctc_head, self.processes)
-        self.step = self.epoch = self.batch = 0  # steps done; the next batch's place
-        self.unscored = False  # the validation at this place is still to come
-        self.skipped = self.skipped_in_row = 0
-        self.best_wer = math.inf
+        self.position = Position()
 
         state, problems = checkpoint.load_newest(out / "checkpoints") if resuming else (None, [])
         self.notes += problems
@@ -131,14 +129,14 @@ class Trainer:
             valid = len(self.valid_data or ())
             self.mlperf.begin(config, self.device, self.processes.count, train_samples=len(usable), eval_samples=valid)
         else:
-            self.mlperf.resume(self.step, self.epoch, self.unscored)
+            self.mlperf.resume(self.position.step, self.position.epoch, self.position.unscored)
         self.events: Events | None = None  # the first process's
         if self.processes.main:
             out.mkdir(parents=True, exist_ok=True)
             if state is None:
                 tokenizer.save(out)
             write_file(out / "config.yaml", to_yaml(config))
-            self.events = Events(out, self.step if state is not None else None)
+            self.events = Events(out, self.position.step if state is not None else None)
 
     def _left_out(self, fits: np.ndarray) -> str:
         data, unusable = self.config.data, self.loader.unusable
@@ -160,9 +158,7 @@ class Trainer:
             "ema": self.stepper.ema.state_dict(),
             "optimizer": self.stepper.optimizer.state_dict(),
             "scaler": self.stepper.scaler.state_dict(),
-            "position": {"step": self.step, "epoch": self.epoch, "batch": self.batch, "unscored": self.unscored},
-            "skipped": [self.skipped, self.skipped_in_row],
-            "best_wer": self.best_wer,
+            **self.position.state_dict(),
             "utterances": len(self.loader.dataset),
         }
 
@@ -177,17 +173,15 @@ class Trainer:
         self.stepper.ema.load_state_dict(state["ema"])
         self.stepper.optimizer.load_state_dict(state["optimizer"])
         self.stepper.scaler.load_state_dict(state.get("scaler", {}))  # earlier versions had none, and no float16
-        position = state["position"]
-        self.step, self.epoch, self.batch = position["step"], position["epoch"], position["batch"]
-        self.unscored = position.get("unscored", False)
-        self.skipped, self.skipped_in_row = state["skipped"]
-        self.best_wer = state["best_wer"]
+        self.position = Position.from_state(state)
 
     def _save_checkpoint(self) -> None:
         if not self.processes.main:
             return
         try:
-            checkpoint.save(self.out / "checkpoints", self.step, self._state(), self.config.train.keep_checkpoints)
+            checkpoint.save(
+                self.out / "checkpoints", self.position.step, self._state(), self.config.train.keep_checkpoints
+            )
         except OSError as error:
             self.meter.say(f"warning: {error}; training goes on with the checkpoints there are")
 
@@ -202,61 +196,54 @@ class Trainer:
         config, main = self.config.train, self.processes.main
         ends = np.cumsum([self.sampler.steps(epoch) for epoch in range(config.epochs)])
         total = min(int(ends[-1]), config.steps or int(ends[-1]))
-        with Meter(total, self.step, silent=not main) as self.meter, Stop(announce=main) as stop:
+        with Meter(total, self.position.step, silent=not main) as self.meter, Stop(announce=main) as stop:
             for note in self.notes:
                 self.meter.say(note)
             self.mlperf.run_start()
             stopped = False
             while not stopped and self._unfinished(total):
-                if not self.unscored:
-                    self.mlperf.epoch_start(config, self.epoch + 1, self.step)
+                if not self.position.unscored:
+                    self.mlperf.epoch_start(config, self.position.epoch + 1, self.position.step)
                     stopped = self._run_epoch(total, stop)
-                    self.unscored = self.step >= total or (self.batch == 0 and self._epoch_due())
-                if self.unscored and not stopped:
+                    epoch_scored = self.position.batch == 0 and self.position.validation_due(config)
+                    self.position = replace(self.position, unscored=self.position.step >= total or epoch_scored)
+                if self.position.unscored and not stopped:
                     stopped = not self._validate(stop)
-                    self.unscored = stopped
+                    self.position = replace(self.position, unscored=stopped)
                     if not stopped:
-                        self.mlperf.block_stop(self.step)
+                        self.mlperf.block_stop(self.position.step)
                 self._save_checkpoint()
             if not stopped:
-                self.mlperf.run_stop(self.step, self._target_reached())
-            if self._target_reached():
+                self.mlperf.run_stop(self.position.step, self.position.target_reached(config))
+            if self.position.target_reached(config):
                 self.meter.say(f"target of {100 * config.target_wer:.2f} % reached")
         if main:
             self.events.close()
         self.processes.leave()
         if stopped:
             raise SystemExit(128 + (stop.signal or signal.SIGTERM))
-        return self.best_wer
+        return self.position.best_wer
 
     def _unfinished(self, total: int) -> bool:
-        more = self.epoch < self.config.train.epochs and self.step < total
-        return (self.unscored or more) and not self._target_reached()
-
-    def _target_reached(self) -> bool:
-        return bool(self.config.train.target_wer) and self.best_wer <= self.config.train.target_wer
-
-    def _epoch_due(self) -> bool:
-        config = self.config.train
-        if self.epoch >= config.epochs:
-            return True
-        return self.epoch >= config.validate_from and (self.epoch - config.validate_from) % config.validate_every == 0
+        position, config = self.position, self.config.train
+        more = position.epoch < config.epochs and position.step < total
+        return (position.unscored or more) and not position.target_reached(config)
 
     def _run_epoch(self, total: int, stop: Stop) -> bool:
         """The rest of the present epoch, or up to step `total`; True where a signal ended it."""
-        batches = self.sampler.batches(self.epoch)
-        todo = batches[self.batch : self.batch + total - self.step]
+        start = self.position
+        batches = self.sampler.batches(start.epoch)
+        todo = batches[start.batch : start.batch + total - start.step]
         split = partial(own_parts, accumulation=self.config.train.accumulation, processes=self.processes)
         loaded = self.loader.batches(part.indices for batch in todo for part in split(batch))
         started = time.monotonic()
         stopped = False
         for batch in todo:
-            fraction = self.epoch + self.batch / len(batches)
+            fraction = start.epoch + self.position.batch / len(batches)
             parts = [(part, next(loaded)) for part in split(batch)]
-            outcome = self.stepper.take(parts, len(batch), self.step, fraction, stop)
-            self.step += 1
-            self.batch += 1
-            self._count(outcome.problem)
+            outcome = self.stepper.take(parts, len(batch), self.position.step, fraction, stop)
+            self.position = self.position.after_step(bool(outcome.problem))
+            self._check(outcome.problem)
             now = time.monotonic()
             rate = len(batch) / (now - started)
             started = now
@@ -265,35 +252,34 @@ class Trainer:
                 grad_norm=outcome.grad_norm, utterances_per_second=round(rate, 1),
                 **({"skipped": outcome.problem} if outcome.problem else {}),
             )  # fmt: skip
-            self.meter.step(f"epoch {self.epoch + 1}, loss {outcome.loss:.3f}, {rate:.0f} utt/s")
+            self.meter.step(f"epoch {start.epoch + 1}, loss {outcome.loss:.3f}, {rate:.0f} utt/s")
             stopped = outcome.stop
             if stopped:
                 break
-            every = self.config.train.checkpoint_every
-            # At the end of the epoch and of the run the place is saved with whether it is to be validated.
-            if every and self.step % every == 0 and self.batch < len(batches) and self.step < total:
+            every, step = self.config.train.checkpoint_every, self.position.step
+            # At the end of an epoch or of the run, run() saves the checkpoint, because it must record whether a
+            # validation is due.
+            if every and step % every == 0 and self.position.batch < len(batches) and step < total:
                 self._save_checkpoint()
-        if self.batch >= len(batches):
-            self.epoch, self.batch = self.epoch + 1, 0
-            self.mlperf.epoch_stop(self.step)
+        if self.position.batch >= len(batches):
+            self.position = self.position.after_epoch()
+            self.mlperf.epoch_stop(self.position.step)
         return stopped
 
-    def _count(self, problem: str) -> None:
-        """Take note of a step that was skipped for a problem, or of one that was not."""
-        self.skipped_in_row = self.skipped_in_row + 1 if problem else 0
+    def _check(self, problem: str) -> None:
+        """Report a skipped step. Raises ValueError after `train.max_skipped` in a row."""
         if not problem:
             return
-        self.skipped += 1
-        self.meter.say(f"step {self.step} skipped ({self.skipped} so far): {problem}")
-        if self.skipped_in_row >= self.config.train.max_skipped:
+        self.meter.say(f"step {self.position.step} skipped ({self.position.skipped} so far): {problem}")
+        if self.position.skipped_in_row >= self.config.train.max_skipped:
             raise ValueError(
-                f"{self.skipped_in_row} steps in a row without a finite loss and gradient: the run has diverged; "
-                "start again with a lower optim.lr"
+                f"{self.position.skipped_in_row} steps in a row without a finite loss and gradient: the run has "
+                "diverged; start again with a lower optim.lr"
             )
 
     def _log(self, **values) -> None:
         if self.events is not None:
-            self.events.log(self.step, **values, time=round(time.time(), 1))
+            self.events.log(self.position.step, **values, time=round(time.time(), 1))
 
     def _validate(self, stop: Stop) -> bool:
         """Score the averaged weights on the validation splits; keep them as RUN/best if they are the best so far.
@@ -305,21 +291,23 @@ class Trainer:
                 if self.processes.main:
                     self._save_best()
                 return True
-            self.mlperf.eval_start(self.step)
+            self.mlperf.eval_start(self.position.step)
             result = validate(self.recognizer, self.valid_data, self.processes, stop, self.meter)
             if result is not None:
-                self.best_wer = self.processes.from_main(lambda: self._judge(result))
+                best_wer = self.processes.from_main(lambda: self._judge(result))
+                self.position = replace(self.position, best_wer=best_wer)
             return result is not None
 
     def _judge(self, result: Evaluation) -> float:
         """Report a validation and keep the model if it is the best; returns the WER of the best one that is kept."""
         rate = word_error_rate(result.pairs)
-        self.mlperf.eval_stop(self.step, rate.rate)
+        position = self.position
+        self.mlperf.eval_stop(position.step, rate.rate)
         for name, reason in result.skipped:
             self.meter.say(f"not scored: {name}: {reason}")
-        self._log(epoch=self.epoch, valid_wer=rate.rate, valid_loss=result.loss)
-        self.meter.say(f"epoch {self.epoch}, step {self.step}: validation {rate}")
-        return rate.rate if rate.rate <= self.best_wer and self._save_best() else self.best_wer
+        self._log(epoch=position.epoch, valid_wer=rate.rate, valid_loss=result.loss)
+        self.meter.say(f"epoch {position.epoch}, step {position.step}: validation {rate}")
+        return rate.rate if rate.rate <= position.best_wer and self._save_best() else position.best_wer
 
     def _save_best(self) -> bool:
         try:

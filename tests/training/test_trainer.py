@@ -523,7 +523,7 @@ def test_a_gradient_beyond_float16_halves_the_scale_that_a_resumed_run_keeps(ton
     assert told == [None, None, "the gradient is beyond float16, the loss being scaled by 256", None]
     assert state_of(out)["scaler"]["scale"] == 128
     resumed = Trainer(settings(tmp_path, *config), tones, out)
-    assert resumed.stepper.scaler.get_scale() == 128 and resumed.skipped == 1
+    assert resumed.stepper.scaler.get_scale() == 128 and resumed.position.skipped == 1
 
 
 def test_a_part_that_counts_for_nothing_cannot_spoil_a_step(tones, tmp_path):
