@@ -34,8 +34,10 @@ class PlainTransducer(nn.Module):
             }
         )
 
-    def loss(self, encoder_BTD, encoder_lengths, targets_BU, target_lengths) -> torch.Tensor:
-        """(B,), as Transducer.loss."""
+    def loss(self, encoder_BTD, encoder_lengths, targets_BU, target_lengths, fastemit: float = 0.0) -> torch.Tensor:
+        """(B,), as Transducer.loss. Raises ValueError if `fastemit` is not 0."""
+        if fastemit:
+            raise ValueError("the plain model has no FastEmit; set train.fastemit=0")
         joint = self.joint
         x_BTH, y_BUH = joint["encoder"](encoder_BTD), joint["predictor"](self.predictor(targets_BU))
         hidden_BTUH = joint["dropout"](joint["activation"](x_BTH[:, :, None] + y_BUH[:, None]))

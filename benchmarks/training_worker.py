@@ -28,7 +28,8 @@ from rnnt.sampler import Sampler
 from rnnt.settings import load_config
 from rnnt.training.distributed import Processes
 from rnnt.training.optimizer import make_optimizer
-from rnnt.training.step import Stepper, own_parts
+from rnnt.training.share import own_shares
+from rnnt.training.step import Stepper
 from rnnt.training.stop import Stop
 
 STAGES = ("input", "features", "networks forward", "loss forward", "loss backward", "networks backward", "optimizer")
@@ -56,8 +57,7 @@ def work(task: dict) -> dict:
     recognizer = Recognizer(config, tokenizer).to(device)
     if task["implementation"] == "plain":
         recognizer.model = PlainTransducer(recognizer.model).to(device)
-    head = torch.nn.Linear(recognizer.model.encoder.width, recognizer.model.vocabulary).to(device)
-    first = loader.read(own_parts(sampler.batches(0)[0], config.train.accumulation, processes)[0].indices)
+    first = loader.read(own_shares(sampler.batches(0)[0], config.train.accumulation, processes)[0].indices)
     result = {"loss": _loss(recognizer, first.to(device))}
     reset_peak(device)
     result["pass_mib"] = _one_pass(recognizer, first.to(device), device) - bare
@@ -65,7 +65,7 @@ def work(task: dict) -> dict:
     reset_peak(device)
     marks = Marks(device)
     marks.watch_model(recognizer)
-    stepper = Stepper(config, recognizer, head, processes)
+    stepper = Stepper(recognizer.features, recognizer.model, config, processes)
     marks.watch_stepper(stepper)
     steps = _steps(stepper, plan, loader, config, processes, marks)
     for _ in range(task["warmup"]):
@@ -133,8 +133,8 @@ class Marks:
             self._end_backward()
             return self._after("features", features(*arguments))
 
-        def timed_loss(*arguments):
-            result = loss(*arguments)
+        def timed_loss(*arguments, **options):
+            result = loss(*arguments, **options)
             self._backward = True
             return self._after("loss forward", result)
 
@@ -167,17 +167,17 @@ class Marks:
 
 
 def _steps(stepper: Stepper, plan: Iterator, loader: Loader, config: Config, processes: Processes, marks: Marks):
-    """Takes a step at each next(); gives the parts that this process worked through."""
-    batches, ahead = itertools.tee((batch, own_parts(batch, config.train.accumulation, processes)) for batch in plan)
-    loaded = loader.batches(part.indices for _, group in ahead for part in group)
+    """Take a step at each next(); yield the batches of this process's shares."""
+    batches, ahead = itertools.tee((batch, own_shares(batch, config.train.accumulation, processes)) for batch in plan)
+    loaded = loader.batches(share.indices for _, group in ahead for share in group)
     for step, (batch, group) in enumerate(batches):
         marks("")
-        parts = [(part, next(loaded)) for part in group]
+        shares = [(share, next(loaded)) for share in group]
         marks("input")
-        outcome = stepper.take(parts, len(batch), step, 0.0, Stop(announce=False))
+        outcome = stepper.take(shares, len(batch), step, 0.0, Stop(announce=False))
         if outcome.problem:
             raise ValueError(f"a step was not taken: {outcome.problem}")
-        yield [own for part, own in parts if part.weight]
+        yield [loaded_share for share, loaded_share in shares if share.weight]
 
 
 def _timed(steps, task: dict, processes: Processes, config: Config, vocabulary: int):

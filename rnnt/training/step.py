@@ -1,4 +1,4 @@
-"""One optimizer step: the losses of a batch's parts, their gradients added up over parts and processes, the update."""
+"""One optimizer step: losses of a batch's shares, gradients summed over shares and processes, update of the weights."""
 
 from __future__ import annotations
 
@@ -14,67 +14,52 @@ from torch import Tensor, nn
 from rnnt.augment import Augmentation
 from rnnt.config import Config
 from rnnt.device import autocast
+from rnnt.features import Features
 from rnnt.loader import Batch
-from rnnt.recognizer import Recognizer
+from rnnt.model import Transducer
 from rnnt.training.distributed import Processes
 from rnnt.training.ema import Ema
 from rnnt.training.optimizer import global_norm, make_optimizer
 from rnnt.training.schedule import cosine, warmup_hold_decay
+from rnnt.training.share import Share
 from rnnt.training.stop import Stop
 
 
 @dataclass(frozen=True)
-class Part:
-    """A share of a batch: its number among all of them, utterance indices, and how much their losses count.
-
-    The number seeds the augmentation and dropout, so that these depend on the part and not on who works it through.
-    """
-
-    number: int
-    indices: np.ndarray
-    weight: float
-
-
-def own_parts(batch: np.ndarray, accumulation: int, processes: Processes) -> list[Part]:
-    """This process's parts of a batch of utterance indices, each of like durations as the batch itself.
-
-    The batch has accumulation x processes parts, whoever they belong to. Where a small batch leaves a process without
-    any, it takes one utterance that counts for nothing: all processes take part in the sum of the gradients.
-    """
-    count = accumulation * processes.count
-    numbers = range(processes.rank, min(count, len(batch)), processes.count)
-    return [Part(i, batch[i::count], 1.0) for i in numbers] or [Part(processes.rank, batch[:1], 0.0)]
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """Of a step: mean loss of the global batch, gradient norm before clipping, why it was skipped if it was, and
-    whether some process was asked to stop."""
+    """The result of a step, the same in all processes."""
 
-    loss: float
-    grad_norm: float
-    problem: str
-    stop: bool
+    loss: float  # mean over the batch
+    grad_norm: float  # before clipping
+    lr: float
+    problem: str  # why the step was skipped; "" if it was not
+    stop: bool  # a process has been asked to stop
 
 
 class Objective(nn.Module):
-    """From a batch to its losses (B,) and to the sum that is minimised: the losses, and weight x the CTC losses."""
+    """The function that training minimises: the transducer losses, and a weight times the CTC losses.
 
-    def __init__(self, recognizer: Recognizer, ctc_head: nn.Module | None):
+    As one module, so that the processes can share its gradients. The features have no weights and stay outside of it.
+    """
+
+    def __init__(
+        self, features: Features, model: Transducer, ctc_head: nn.Module | None, precision: str, fastemit: float
+    ):
         super().__init__()
-        self.model, self.ctc_head = recognizer.model, ctc_head
-        self._features = recognizer.features.forward  # not as a module: they have nothing to learn and to share
-        self._precision = recognizer.config.precision
+        self.model, self.ctc_head = model, ctc_head
+        self._features = features.forward
+        self._precision, self._fastemit = precision, fastemit
 
     def forward(self, batch: Batch, augmentation: Augmentation, ctc_weight: float) -> tuple[Tensor, Tensor]:
+        """Return the transducer losses (B,), without gradient, and the sum over the batch to be minimised."""
         with autocast(self._precision, batch.inputs.device):
             features, lengths = self._features(batch.inputs, batch.input_lengths, augmentation)
             encoder_BTD, lengths = self.model.encoder(features, lengths)
-            loss_B = self.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths)
+            loss_B = self.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths, fastemit=self._fastemit)
             total = loss_B.sum()
             if ctc_weight:
                 total = total + ctc_weight * self._ctc_loss(encoder_BTD, lengths, batch)
-            elif self.ctc_head is not None:  # faded out; the sum over processes waits for every weight's gradient
+            elif self.ctc_head is not None:  # the processes wait for a gradient of every weight: here it is zero
                 total = total + 0.0 * sum(p.sum() for p in self.ctc_head.parameters())
         return loss_B.detach(), total
 
@@ -93,71 +78,95 @@ class Objective(nn.Module):
 
 
 class Stepper:
-    """Takes the steps of a run: optimizer, averaged weights and, for float16, the scale of the loss."""
+    """Takes the steps of a run. It holds the CTC head, the optimizer, the averaged weights and the scale of the loss.
 
-    def __init__(self, config: Config, recognizer: Recognizer, ctc_head: nn.Module, processes: Processes):
-        self.config, self.recognizer, self.processes = config, recognizer, processes
-        head = ctc_head if config.train.ctc_weight else None
-        self.parameters = [*recognizer.model.parameters(), *(head.parameters() if head else ())]
+    features, model: on the device of the processes. The scale is for float16, see torch.amp.GradScaler.
+    """
+
+    def __init__(self, features: Features, model: Transducer, config: Config, processes: Processes):
+        self.model, self.config, self.processes = model, config, processes
+        self.ctc_head = nn.Linear(model.encoder.width, model.vocabulary).to(processes.device)
+        head = self.ctc_head if config.train.ctc_weight else None
+        self.parameters = [*model.parameters(), *(head.parameters() if head else ())]
         optim = config.optim
         self.optimizer = make_optimizer(
             self.parameters, optim.name, optim.lr, (optim.beta1, optim.beta2), optim.eps, optim.weight_decay,
             optim.max_grad_norm or None,
         )  # fmt: skip
-        self.ema = Ema(recognizer.model, config.train.ema, config.train.ema_warmup)
+        self.ema = Ema(model, config.train.ema, config.train.ema_warmup)
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=config.precision == "float16")
-        self._objective = processes.share_gradients(Objective(recognizer, head))
+        objective = Objective(features, model, head, config.precision, config.train.fastemit)
+        self._objective = processes.share_gradients(objective)
 
-    def take(self, parts: Sequence[tuple[Part, Batch]], size: int, step: int, epoch: float, stop: Stop) -> Outcome:
-        """Step number `step`, counted from 0, on this process's parts of a batch of `size` utterances.
+    def take(self, shares: Sequence[tuple[Share, Batch]], size: int, step: int, epoch: float, stop: Stop) -> Outcome:
+        """Take a step on this process's shares of a batch of `size` utterances.
 
-        epoch: epochs done, with fraction; stop: asked late in the step. All processes get the same Outcome, and none
-        takes the optimizer step unless the batch's loss and gradient are finite.
+        The weights change only if the loss and the gradient of the whole batch are finite.
+
+        step: its number, counted from 0; epoch: epochs done before it, with a fraction; stop: looked at late in the
+        step, so that all processes learn in the same step that one of them has been asked to stop.
         """
-        self.recognizer.train()
+        self.model.train()
+        lr = self._learning_rate(epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(epoch)
+            group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
-        for part, batch in parts:
-            last = part is parts[-1][0]
+        for share, batch in shares:
+            last = share is shares[-1][0]
             with nullcontext() if last else self.processes.unshared(self._objective):
-                loss_B, total = self._objective(batch, self._seed(part, batch, step), self._ctc_weight(epoch))
-                # The sum over processes is divided by their number, this one by the size of the whole batch.
-                total = total * (part.weight * self.processes.count / size)
+                loss_B, total = self._objective(batch, self._seed(share, batch, step), self._ctc_weight(epoch))
+                # share_gradients() takes the mean over the processes; the step needs the mean over the batch.
+                total = total * (share.weight * self.processes.count / size)
                 self.scaler.scale(total).backward()
             losses.append(loss_B)
         self.scaler.unscale_(self.optimizer)
-        norm = global_norm(self.parameters)  # before clipping
-        counted = [part.weight * loss_B.sum() for (part, _), loss_B in zip(parts, losses) if part.weight]
+        norm = global_norm(self.parameters)
+        counted = [share.weight * loss_B.sum() for (share, _), loss_B in zip(shares, losses) if share.weight]
         loss = sum(counted, losses[0].new_zeros(())) / size
         sums = self.processes.add(torch.stack([loss, torch.full_like(loss, bool(stop.signal))]))
-        mean, stops, grad_norm = torch.cat([sums, norm[None]]).tolist()  # here the step waits for a GPU
+        mean, stops, grad_norm = torch.cat([sums, norm[None]]).tolist()  # the only wait for a GPU in a step
         problem = ""
         if math.isfinite(mean) and math.isfinite(grad_norm):
             self.scaler.step(self.optimizer, grad_norm=norm)
             self.ema.update()
         else:
-            problem = self._problem(parts, losses)
+            problem = self._problem(shares, losses)
         self.scaler.update()
-        return Outcome(mean, grad_norm, problem, stops > 0)
+        return Outcome(mean, grad_norm, lr, problem, stops > 0)
 
-    def _seed(self, part: Part, batch: Batch, step: int) -> Augmentation:
-        # Seeded by position: a resumed run draws what an undisturbed one would have drawn.
-        seeds = np.random.SeedSequence([self.config.seed, step, part.number]).generate_state(2)
+    def state_dict(self) -> dict:
+        """Return the entries of a checkpoint that `load_state_dict` reads. Tensors are not copied."""
+        return {
+            "ctc_head": self.ctc_head.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over the state in a checkpoint."""
+        self.ctc_head.load_state_dict(state["ctc_head"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state.get("scaler", {}))  # earlier versions had neither this entry nor float16
+
+    def _seed(self, share: Share, batch: Batch, step: int) -> Augmentation:
+        # Seeded by position: a resumed run draws the numbers that an undisturbed one would have drawn.
+        seeds = np.random.SeedSequence([self.config.seed, step, share.number]).generate_state(2)
         torch.manual_seed(int(seeds[0]))
         generator = torch.Generator(self.processes.device).manual_seed(int(seeds[1]))
         return Augmentation(self.config.augment, len(batch), generator)
 
-    def _problem(self, parts: Sequence[tuple[Part, Batch]], losses: list[Tensor]) -> str:
-        """Why the step is skipped, with the ids of the utterances to blame in all processes."""
+    def _problem(self, shares: Sequence[tuple[Share, Batch]], losses: list[Tensor]) -> str:
+        """Say why the step is skipped, and because of which utterances of all processes."""
         own = [
-            (part.number, name, finite)
-            for (part, batch), loss_B in zip(parts, losses)
-            if part.weight
+            (share.number, name, finite)
+            for (share, batch), loss_B in zip(shares, losses)
+            if share.weight
             for name, finite in zip(batch.ids, torch.isfinite(loss_B).tolist())
         ]
-        by_number = sorted((item for share in self.processes.gather(own) for item in share), key=lambda item: item[0])
+        by_number = sorted((item for items in self.processes.gather(own) for item in items), key=lambda item: item[0])
         bad = [name for _, name, finite in by_number if not finite]
         if bad:
             return f"the loss of {', '.join(bad)} is not finite"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from rnnt.config import Config
 from rnnt.dataset import Dataset
@@ -30,8 +29,9 @@ from rnnt.training.meter import Meter
 from rnnt.training.mlperf import MlperfLog
 from rnnt.training.position import Position
 from rnnt.training.resume import check_same
+from rnnt.training.share import check_shares, own_shares
 from rnnt.training.statistics import measure
-from rnnt.training.step import Stepper, own_parts
+from rnnt.training.step import Stepper
 from rnnt.training.stop import Stop
 from rnnt.training.validation import validate
 
@@ -70,11 +70,7 @@ class Trainer:
         self.notes = set_precision(config.precision, self.device)
         self.out = out
         self.meter: Meter | None = None
-        parts = config.train.accumulation * self.processes.count
-        if config.train.batch % parts:
-            raise ValueError(
-                f"train.batch ({config.train.batch}) is not a multiple of train.accumulation x processes ({parts})"
-            )
+        check_shares(config.train, self.processes)
         train_data = Dataset(*split_folders(data, config.data.train))
         self.valid_data = Dataset(*split_folders(data, config.data.valid)) if config.data.valid else None
         if train_data.sample_rate != config.features.sample_rate:
@@ -109,8 +105,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.recognizer = Recognizer(config, tokenizer).to(self.device)
         self.model = self.recognizer.model
-        self.ctc_head = nn.Linear(self.model.encoder.width, self.model.vocabulary).to(self.device)
-        self.stepper = Stepper(config, self.recognizer, self.ctc_head, self.processes)
+        self.stepper = Stepper(self.recognizer.features, self.model, config, self.processes)
         self.position = Position()
 
         state, problems = checkpoint.load_newest(out / "checkpoints") if resuming else (None, [])
@@ -154,10 +149,7 @@ class Trainer:
     def _state(self) -> dict:
         return {
             "recognizer": self.recognizer.state_dict(),
-            "ctc_head": self.ctc_head.state_dict(),
-            "ema": self.stepper.ema.state_dict(),
-            "optimizer": self.stepper.optimizer.state_dict(),
-            "scaler": self.stepper.scaler.state_dict(),
+            **self.stepper.state_dict(),
             **self.position.state_dict(),
             "utterances": len(self.loader.dataset),
         }
@@ -169,10 +161,7 @@ class Trainer:
                 "give the same data or another --out"
             )
         self.recognizer.load_state_dict(state["recognizer"])
-        self.ctc_head.load_state_dict(state["ctc_head"])
-        self.stepper.ema.load_state_dict(state["ema"])
-        self.stepper.optimizer.load_state_dict(state["optimizer"])
-        self.stepper.scaler.load_state_dict(state.get("scaler", {}))  # earlier versions had none, and no float16
+        self.stepper.load_state_dict(state)
         self.position = Position.from_state(state)
 
     def _save_checkpoint(self) -> None:
@@ -234,21 +223,21 @@ class Trainer:
         start = self.position
         batches = self.sampler.batches(start.epoch)
         todo = batches[start.batch : start.batch + total - start.step]
-        split = partial(own_parts, accumulation=self.config.train.accumulation, processes=self.processes)
-        loaded = self.loader.batches(part.indices for batch in todo for part in split(batch))
+        split = partial(own_shares, accumulation=self.config.train.accumulation, processes=self.processes)
+        loaded = self.loader.batches(share.indices for batch in todo for share in split(batch))
         started = time.monotonic()
         stopped = False
         for batch in todo:
             fraction = start.epoch + self.position.batch / len(batches)
-            parts = [(part, next(loaded)) for part in split(batch)]
-            outcome = self.stepper.take(parts, len(batch), self.position.step, fraction, stop)
+            shares = [(share, next(loaded)) for share in split(batch)]
+            outcome = self.stepper.take(shares, len(batch), self.position.step, fraction, stop)
             self.position = self.position.after_step(bool(outcome.problem))
             self._check(outcome.problem)
             now = time.monotonic()
             rate = len(batch) / (now - started)
             started = now
             self._log(
-                epoch=round(fraction, 4), loss=outcome.loss, lr=self.stepper.optimizer.param_groups[0]["lr"],
+                epoch=round(fraction, 4), loss=outcome.loss, lr=outcome.lr,
                 grad_norm=outcome.grad_norm, utterances_per_second=round(rate, 1),
                 **({"skipped": outcome.problem} if outcome.problem else {}),
             )  # fmt: skip

@@ -68,8 +68,8 @@ def send_when_called(place: str, call: int, delay: float, signals: list[int]) ->
 def spoil(model, wanted: list[int]) -> None:
     original = model.loss
 
-    def loss(encoder, encoder_lengths, targets, target_lengths):
-        losses = original(encoder, encoder_lengths, targets, target_lengths)
+    def loss(encoder, encoder_lengths, targets, target_lengths, **options):
+        losses = original(encoder, encoder_lengths, targets, target_lengths, **options)
         hits = [row[:length].tolist() == wanted for row, length in zip(targets, target_lengths)]
         return losses.masked_fill(torch.tensor(hits), float("inf"))
 

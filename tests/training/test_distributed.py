@@ -5,14 +5,12 @@ import re
 import signal
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
 from rnnt.dataset import Dataset
 from rnnt.training import checkpoint
 from rnnt.training.distributed import Processes
-from rnnt.training.step import own_parts
 from rnnt.training.validation import own_share
 
 SETTINGS = """
@@ -47,7 +45,7 @@ def train(tones, run_processes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def by_count(train, tmp_path_factory):
-    """The folders of the same run in one process with 4 parts, in 2 with 2, in 4 with 1."""
+    """The folders of the same run in one process with 4 shares of a batch, in 2 with 2, in 4 with 1."""
     folder = tmp_path_factory.mktemp("by_count")
     for count in (1, 2, 4):
         results = train(folder / str(count), f"train.accumulation={4 // count}", count=count)
@@ -70,7 +68,7 @@ def weights(out):
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_losses_do_not_depend_on_how_many_processes_share_the_parts(by_count, count):
+def test_losses_do_not_depend_on_how_many_processes_divide_the_shares(by_count, count):
     expected, found = lines(by_count[1]), lines(by_count[count])
     assert len(found) == STEPS + 1
     for a, b in zip(expected, found):
@@ -82,8 +80,8 @@ def test_losses_do_not_depend_on_how_many_processes_share_the_parts(by_count, co
         torch.testing.assert_close(value, weights(by_count[1])[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_other_parts_would_have_given_other_losses(by_count, train, tmp_path):
-    """What the test above compares is worth comparing: the draws differ where the parts do."""
+def test_other_shares_would_have_given_other_losses(by_count, train, tmp_path):
+    """What the test above compares is worth comparing: the draws differ if the shares do."""
     train(tmp_path / "run", "train.accumulation=1", "train.steps=3", "data.valid=[]")
     assert lines(tmp_path / "run")[0]["loss"] != pytest.approx(lines(by_count[1])[0]["loss"], rel=1e-4)
 
@@ -140,22 +138,6 @@ def test_a_run_goes_on_with_another_number_of_processes(by_count, train, tmp_pat
     assert [line["step"] for line in lines(out)] == [line["step"] for line in lines(by_count[1])]
     for name, value in weights(out).items():
         torch.testing.assert_close(value, weights(by_count[1])[name], rtol=1e-3, atol=1e-5, msg=name)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 23, 24])
-@pytest.mark.parametrize(("accumulation", "count"), [(1, 1), (8, 1), (4, 2), (2, 4), (1, 8)])
-def test_parts_cover_a_batch_and_every_process_has_one(size, accumulation, count):
-    batch = np.arange(100, 100 + size)
-    shares = [own_parts(batch, accumulation, SimpleNamespace(rank=r, count=count)) for r in range(count)]
-    assert all(shares)
-    counted = [part for share in shares for part in share if part.weight]
-    assert sorted(np.concatenate([part.indices for part in counted])) == batch.tolist()
-    assert all(part.weight == 1 and len(part.indices) for part in counted)
-    idle = [part for share in shares for part in share if not part.weight]
-    assert all(part.indices.tolist() == [100] for part in idle) and len(idle) == max(0, count - size)
-    whole = own_parts(batch, accumulation * count, SimpleNamespace(rank=0, count=1))
-    ours = {part.number: part.indices.tolist() for part in counted}
-    assert ours == {part.number: part.indices.tolist() for part in whole}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 9])

@@ -24,7 +24,8 @@ from rnnt.training import checkpoint
 from rnnt.training.ema import Ema
 from rnnt.training.events import Events
 from rnnt.training.schedule import warmup_hold_decay
-from rnnt.training.step import Part, Stepper
+from rnnt.training.share import Share
+from rnnt.training.step import Stepper
 from rnnt.training.stop import Stop
 from rnnt.training.trainer import Trainer, split_folders
 
@@ -222,13 +223,13 @@ def test_a_finished_run_stays_as_it_is(tones, tmp_path):
     assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and "tensorboard" not in str(p)}
 
 
-def test_accumulated_parts_give_the_step_of_the_whole_batch(tones, tmp_path):
+def test_accumulated_shares_give_the_step_of_the_whole_batch(tones, tmp_path):
     results = []
-    for parts in (1, 2, 4):
-        config = settings(tmp_path, f"train.accumulation={parts}", "train.steps=4", "data.valid=[]")
-        trainer = Trainer(config, tones, tmp_path / str(parts))
+    for shares in (1, 2, 4):
+        config = settings(tmp_path, f"train.accumulation={shares}", "train.steps=4", "data.valid=[]")
+        trainer = Trainer(config, tones, tmp_path / str(shares))
         trainer.run()
-        results.append((weights(trainer), [line["loss"] for line in lines(tmp_path / str(parts))]))
+        results.append((weights(trainer), [line["loss"] for line in lines(tmp_path / str(shares))]))
     for other, losses in results[1:]:
         assert losses == pytest.approx(results[0][1], rel=1e-4)
         for name, value in other.items():
@@ -261,8 +262,8 @@ def spoil(trainer, text):
     wanted = trainer.recognizer.tokenizer.encode(text)
     original = trainer.model.loss
 
-    def loss(encoder, encoder_lengths, targets, target_lengths):
-        losses = original(encoder, encoder_lengths, targets, target_lengths)
+    def loss(encoder, encoder_lengths, targets, target_lengths, **options):
+        losses = original(encoder, encoder_lengths, targets, target_lengths, **options)
         hits = [row[:length].tolist() == wanted for row, length in zip(targets, target_lengths)]
         return losses.masked_fill(torch.tensor(hits), math.inf)
 
@@ -526,7 +527,7 @@ def test_a_gradient_beyond_float16_halves_the_scale_that_a_resumed_run_keeps(ton
     assert resumed.stepper.scaler.get_scale() == 128 and resumed.position.skipped == 1
 
 
-def test_a_part_that_counts_for_nothing_cannot_spoil_a_step(tones, tmp_path):
+def test_a_share_that_counts_for_nothing_cannot_spoil_a_step(tones, tmp_path):
     trainer = Trainer(settings(tmp_path), tones, tmp_path / "run")
     indices = trainer.sampler.batches(0)[0]
     batch = trainer.loader.read(indices)
@@ -538,6 +539,6 @@ def test_a_part_that_counts_for_nothing_cannot_spoil_a_step(tones, tmp_path):
 
     trainer.stepper._objective = infinite_alone
     idle = trainer.loader.read(indices[:1])
-    parts = [(Part(0, indices, 1.0), batch), (Part(1, indices[:1], 0.0), idle)]
-    outcome = trainer.stepper.take(parts, len(indices), 0, 0.0, Stop(announce=False))
+    shares = [(Share(0, indices, 1.0), batch), (Share(1, indices[:1], 0.0), idle)]
+    outcome = trainer.stepper.take(shares, len(indices), 0, 0.0, Stop(announce=False))
     assert outcome.problem == "" and math.isfinite(outcome.loss)
