@@ -1,57 +1,29 @@
 """One training run: data, model, validation and checkpoints."""
 
-import fnmatch
 import signal
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from rnnt.config import Config
-from rnnt.dataset import Dataset
 from rnnt.device import set_precision
 from rnnt.error_rate import word_error_rate
 from rnnt.evaluation import Evaluation
-from rnnt.files import write_file
-from rnnt.loader import Loader
-from rnnt.model_folder import read_config
 from rnnt.recognizer import Recognizer
-from rnnt.sampler import Sampler
-from rnnt.settings import to_yaml
-from rnnt.tokenizer import load_tokenizer, train_tokenizer
-from rnnt.training import checkpoint
+from rnnt.training.data import TrainingData, open_splits
 from rnnt.training.distributed import Processes
 from rnnt.training.events import Events
 from rnnt.training.meter import Meter
 from rnnt.training.mlperf import MlperfLog
 from rnnt.training.position import Position
-from rnnt.training.resume import check_same
-from rnnt.training.share import check_shares, own_shares
+from rnnt.training.run import RunFolder
+from rnnt.training.share import check_shares
 from rnnt.training.statistics import measure
 from rnnt.training.step import Stepper
 from rnnt.training.stop import Stop
 from rnnt.training.validation import validate
-
-
-def split_folders(data: Path, patterns: list[str]) -> list[Path]:
-    """The prepared splits in `data` that match the names or shell patterns, in the patterns' order.
-
-    A pattern may begin with a folder of its own, below `data` or absolute: ../more/train-*. Raises ValueError, listing
-    what is there, for one that matches nothing.
-    """
-    chosen: list[Path] = []
-    for pattern in patterns:
-        folder, pattern = (data / pattern).parent, Path(pattern).name
-        there = sorted(path.parent.name for path in folder.glob("[!.]*/dataset.json"))
-        found = fnmatch.filter(there, pattern)
-        if not found:
-            have = f"it holds {', '.join(there)}" if there else "it holds no prepared split; run `rnnt prepare` first"
-            raise ValueError(f"no split {pattern} in {folder}; {have}")
-        chosen += [folder / name for name in found if folder / name not in chosen]
-    return chosen
 
 
 class Trainer:
@@ -64,43 +36,20 @@ class Trainer:
     """
 
     def __init__(self, config: Config, data: Path, out: Path, mlperf_log: Path | None = None):
+        self.config = config
         self.processes = Processes(config.device)
         self.mlperf = MlperfLog(mlperf_log if self.processes.main else None)
         self.device = self.processes.device
         self.notes = set_precision(config.precision, self.device)
-        self.out = out
         self.meter: Meter | None = None
         check_shares(config.train, self.processes)
-        train_data = Dataset(*split_folders(data, config.data.train))
-        self.valid_data = Dataset(*split_folders(data, config.data.valid)) if config.data.valid else None
-        if train_data.sample_rate != config.features.sample_rate:
-            raise ValueError(
-                f"{data} is at {train_data.sample_rate} Hz, the model at {config.features.sample_rate} Hz; "
-                "prepare it again or set features.sample_rate"
-            )
-        # Asked once: the first process makes this file below, while others may not have come so far.
-        resuming = self.processes.from_main((out / "config.yaml").exists)
-        if resuming:
-            check_same(read_config(out / "config.yaml"), config, out)
-            tokenizer = load_tokenizer(out, config.tokenizer)
-        elif config.tokenizer.path:
-            tokenizer = load_tokenizer(config.tokenizer.path, config.tokenizer)
-        else:
-            tokenizer = self.processes.from_main(lambda: train_tokenizer(train_data.texts(), config.tokenizer))
-        self.config = config
-        self.loader = Loader(train_data, tokenizer, self.device, config.features.trim_silence)
-        samples, rate = train_data.lengths, train_data.sample_rate
-        fits = (samples >= config.data.min_seconds * rate) & (samples <= config.data.max_seconds * rate)
-        usable = self.loader.usable[fits[self.loader.usable]]
-        if len(usable) == 0:
-            raise ValueError(f"no utterance to train on: {self._left_out(fits)}")
-        if len(usable) < len(train_data):
-            self.notes.append(self._left_out(fits))
-        train = config.train
-        self.sampler = Sampler(
-            samples, usable, train.batch, config.data.buckets, config.seed, train.curriculum_epochs,
-            train.curriculum_seconds * rate, config.data.max_seconds * rate,
-        )  # fmt: skip
+        rate = config.features.sample_rate
+        train_split = open_splits(data, config.data.train, rate)
+        self.valid_split = open_splits(data, config.data.valid, rate) if config.data.valid else None
+        self.folder = RunFolder(out, config, self.processes)
+        tokenizer = self.folder.open_tokenizer(train_split.texts())
+        self.data = TrainingData(train_split, tokenizer, config, self.device)
+        self.notes += [self.data.left_out] if self.data.left_out else []
 
         torch.manual_seed(config.seed)
         self.recognizer = Recognizer(config, tokenizer).to(self.device)
@@ -108,41 +57,25 @@ class Trainer:
         self.stepper = Stepper(self.recognizer.features, self.model, config, self.processes)
         self.position = Position()
 
-        state, problems = checkpoint.load_newest(out / "checkpoints") if resuming else (None, [])
+        state, problems = self.folder.load_newest()
         self.notes += problems
-        if len(set(self.processes.gather(state and state["position"]["step"]))) > 1:
-            raise ValueError(f"the processes find different checkpoints in {out}; all must see the same folder")
         if state is not None:
             self._restore(state)
         elif config.features.normalization == "global":
             mean, std = self.processes.from_main(
-                lambda: measure(self.recognizer.features, self.loader, usable, config.seed)
+                lambda: measure(self.recognizer.features, self.data.loader, self.data.usable, config.seed)
             )
             self.recognizer.features.mean.copy_(mean)
             self.recognizer.features.std.copy_(std)
         if state is None:
-            valid = len(self.valid_data or ())
-            self.mlperf.begin(config, self.device, self.processes.count, train_samples=len(usable), eval_samples=valid)
+            train, valid = len(self.data.usable), len(self.valid_split or ())
+            self.mlperf.begin(config, self.device, self.processes.count, train_samples=train, eval_samples=valid)
         else:
             self.mlperf.resume(self.position.step, self.position.epoch, self.position.unscored)
         self.events: Events | None = None  # the first process's
         if self.processes.main:
-            out.mkdir(parents=True, exist_ok=True)
-            if state is None:
-                tokenizer.save(out)
-            write_file(out / "config.yaml", to_yaml(config))
+            self.folder.write(tokenizer)
             self.events = Events(out, self.position.step if state is not None else None)
-
-    def _left_out(self, fits: np.ndarray) -> str:
-        data, unusable = self.config.data, self.loader.unusable
-        parts = [
-            f"{int((~fits).sum())} of {len(fits)} utterances are not within {data.min_seconds}-{data.max_seconds} s"
-        ]
-        if unusable:
-            parts.append(
-                f"{len(unusable)} hold text that the tokenizer lacks (first {unusable[0][0]}: {unusable[0][1]})"
-            )
-        return "left out of training: " + "; ".join(parts)
 
     # ---- state -----------------------------------------------------------------------------------------------------
 
@@ -151,13 +84,14 @@ class Trainer:
             "recognizer": self.recognizer.state_dict(),
             **self.stepper.state_dict(),
             **self.position.state_dict(),
-            "utterances": len(self.loader.dataset),
+            "utterances": len(self.data.dataset),
         }
 
     def _restore(self, state: dict) -> None:
-        if state["utterances"] != len(self.loader.dataset):
+        before, now = state["utterances"], len(self.data.dataset)
+        if before != now:
             raise ValueError(
-                f"{self.out} was trained on {state['utterances']} utterances, {len(self.loader.dataset)} are given; "
+                f"{self.folder.path} was trained on {before} utterances, {now} are given; "
                 "give the same data or another --out"
             )
         self.recognizer.load_state_dict(state["recognizer"])
@@ -168,9 +102,7 @@ class Trainer:
         if not self.processes.main:
             return
         try:
-            checkpoint.save(
-                self.out / "checkpoints", self.position.step, self._state(), self.config.train.keep_checkpoints
-            )
+            self.folder.save_checkpoint(self.position.step, self._state())
         except OSError as error:
             self.meter.say(f"warning: {error}; training goes on with the checkpoints there are")
 
@@ -183,8 +115,7 @@ class Trainer:
         checkpoint is saved, and SystemExit(128 + the signal's number) is raised. A second one ends a process at once.
         """
         config, main = self.config.train, self.processes.main
-        ends = np.cumsum([self.sampler.steps(epoch) for epoch in range(config.epochs)])
-        total = min(int(ends[-1]), config.steps or int(ends[-1]))
+        total = self.data.total_steps()
         with Meter(total, self.position.step, silent=not main) as self.meter, Stop(announce=main) as stop:
             for note in self.notes:
                 self.meter.say(note)
@@ -220,21 +151,16 @@ class Trainer:
 
     def _run_epoch(self, total: int, stop: Stop) -> bool:
         """The rest of the present epoch, or up to step `total`; True where a signal ended it."""
-        start = self.position
-        batches = self.sampler.batches(start.epoch)
-        todo = batches[start.batch : start.batch + total - start.step]
-        split = partial(own_shares, accumulation=self.config.train.accumulation, processes=self.processes)
-        loaded = self.loader.batches(share.indices for batch in todo for share in split(batch))
+        start, length = self.position, self.data.sampler.steps(self.position.epoch)
         started = time.monotonic()
         stopped = False
-        for batch in todo:
-            fraction = start.epoch + self.position.batch / len(batches)
-            shares = [(share, next(loaded)) for share in split(batch)]
-            outcome = self.stepper.take(shares, len(batch), self.position.step, fraction, stop)
+        for size, shares in self.data.rest_of_epoch(start, total, self.processes):
+            fraction = start.epoch + self.position.batch / length
+            outcome = self.stepper.take(shares, size, self.position.step, fraction, stop)
             self.position = self.position.after_step(bool(outcome.problem))
             self._check(outcome.problem)
             now = time.monotonic()
-            rate = len(batch) / (now - started)
+            rate = size / (now - started)
             started = now
             self._log(
                 epoch=round(fraction, 4), loss=outcome.loss, lr=outcome.lr,
@@ -248,9 +174,9 @@ class Trainer:
             every, step = self.config.train.checkpoint_every, self.position.step
             # At the end of an epoch or of the run, run() saves the checkpoint, because it must record whether a
             # validation is due.
-            if every and step % every == 0 and self.position.batch < len(batches) and step < total:
+            if every and step % every == 0 and self.position.batch < length and step < total:
                 self._save_checkpoint()
-        if self.position.batch >= len(batches):
+        if self.position.batch >= length:
             self.position = self.position.after_epoch()
             self.mlperf.epoch_stop(self.position.step)
         return stopped
@@ -276,12 +202,12 @@ class Trainer:
         False where a signal cut it short.
         """
         with self.stepper.ema.swapped():
-            if self.valid_data is None:
+            if self.valid_split is None:
                 if self.processes.main:
                     self._save_best()
                 return True
             self.mlperf.eval_start(self.position.step)
-            result = validate(self.recognizer, self.valid_data, self.processes, stop, self.meter)
+            result = validate(self.recognizer, self.valid_split, self.processes, stop, self.meter)
             if result is not None:
                 best_wer = self.processes.from_main(lambda: self._judge(result))
                 self.position = replace(self.position, best_wer=best_wer)
@@ -300,7 +226,7 @@ class Trainer:
 
     def _save_best(self) -> bool:
         try:
-            self.recognizer.save(self.out / "best")
+            self.folder.save_best(self.recognizer)
         except OSError as error:
             self.meter.say(f"warning: {error}; training goes on")
             return False

@@ -49,7 +49,7 @@ def take(stepper, batch):
 def expected(stepper, batch, fastemit):
     """Mean loss and gradients by the definition of the transducer loss, with the logits of the whole lattice stored."""
     model = copy.deepcopy(stepper.model)
-    encoder, lengths = model.encoder(*Features(stepper.config.features)(batch.audio, batch.num_samples))
+    encoder, lengths = model.encoder(*Features(stepper.config.features)(batch.inputs, batch.input_lengths))
     joint = model.joint
     loss = transducer_loss(
         joint.encoder(encoder), joint.predictor(model.predictor(batch.targets)), joint.output.weight, joint.output.bias,

@@ -21,13 +21,14 @@ from rnnt.recognizer import Recognizer
 from rnnt.settings import load_config
 from rnnt.tokenizer import train_tokenizer
 from rnnt.training import checkpoint
+from rnnt.training.data import split_folders
 from rnnt.training.ema import Ema
 from rnnt.training.events import Events
 from rnnt.training.schedule import warmup_hold_decay
 from rnnt.training.share import Share
 from rnnt.training.step import Stepper
 from rnnt.training.stop import Stop
-from rnnt.training.trainer import Trainer, split_folders
+from rnnt.training.trainer import Trainer
 
 SETTINGS = """
 features: {sample_rate: 8000, n_fft: 256, window: 200, hop: 80, mels: 16, high_hz: 4000}
@@ -242,7 +243,7 @@ def test_the_first_step_is_the_gradient_of_the_mean_loss(tones, tmp_path):
     trainer = Trainer(config, tones, tmp_path / "run")
     model = Transducer(trainer.model.inputs, trainer.model.vocabulary, config.model)
     model.load_state_dict(trainer.model.state_dict())
-    batch = trainer.loader.read(trainer.sampler.batches(0)[0])
+    batch = trainer.data.loader.read(trainer.data.sampler.batches(0)[0])
     trainer.run()
     optimizer = torch.optim.AdamW(model.parameters(), 0.01, (0.9, 0.999), 1e-9, weight_decay=1e-3)
     features = trainer.recognizer.features(batch.inputs, batch.input_lengths)
@@ -306,7 +307,7 @@ def test_a_step_without_a_finite_gradient_is_skipped(tones, tmp_path):
     trainer.run()
     log = lines(out)
     assert [("skipped" in line) for line in log] == [False, False, True] + [False] * (STEPS - 3)
-    ids = [trainer.loader.dataset.id(int(i)) for i in trainer.sampler.batches(0)[2]]
+    ids = [trainer.data.loader.dataset.id(int(i)) for i in trainer.data.sampler.batches(0)[2]]
     assert log[2]["skipped"] == f"the gradient of {', '.join(ids)} is not finite"
     assert log[2]["loss"] > 0 and log[2]["grad_norm"] is None
 
@@ -529,8 +530,8 @@ def test_a_gradient_beyond_float16_halves_the_scale_that_a_resumed_run_keeps(ton
 
 def test_a_share_that_counts_for_nothing_cannot_spoil_a_step(tones, tmp_path):
     trainer = Trainer(settings(tmp_path), tones, tmp_path / "run")
-    indices = trainer.sampler.batches(0)[0]
-    batch = trainer.loader.read(indices)
+    indices = trainer.data.sampler.batches(0)[0]
+    batch = trainer.data.loader.read(indices)
     objective = trainer.stepper._objective
 
     def infinite_alone(batch, augmentation, ctc_weight):
@@ -538,7 +539,7 @@ def test_a_share_that_counts_for_nothing_cannot_spoil_a_step(tones, tmp_path):
         return (loss_B * math.inf if len(batch) == 1 else loss_B), total
 
     trainer.stepper._objective = infinite_alone
-    idle = trainer.loader.read(indices[:1])
+    idle = trainer.data.loader.read(indices[:1])
     shares = [(Share(0, indices, 1.0), batch), (Share(1, indices[:1], 0.0), idle)]
     outcome = trainer.stepper.take(shares, len(indices), 0, 0.0, Stop(announce=False))
     assert outcome.problem == "" and math.isfinite(outcome.loss)

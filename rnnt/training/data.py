@@ -1,0 +1,107 @@
+"""The data of a run: which splits it reads, which of their utterances it trains on, and their batches."""
+
+import fnmatch
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rnnt.config import Config, DataConfig
+from rnnt.dataset import Dataset
+from rnnt.loader import Batch, Loader
+from rnnt.sampler import Sampler
+from rnnt.tokenizer import Tokenizer
+from rnnt.training.distributed import Processes
+from rnnt.training.position import Position
+from rnnt.training.share import Share, own_shares
+
+
+def split_folders(data: Path, patterns: list[str]) -> list[Path]:
+    """Return the folders of the prepared splits that match, in the order of the patterns.
+
+    patterns: names of splits in `data`, or shell patterns such as train-*. One may begin with another folder, relative
+    to `data` or absolute: ../more/train-*. Raises ValueError, listing the splits that exist, if one matches nothing.
+    """
+    chosen: list[Path] = []
+    for pattern in patterns:
+        folder, pattern = (data / pattern).parent, Path(pattern).name
+        there = sorted(path.parent.name for path in folder.glob("[!.]*/dataset.json"))
+        found = fnmatch.filter(there, pattern)
+        if not found:
+            have = f"it holds {', '.join(there)}" if there else "it holds no prepared split; run `rnnt prepare` first"
+            raise ValueError(f"no split {pattern} in {folder}; {have}")
+        chosen += [folder / name for name in found if folder / name not in chosen]
+    return chosen
+
+
+def open_splits(data: Path, patterns: list[str], sample_rate: int) -> Dataset:
+    """Open the splits of `split_folders` as one dataset. Raises ValueError if their sample rate is another one."""
+    dataset = Dataset(*split_folders(data, patterns))
+    if dataset.sample_rate != sample_rate:
+        raise ValueError(
+            f"{data} is at {dataset.sample_rate} Hz, the model at {sample_rate} Hz; "
+            "prepare it again or set features.sample_rate"
+        )
+    return dataset
+
+
+def usable_utterances(loader: Loader, data: DataConfig) -> tuple[np.ndarray, str]:
+    """Return the indices (int32) of the utterances to train on, and a line about the others ("" if there are none).
+
+    Left out are utterances that are shorter than data.min_seconds or longer than data.max_seconds, and those with text
+    that the tokenizer cannot encode. Raises ValueError if none is left.
+    """
+    dataset = loader.dataset
+    samples, rate = dataset.lengths, dataset.sample_rate
+    fits = (samples >= data.min_seconds * rate) & (samples <= data.max_seconds * rate)
+    usable = loader.usable[fits[loader.usable]]
+    if len(usable) == len(dataset):
+        return usable, ""
+    reasons = [f"{int((~fits).sum())} of {len(fits)} utterances are not within {data.min_seconds}-{data.max_seconds} s"]
+    if loader.unusable:
+        name, reason = loader.unusable[0]
+        reasons.append(f"{len(loader.unusable)} hold text that the tokenizer lacks (first {name}: {reason})")
+    left_out = f"left out of training: {'; '.join(reasons)}"
+    if len(usable) == 0:
+        raise ValueError(f"no utterance to train on: {left_out}")
+    return usable, left_out
+
+
+class TrainingData:
+    """The utterances that a run trains on, and their batches.
+
+    usable: indices of the utterances in `dataset`; left_out: a line about the others, "" if there are none. Raises
+    ValueError if there is no utterance to train on.
+    """
+
+    def __init__(self, dataset: Dataset, tokenizer: Tokenizer, config: Config, device: torch.device):
+        self.dataset = dataset
+        self.loader = Loader(dataset, tokenizer, device, config.features.trim_silence)
+        self.usable, self.left_out = usable_utterances(self.loader, config.data)
+        train, rate = config.train, dataset.sample_rate
+        self.sampler = Sampler(
+            dataset.lengths, self.usable, train.batch, config.data.buckets, config.seed, train.curriculum_epochs,
+            train.curriculum_seconds * rate, config.data.max_seconds * rate,
+        )  # fmt: skip
+        self._train = train
+
+    def total_steps(self) -> int:
+        """Return the number of steps of the whole run: train.epochs, but at most train.steps if that is set."""
+        steps = sum(self.sampler.steps(epoch) for epoch in range(self._train.epochs))
+        return min(steps, self._train.steps or steps)
+
+    def rest_of_epoch(
+        self, position: Position, end: int, processes: Processes
+    ) -> Iterator[tuple[int, list[tuple[Share, Batch]]]]:
+        """Yield the batches from `position` to the end of its epoch or the run's step `end`.
+
+        Each comes as its number of utterances, and the shares of this process with their tensors on the device.
+        """
+        batches = self.sampler.batches(position.epoch)
+        todo = batches[position.batch : position.batch + end - position.step]
+        split = partial(own_shares, accumulation=self._train.accumulation, processes=processes)
+        loaded = self.loader.batches(share.indices for batch in todo for share in split(batch))
+        for batch in todo:
+            yield len(batch), [(share, next(loaded)) for share in split(batch)]
