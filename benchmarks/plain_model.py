@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import rnnt
-from rnnt.frames import stack_frames
+from rnnt.frames import stack_frames, valid_places
 from rnnt.model import Transducer
 
 
@@ -20,7 +20,7 @@ class PlainTransducer(nn.Module):
 
     def __init__(self, model: Transducer):
         super().__init__()
-        if model.encoder.pre.bidirectional:
+        if model.encoder.lookahead is None:
             raise ValueError("the plain model reads in one direction")
         self.inputs, self.vocabulary, self.blank = model.inputs, model.vocabulary, model.blank
         self.encoder = _Encoder(model.encoder)
@@ -53,15 +53,14 @@ class PlainTransducer(nn.Module):
 class _Encoder(nn.Module):
     def __init__(self, encoder: nn.Module):
         super().__init__()
-        self.width, self.time_stack = encoder.width, encoder.time_stack
+        self.width, self.stride = encoder.width, encoder.stride
         self.pre, self.post = _lstm(encoder.pre.lstm), _lstm(encoder.post.lstm)
         self.dropout = nn.Dropout(encoder.pre.dropout.p)
 
     def forward(self, features_BSF: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x_BSD = self.dropout(self.pre(features_BSF)[0])
-        place = torch.arange(x_BSD.shape[1], device=lengths.device)
-        x_BSD = x_BSD.masked_fill((place >= lengths[:, None])[:, :, None], 0.0)
-        x_BTD, lengths = stack_frames(x_BSD, lengths, self.time_stack)
+        x_BSD = x_BSD.masked_fill(~valid_places(lengths, x_BSD.shape[1])[:, :, None], 0.0)
+        x_BTD, lengths = stack_frames(x_BSD, lengths, self.stride)
         return self.dropout(self.post(x_BTD)[0]), lengths
 
 

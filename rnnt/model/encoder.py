@@ -1,28 +1,62 @@
-"""The encoder (transcription network): feature frames -> encoder frames."""
+"""The interface of all encoders (transcription networks): input frames -> encoder frames.
+
+B utterances or streams, S input frames, F values of one, T encoder frames, D values of one.
+"""
+
+from typing import Any
 
 import torch
 from torch import nn
 
-from rnnt.config import LstmConfig
-from rnnt.frames import stack_frames, valid_places
-from rnnt.model.recurrent import LstmStack
+from rnnt.config import ModelConfig
+
+State = Any  # tensors in a NamedTuple, each with the streams as dim 0: states are joined and split along it
 
 
 class Encoder(nn.Module):
-    """LSTM layers, `time_stack` frames put together, LSTM layers: (B, S, F') -> (B, T, D), T = ceil(S / time_stack)."""
+    """Turns frames (B, S, F) with lengths (B,) into frames (B, T, D) with lengths (B,), T = ceil(S / stride).
 
-    def __init__(self, inputs: int, config: LstmConfig):
-        super().__init__()
-        self.time_stack = self.stride = config.time_stack
-        self.width = config.hidden * (2 if config.bidirectional else 1)
-        shared = (config.dropout, config.bidirectional)
-        self.pre = LstmStack(inputs, config.hidden, config.pre_layers, *shared)
-        self.post = LstmStack(self.width * config.time_stack, config.hidden, config.post_layers, *shared)
+    Frames beyond the lengths may hold anything, and no utterance's result depends on the others in its batch. Streams
+    are encoded chunk by chunk, with the same result:
 
-    def forward(self, features_BSF: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        behind_BS1 = ~valid_places(lengths, features_BSF.shape[1])[:, :, None]
-        # Padding that is not finite would not reach a valid frame, but it would reach the gradient of the weights.
-        x_BSD = self.pre(features_BSF.masked_fill(behind_BS1, 0.0), lengths)
-        if self.time_stack > 1:
-            x_BSD, lengths = stack_frames(x_BSD.masked_fill(behind_BS1, 0.0), lengths, self.time_stack)
-        return self.post(x_BSD, lengths), lengths
+        state = encoder.start(batch)
+        for each chunk: encoder_BTD, lengths, state = encoder.step(frames_BSF, lengths, state)
+        encoder_BTD, lengths = encoder.finish(state)
+    """
+
+    width: int  # D
+    stride: int  # input frames for one encoder frame
+    lookahead: int | None  # input frames of the future that an encoder frame needs; None: all of them
+
+    def forward(self, frames_BSF: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode whole utterances."""
+        raise NotImplementedError
+
+    def start(self, batch: int) -> State:
+        """Return the state of `batch` streams before their first frame.
+
+        Raises ValueError if the encoder needs whole utterances (`lookahead` is None).
+        """
+        raise NotImplementedError
+
+    def step(
+        self, frames_BSF: torch.Tensor, lengths: torch.Tensor, state: State
+    ) -> tuple[torch.Tensor, torch.Tensor, State]:
+        """Encode one more chunk of each stream, the first `lengths` (B,) frames of which are valid.
+
+        A length may be 0. Returns the encoder frames that are complete by now, how many each stream has, and the new
+        state. The old state is not changed.
+        """
+        raise NotImplementedError
+
+    def finish(self, state: State) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the encoder frames that are still owed at the end of the streams, and how many each stream has."""
+        raise NotImplementedError
+
+    def reset(self, config: ModelConfig) -> None:
+        """Initialize the parameters as the settings ask."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Describe the layers in one line."""
+        raise NotImplementedError

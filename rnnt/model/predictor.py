@@ -1,17 +1,14 @@
 """The predictor (prediction network): the symbols so far -> a vector that helps to predict the next one.
 
-B utterances, U symbols, E width of the embedding, L layers, D width of the output.
+B utterances, U symbols, E width of the embedding, D width of the output.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rnnt.config import PredictorConfig
-from rnnt.model.recurrent import init_lstm
-
-State = tuple[torch.Tensor, torch.Tensor]  # hidden and cell of every layer, both (B, L, D)
-_MANY = 8  # utterances from which on _cell_of_many is faster than torch.lstm_cell: at 16, by a third
+from rnnt.config import ModelConfig, PredictorConfig
+from rnnt.model.lstm import LstmState, init_lstm, run_lstm, start_lstm
 
 
 class Predictor(nn.Module):
@@ -36,39 +33,20 @@ class Predictor(nn.Module):
         x_BUE = F.pad(self.embedding(symbols_BU), (0, 0, 1, 0))
         return self.dropout(self.lstm(x_BUE)[0])
 
-    def start(self, batch: int) -> tuple[torch.Tensor, State]:
+    def start(self, batch: int) -> tuple[torch.Tensor, LstmState]:
         """Return the output (B, D) and the state before the first symbol."""
         weight = self.embedding.weight
-        zeros_1LD = weight.new_zeros(1, self.lstm.num_layers, self.width)
-        output, state = self._step(weight.new_zeros(1, weight.shape[1]), (zeros_1LD, zeros_1LD))
-        return output.repeat(batch, 1), tuple(x.repeat(batch, 1, 1) for x in state)
+        output, state = run_lstm(self.lstm, weight.new_zeros(1, 1, weight.shape[1]), start_lstm(self.lstm, 1))
+        return output[:, 0].repeat(batch, 1), tuple(x.repeat(batch, 1, 1) for x in state)
 
-    def step(self, symbols_B: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """Return the output (B, D) and the state after one more symbol of each utterance. Without dropout."""
-        return self._step(self.embedding(symbols_B), state)
+    def step(self, symbols_B: torch.Tensor, state: LstmState) -> tuple[torch.Tensor, LstmState]:
+        """Return the output (B, D) and the state after one more symbol of each utterance.
 
-    def _step(self, x_BE: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        if x_BE.device.type != "cpu":
-            hidden, cell = (x.transpose(0, 1).contiguous() for x in state)
-            output, state = self.lstm(x_BE[:, None], (hidden, cell))
-            return output[:, 0], tuple(x.transpose(0, 1) for x in state)
-        # On a CPU, nn.LSTM rearranges its weights at every call, which takes several times as long as one step.
-        step = torch.lstm_cell if len(x_BE) < _MANY else _cell_of_many
-        x_BD, layers = x_BE, []
-        for *before, weights in zip(*(x.unbind(1) for x in state), self.lstm.all_weights):
-            x_BD, cell_BD = step(x_BD, before, *weights)
-            layers.append((x_BD, cell_BD))
-        return x_BD, tuple(torch.stack(x, 1) for x in zip(*layers))
+        Meant for evaluation mode: there is no dropout.
+        """
+        output, state = run_lstm(self.lstm, self.embedding(symbols_B)[:, None], state)
+        return output[:, 0], state
 
-    def reset(self, forget_bias: float, scale: float) -> None:
+    def reset(self, config: ModelConfig) -> None:
         """Initialize the LSTM layers as `init_lstm` does."""
-        init_lstm(self.lstm, forget_bias, scale)
-
-
-def _cell_of_many(x_BI, state, weight_ih, weight_hh, bias_ih, bias_hh) -> tuple[torch.Tensor, torch.Tensor]:
-    """torch.lstm_cell with products of the form W x^T in place of x W^T."""
-    hidden_BD, cell_BD = state
-    gates = torch.addmm((bias_ih + bias_hh)[:, None], weight_ih, x_BI.t()) + torch.mm(weight_hh, hidden_BD.t())
-    enter, forget, new, leave = gates.t().chunk(4, 1)
-    cell_BD = torch.sigmoid(forget) * cell_BD + torch.sigmoid(enter) * torch.tanh(new)
-    return torch.sigmoid(leave) * torch.tanh(cell_BD), cell_BD
+        init_lstm(self.lstm, config.forget_bias, config.init_scale)

@@ -3,11 +3,18 @@
 import torch
 from torch import nn
 
-from rnnt.config import ModelConfig
+from rnnt.config import EncoderConfig, ModelConfig
 from rnnt.loss import transducer_loss
 from rnnt.model.encoder import Encoder
 from rnnt.model.joint import Joint
+from rnnt.model.lstm import LstmEncoder
 from rnnt.model.predictor import Predictor
+
+
+def make_encoder(inputs: int, config: EncoderConfig) -> Encoder:
+    """Make an encoder of the family `config.kind`. inputs: F', values of one input frame."""
+    families = {"lstm": LstmEncoder}
+    return families[config.kind](inputs, getattr(config, config.kind))
 
 
 class Transducer(nn.Module):
@@ -20,12 +27,11 @@ class Transducer(nn.Module):
         super().__init__()
         self.inputs = inputs
         self.vocabulary = vocabulary
-        self.encoder = Encoder(inputs, config.encoder.lstm)
+        self.encoder = make_encoder(inputs, config.encoder)
         self.predictor = Predictor(vocabulary - 1, config.predictor)
         self.joint = Joint(self.encoder.width, self.predictor.width, vocabulary, config.joint)
-        self.encoder.pre.reset(config.forget_bias, config.init_scale)
-        self.encoder.post.reset(config.forget_bias, config.init_scale)
-        self.predictor.reset(config.forget_bias, config.init_scale)
+        self.encoder.reset(config)
+        self.predictor.reset(config)
 
     @property
     def blank(self) -> int:

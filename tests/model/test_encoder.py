@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rnnt.config import LstmConfig
-from rnnt.model.encoder import Encoder
+from rnnt.model.lstm import LstmEncoder as Encoder
 
 LENGTHS = [7, 1, 12, 2, 11]
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnt.frames import reverse_frames
-from rnnt.model.recurrent import LstmStack, init_lstm
+from rnnt.model.lstm import LstmStack, init_lstm
 
 LENGTHS = torch.tensor([5, 1, 9, 9, 3])
 

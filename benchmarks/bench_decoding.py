@@ -1,0 +1,175 @@
+"""How fast greedy search is, compared with a loop over the frames of one utterance after the other, and the encoder.
+
+    python benchmarks/bench_decoding.py [--device cuda] [--save]
+
+The model has random weights, except for a few that make it emit one symbol at some of the frames, as a trained model
+does (see `speak`). The loop steps nn.LSTM, as one would write it first; "loop, fast step" takes the predictor's own
+step instead. Each repetition times all of them one after another, so that what else the machine does meets all alike.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from results import append_rows
+
+from rnnt.config import Config, DecodingConfig
+from rnnt.decoding import greedy
+from rnnt.features import Features
+from rnnt.model import Transducer
+from rnnt.settings import load_config
+
+RATE = 3.8  # symbols a second: LibriSpeech in 1023 word pieces
+
+
+def speak(model: Transducer) -> None:
+    """Let the model emit a symbol at frames whose first value is 1 or -1, and none at those where it is 0.
+
+    A 1 stands for the even symbols, a -1 for the odd ones. Unit 0 of the predictor tells of which kind the last symbol
+    was, and the joint emits none of the same kind again. So one frame emits one symbol if the values alternate.
+    """
+    lstm, joint = model.predictor.lstm, model.joint
+    even = torch.arange(model.blank) % 2 == 0
+    with torch.no_grad():
+        model.predictor.embedding.weight[:, 0] = torch.where(even, 1.0, -1.0)
+        for layer in range(lstm.num_layers):  # unit 0 forgets, and is open to unit 0 of the layer below alone
+            for kind in ("ih", "hh"):
+                getattr(lstm, f"weight_{kind}_l{layer}")[:: lstm.hidden_size] = 0.0
+                gates = torch.tensor([10.0, -10.0, 0.0, 10.0], device=even.device)  # input, forget, cell, output
+                getattr(lstm, f"bias_{kind}_l{layer}")[:: lstm.hidden_size] = gates
+            getattr(lstm, f"weight_ih_l{layer}")[2 * lstm.hidden_size, 0] = 5.0
+        for layer in (joint.encoder, joint.predictor):
+            layer.weight[:2] = 0.0
+            layer.bias[:2] = 0.0
+        strength = torch.tensor([100.0, -100.0])
+        joint.encoder.weight[:2, 0] = strength
+        joint.predictor.weight[:2, 0] = -strength
+        joint.encoder.bias[:2] = -70.0
+        joint.output.weight[:, :2] = 0.0
+        joint.output.weight[:-1, 0] = even * torch.rand(model.blank)
+        joint.output.weight[:-1, 1] = ~even * torch.rand(model.blank)
+        joint.output.bias[-1] += 10.0
+
+
+def frames(batch: int, length: int, symbols: int, width: int, device: str) -> torch.Tensor:
+    """Encoder frames (B, T, D); so many of each utterance emit a symbol."""
+    generator = torch.Generator().manual_seed(batch)
+    x_BTD = torch.randn(batch, length, width, generator=generator)
+    x_BTD[:, :, 0] = 0.0
+    for x_TD in x_BTD:
+        places = torch.randperm(length, generator=generator)[:symbols].sort().values
+        x_TD[places[0::2], 0] = 1.0
+        x_TD[places[1::2], 0] = -1.0
+    return x_BTD.to(device)
+
+
+@torch.inference_mode()
+def loop(model: Transducer, encoder_BTD: torch.Tensor, config: DecodingConfig, fast_step: bool) -> list[list[int]]:
+    """The symbols of each utterance, found one utterance, one frame and one symbol at a time."""
+    results = []
+    for encoder_TD in encoder_BTD:
+        tokens: list[int] = []
+        output, state = model.predictor.start(1)
+        if not fast_step:
+            output, state = model.predictor.lstm(output.new_zeros(1, 1, model.predictor.embedding.embedding_dim))
+            output = output[:, 0]
+        predicted = model.joint.predictor(output)
+        for projected in model.joint.encoder(encoder_TD):
+            for _ in range(config.max_symbols_per_frame):
+                best = int(model.joint(projected, predicted).argmax())
+                if best == model.blank or len(tokens) == config.max_symbols:
+                    break
+                tokens.append(best)
+                symbol = torch.tensor([best], device=encoder_TD.device)
+                if fast_step:
+                    output, state = model.predictor.step(symbol, state)
+                else:
+                    output, state = model.predictor.lstm(model.predictor.embedding(symbol)[:, None], state)
+                    output = output[:, 0]
+                predicted = model.joint.predictor(output)
+        results.append(tokens)
+    return results
+
+
+def alternate(calls: dict[str, Callable], repeats: int, device: str) -> dict[str, list[float]]:
+    """Seconds of each call, taken in turns; the first turn does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: times[1:] for name, times in seconds.items()}
+
+
+def measure(model: Transducer, config: Config, batch: int, seconds: float, repeats: int, device: str) -> list[dict]:
+    """A row for each of loop, loop with the fast step, greedy search and encoder, on so many utterances at once."""
+    features = Features(config.features)
+    inputs = round(seconds / features.frame_seconds)
+    length = -(-inputs // model.encoder.stride)
+    symbols = round(seconds * RATE)
+    encoder_BTD = frames(batch, length, symbols, model.encoder.width, device)
+    lengths = torch.full((batch,), length, device=device)
+    input_BSF = torch.randn(batch, inputs, model.inputs, device=device)
+
+    def encode() -> None:
+        with torch.inference_mode():
+            model.encoder(input_BSF, torch.full((batch,), inputs, device=device))
+
+    calls = {
+        "loop": lambda: loop(model, encoder_BTD, config.decoding, False),
+        "loop, fast step": lambda: loop(model, encoder_BTD, config.decoding, True),
+        "greedy": lambda: [x.tokens for x in greedy(model, encoder_BTD, lengths, config.decoding)],
+        "encoder": encode,
+    }
+    expected = calls["loop"]()
+    assert [len(tokens) for tokens in expected] == batch * [symbols]
+    assert calls["greedy"]() == expected == calls["loop, fast step"]()
+    times = alternate(calls, repeats, device)
+    base = median(times["loop"])
+    return [
+        {
+            "measured": name, "batch": batch, "seconds": seconds, "symbols": symbols, "repeats": repeats,
+            "median_ms": 1000 * median(x), "min_ms": 1000 * min(x), "max_ms": 1000 * max(x),
+            "times_loop": base / median(x), "of_encoder": median(x) / median(times["encoder"]),
+        }
+        for name, x in times.items()
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Print a table for each batch size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--preset", default="librispeech-mlperf")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--seconds", type=float, default=12.0, help="of audio in each utterance")
+    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--save", action="store_true", help="append the rows to results/decoding.csv")
+    args = parser.parse_args()
+    config = load_config(args.preset)
+    torch.manual_seed(0)
+    model = Transducer(Features(config.features).width, config.tokenizer.size + 1, config.model).eval()
+    speak(model)
+    model.to(args.device)
+    rows = []
+    for batch in args.batch:
+        print(f"\n batch of {batch:3d}         median ms       min       max   times the loop   share of the encoder")
+        found = measure(model, config, batch, args.seconds, args.repeats, args.device)
+        for row in found:
+            print(
+                f" {row['measured']:18s}  {row['median_ms']:10.1f}  {row['min_ms']:8.1f}  {row['max_ms']:8.1f}  "
+                f"{row['times_loop']:15.2f}  {100 * row['of_encoder']:20.1f} %",
+                flush=True,
+            )
+        rows += [{"preset": args.preset, **row} for row in found]
+    if args.save:
+        print("saved in", append_rows("decoding", rows, args.device))
+
+
+if __name__ == "__main__":
+    main()
