@@ -127,17 +127,21 @@ class MlperfLog:
             self._write("start", "epoch_start", epoch_num=epoch, step_num=step)
 
     def epoch_stop(self, step: int) -> None:
+        """The epoch is done."""
         self._write("end", "epoch_stop", epoch_num=self._epoch, step_num=step)
 
     def eval_start(self, step: int) -> None:
+        """A validation begins."""
         self._write("start", "eval_start", epoch_num=self._last_epoch(), step_num=step)
 
     def eval_stop(self, step: int, word_error_rate: float) -> None:
+        """The validation is done; the rate is a fraction."""
         place = {"epoch_num": self._last_epoch(), "step_num": step}
         self._write("event", "eval_accuracy", word_error_rate, **place)
         self._write("end", "eval_stop", **place)
 
     def block_stop(self, step: int) -> None:
+        """The epochs up to this validation are done, the validation included."""
         self._write("end", "block_stop", first_epoch_num=self._block, step_num=step)
 
     def run_stop(self, step: int, target_reached: bool) -> None:

@@ -1,0 +1,128 @@
+"""The package keeps its shape: imports point one way, names are distinct, files are short, explained and tested."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "rnnt"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Each module may import those of its own layer and of the layers above it in this list (docs/architecture.md).
+LAYERS = [
+    "text files fields",
+    "config device progress frames silence transcript characters",
+    "settings audio mel tokenizer shard",
+    "corpora readers dataset",
+    "prepare sampler loader",
+    "augment features loss",
+    "model",
+    "decoding",
+    "error_rate model_folder",
+    "transcription evaluation",
+    "recognizer",
+    "report plot convert",
+    "training",
+    "info demo",
+    "cli",
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
+# Functions that several modules offer under one name because they are one interface.
+INTERFACES = {"splits"} | {"hidden", "add_hidden_gradient", "log_probs", "logit_gradient", "forward_backward"}
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def imports(path):
+    """The modules of the package that a file imports, also inside functions; those for type checkers alone not."""
+    tree = ast.parse(path.read_text())
+    checked = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
+        for node in ast.walk(branch)
+    }
+    for node in ast.walk(tree):
+        if id(node) in checked:
+            continue
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module.split(".")[0] == "rnnt":
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.split(".")[0] == "rnnt":
+                yield name if name in MODULES else name.rpartition(".")[0]
+
+
+GRAPH = {name: set(imports(path)) - {name} for name, path in MODULES.items()}
+
+
+def test_no_circle_of_imports():
+    done, path = set(), []
+
+    def visit(name):
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name not in done:
+            path.append(name)
+            for other in GRAPH[name]:
+                visit(other)
+            path.pop()
+            done.add(name)
+
+    for name in GRAPH:
+        visit(name)
+
+
+def test_imports_point_one_way():
+    def noun(name):
+        return name.split(".")[1]
+
+    below = [name for name in MODULES if name != "rnnt" and noun(name) not in LEVEL]
+    assert not below, f"give them a layer: {below}"
+    upward = [
+        f"{name} imports {other}"
+        for name, others in GRAPH.items()
+        for other in others
+        if name != "rnnt" and other != "rnnt" and LEVEL[noun(other)] > LEVEL[noun(name)]
+    ]
+    assert not upward
+
+
+def definitions():
+    """(module, qualified name, node) of each public class, function and method."""
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                yield name, node.name, node
+                for item in node.body if isinstance(node, ast.ClassDef) else ():
+                    if isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
+                        yield name, f"{node.name}.{item.name}", item
+
+
+def test_every_public_definition_is_explained():
+    bare = [f"{module}.{name}" for module, name, node in definitions() if not ast.get_docstring(node)]
+    assert not bare
+
+
+def test_no_two_public_functions_share_a_name():
+    homes = defaultdict(list)
+    for module, name, _ in definitions():
+        if "." not in name and name not in INTERFACES:
+            homes[name].append(module)
+    assert not {name: modules for name, modules in homes.items() if len(modules) > 1}
+
+
+@pytest.mark.parametrize("folder", ["rnnt", "tests", "benchmarks", "examples"])
+def test_files_are_short(folder):
+    limit = 320 if folder == "rnnt" else 560
+    long = {
+        str(path): lines for path in (ROOT / folder).rglob("*.py") if (lines := path.read_text().count("\n")) > limit
+    }
+    assert not long
