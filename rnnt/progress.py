@@ -27,7 +27,7 @@ def track(iterable: Iterable[T], total: int | None, description: str, unit: str 
 
 
 class Display:
-    """Shows tasks and lines of text. Use it as a context manager.
+    """Shows tasks and lines of text. Use it as a context manager, or call close() at the end.
 
     seconds: least time between two plain lines of a task.
     """
@@ -39,16 +39,20 @@ class Display:
         self._seconds = seconds
 
     def __enter__(self) -> "Display":
-        if self._bars:
-            self._bars.start()
         return self
 
     def __exit__(self, *error) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bars as they are."""
         if self._bars:
             self._bars.stop()
 
     def task(self, description: str, total: int | None, unit: str, done: int = 0) -> "Task":
         """Begin to show a task, of which `done` were done before. They count neither for the rate nor the time left."""
+        if self._bars:
+            self._bars.start()
         return Task(self._bars, self._seconds, description, total, unit, done)
 
     def note(self, text: str) -> None:

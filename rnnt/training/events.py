@@ -1,23 +1,30 @@
-"""What a training run reports: metrics.jsonl, one JSON object a line, and the same numbers for TensorBoard."""
+"""The log of a run: metrics.jsonl, one JSON object per line, and the same numbers for TensorBoard."""
 
 from __future__ import annotations
 
 import json
 import math
+import time
 import warnings
 from numbers import Number
 from pathlib import Path
 
+from rnnt.error_rate import ErrorRate
 from rnnt.files import LineFile, whole_lines
+from rnnt.training.listener import Listener
+from rnnt.training.position import Position
+from rnnt.training.step import Outcome
 
 
-class Events:
-    """The log of the run in `folder`: `metrics.jsonl`, and TensorBoard's files below `tensorboard/`.
+class Events(Listener):
+    """Writes the log of the run in `folder`: `metrics.jsonl`, and TensorBoard's files in `tensorboard/`.
 
-    `resume_step=None` starts a log anew, replacing one that is there. Resuming at step s drops the lines of later steps
-    and a last line that was cut short, so that the log of a resumed run equals that of one left alone; TensorBoard is
-    told to forget them too. A full disk does not stop a run: there is one warning, lines that do not fit are lost
-    whole, and metrics.jsonl goes on once there is room.
+    resume_step: None starts a new log in place of one that exists. When a run resumes after this step, the rows of
+    later steps and an incomplete last line are removed, so that its log ends like that of an undisturbed run.
+    TensorBoard is told to forget these steps too.
+
+    A full disk does not stop a run: there is one warning, rows that do not fit are lost whole, and later rows are
+    written once there is room.
     """
 
     def __init__(self, folder: Path | str, resume_step: int | None = None) -> None:
@@ -32,11 +39,23 @@ class Events:
         end = whole_lines(self.path, lambda line: _step_of(line) <= resume_step) if resuming else 0
         self._file = LineFile(self.path, end)
 
-    def log(self, step: int, **values) -> None:
-        """Appends {"step": step, **values}: numbers (also 0-dim tensors or arrays), strings, lists of these, None.
+    def step(self, position: Position, outcome: Outcome, epoch: float, rate: float) -> None:
+        skipped = {"skipped": outcome.problem} if outcome.problem else {}
+        self.log(
+            position.step, epoch=round(epoch, 4), loss=outcome.loss, lr=outcome.lr, grad_norm=outcome.grad_norm,
+            utterances_per_second=round(rate, 1), **skipped, time=_now(),
+        )  # fmt: skip
 
-        Numbers that are not finite are written as null, which JSON has no other word for. Numbers also go to
-        TensorBoard under their names.
+    def validation_stop(self, position: Position, rate: ErrorRate, loss: float) -> None:
+        self.log(position.step, epoch=position.epoch, valid_wer=rate.rate, valid_loss=loss, time=_now())
+
+    def log(self, step: int, **values) -> None:
+        """Append the row {"step": step, **values}.
+
+        values: numbers (also 0-dim tensors or arrays), strings, lists of these, or None.
+
+        Numbers that are not finite are written as null, because JSON has no other word for them. TensorBoard gets the
+        numbers under their names.
         """
         plain = {name: _plain(value) for name, value in values.items()}
         finite = {name: _without_nan(value) for name, value in plain.items()}
@@ -48,7 +67,7 @@ class Events:
         self._write_board(int(step), plain)
 
     def close(self) -> None:
-        """Closes the files; further calls of log() are an error, of close() not."""
+        """Close the files. A second call does nothing; a call of log() after it is an error."""
         self._file.close()
         if self._board is not None:
             try:
@@ -56,12 +75,6 @@ class Events:
             except OSError as error:
                 self._warn(error)
             self._board = None
-
-    def __enter__(self) -> Events:
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
 
     def _write_board(self, step: int, values: dict) -> None:
         numbers = {name: value for name, value in values.items() if isinstance(value, Number)}
@@ -82,6 +95,10 @@ class Events:
         if not self._warned:
             self._warned = True
             warnings.warn(f"cannot write the log in {self.folder} ({error}); training goes on", stacklevel=3)
+
+
+def _now() -> float:
+    return round(time.time(), 1)
 
 
 def _plain(value):

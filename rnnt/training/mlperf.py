@@ -1,4 +1,4 @@
-"""The log that MLPerf's compliance checker reads: a run's settings, epochs, validations and times."""
+"""The log that MLPerf's compliance checker reads: settings, epochs, validations and times of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from pathlib import Path
 import torch
 
 from rnnt.config import Config, TrainConfig
+from rnnt.error_rate import ErrorRate
 from rnnt.files import LineFile
+from rnnt.training.listener import Listener
+from rnnt.training.position import Position
 
 _TOKEN = b":::MLLOG "
 _ROOT = Path(__file__).parents[2]  # paths in the log are relative to it
@@ -25,29 +28,26 @@ _DIVISIONS = ("closed", "open")
 _STATUSES = ("onprem", "cloud", "preview", "research")
 
 
-class MlperfLog:
-    """Writes `path` through the package mlperf-logging; `path=None` (no log wanted, not rank 0) writes nothing.
+class MlperfLog(Listener):
+    """Writes the log of a run with these settings into the file `path`, through the package mlperf-logging.
 
-    The trainer calls begin() or resume() once, run_start(), then for each epoch epoch_start(), epoch_stop(), and for
-    each validation eval_start(), eval_stop(), block_stop(); at the end run_stop(). A `step` is the number of optimizer
-    steps taken so far. A block is the epochs from one validation to the next. The log of a run that was killed and
-    resumed has the same events as one left alone, and its times include the pause.
+    Call begin() or resume() before the first event. A block is the epochs from one validation to the next. A run that
+    was killed and resumed logs the same events as an undisturbed one, and its times include the pause. A full disk does
+    not stop a run: there is one warning.
 
-    Raises ValueError where the package is missing, `path` holds something else or an MLPERF_SUBMISSION_* variable of
-    the environment has a value that MLPerf does not know. A full disk does not stop a run: there is one warning.
+    Raises ValueError if the package is missing, `path` is another kind of file, or a variable MLPERF_SUBMISSION_* of
+    the environment has a value that MLPerf does not know.
     """
 
-    def __init__(self, path: Path | None = None):
-        self.path = path
+    def __init__(self, path: Path, config: Config):
+        self.path, self.config = path, config
         self._created = time.time()
         self._file: LineFile | None = None
         self._started = False
-        self._epoch: int | None = None  # open
-        self._block: int | None = None  # open; its first epoch
+        self._epoch: int | None = None  # the epoch that is going on, counted from 1
+        self._block: int | None = None  # the first epoch of the block that is going on
         self._done = 0  # epochs
-        self._before_stop: int | None = None  # where the line of the run's end begins
-        if path is None:
-            return
+        self._run_stop_at: int | None = None  # the byte at which the line of the run's end begins
         try:
             from mlperf_logging.mllog.mllog import MLLogger
         except ImportError:
@@ -57,98 +57,89 @@ class MlperfLog:
         self._submission = _submission()
         self._logger_class = MLLogger
         if path.exists():
-            for _ in _events(path):  # complains of a file that is something else before anything is written
+            for _ in _events(path):  # raises ValueError if it is another kind of file, before anything is written
                 pass
 
-    def begin(
-        self, config: Config, device: torch.device, processes: int, train_samples: int, eval_samples: int
-    ) -> None:
-        """A new log with all settings; replaces one whose run did not get to its end.
+    def begin(self, device: torch.device, processes: int, train_samples: int, eval_samples: int) -> None:
+        """Begin a new log with all settings, in place of the log of a run that did not come to its end.
 
-        train_samples: utterances trained on in an epoch; eval_samples: those validated. Raises ValueError where `path`
-        holds the log of a run that ended.
+        train_samples: utterances in an epoch; eval_samples: utterances in a validation. Raises ValueError if `path` is
+        the log of a run that ended.
         """
-        if self.path is None:
-            return
         if self.path.exists() and any(event["key"] == "run_stop" for event, _ in _events(self.path)):
             raise ValueError(f"{self.path} holds the log of a run that ended; remove it, or give another --mlperf-log")
         self._open(0)
         created = int(1000 * self._created)
-        # Nothing is emptied here: that is for whoever launches a submission.
+        # False, because a run empties no caches: the rules leave that to the script that starts a submission.
         self._write("event", "cache_clear", False, time_ms=created)
         self._write("start", "init_start", time_ms=created)
         gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         hardware = f"{processes} x {gpu or platform.processor() or platform.machine()}"
         submission = {"submission_platform": hardware} | self._submission
         samples = {"train_samples": train_samples, "eval_samples": eval_samples}
-        for key, value in (submission | samples | _settings(config)).items():
+        for key, value in (submission | samples | _settings(self.config)).items():
             self._write("event", key, value)
         for tensor in _TENSORS:
             self._write("event", "weights_initialization", tensor=tensor)
 
-    def resume(self, step: int, epoch: int, unscored: bool) -> None:
-        """Go on with the log of a run of which `step` steps and `epoch` whole epochs are kept; later lines are dropped.
+    def resume(self, position: Position) -> None:
+        """Continue the log of a run that resumes at this position; later lines are removed.
 
-        unscored: the validation after these steps is still to come. Raises ValueError where `path` does not hold that
-        run's log so far.
+        Raises ValueError if `path` is not the log of that run.
         """
-        if self.path is None:
-            return
         end = 0
-        for event, place in _events(self.path) if self.path.exists() else ():
-            at = event["metadata"].get("step_num", 0)
-            if at > step or (unscored and at == step and event["key"] == "eval_start"):
+        for event, event_end in _events(self.path) if self.path.exists() else ():
+            step = event["metadata"].get("step_num", 0)
+            if step > position.step or (position.unscored and step == position.step and event["key"] == "eval_start"):
                 break
             self._follow(event["key"], event["metadata"], end)
-            end = place
-        if not self._started or self._done != epoch:
+            end = event_end
+        if not self._started or self._done != position.epoch:
             have = f"{self._done} whole epochs" if self._started else "no run"
             raise ValueError(
-                f"{self.path} is not this run's log so far: it holds {have}, the run resumes after {epoch}; "
+                f"{self.path} is not this run's log so far: it holds {have}, the run resumes after {position.epoch}; "
                 "give the file that the run began with, or leave out --mlperf-log"
             )
         self._open(end)
 
-    def run_start(self) -> None:
-        """Set-up is done; the clock starts. Nothing where the run goes on."""
+    def run_start(self, position: Position, total: int) -> None:
         if not self._started:
             self._write("end", "init_stop")
             self._write("start", "run_start")
 
-    def epoch_start(self, train: TrainConfig, epoch: int, step: int) -> None:
-        """Epoch `epoch`, counted from 1, begins or goes on."""
-        if self._before_stop is not None:  # the run had ended, and was given more to do
-            self._file.truncate(self._before_stop)
-            self._before_stop = None
+    def epoch_start(self, position: Position) -> None:
+        epoch, step = position.epoch + 1, position.step
+        if self._run_stop_at is not None:  # the run had ended, and its train.epochs or train.steps was raised
+            self._file.truncate(self._run_stop_at)
+            self._run_stop_at = None
         if self._block is None:
-            count = _block_length(train, epoch)
+            count = _block_length(self.config.train, epoch)
             self._write("start", "block_start", first_epoch_num=epoch, epoch_count=count, step_num=step)
         if self._epoch is None:
             self._write("start", "epoch_start", epoch_num=epoch, step_num=step)
 
-    def epoch_stop(self, step: int) -> None:
-        """The epoch is done."""
-        self._write("end", "epoch_stop", epoch_num=self._epoch, step_num=step)
+    def epoch_stop(self, position: Position) -> None:
+        self._write("end", "epoch_stop", epoch_num=self._epoch, step_num=position.step)
 
-    def eval_start(self, step: int) -> None:
-        """A validation begins."""
-        self._write("start", "eval_start", epoch_num=self._last_epoch(), step_num=step)
+    def validation_start(self, position: Position) -> None:
+        self._write("start", "eval_start", epoch_num=self._last_epoch(), step_num=position.step)
 
-    def eval_stop(self, step: int, word_error_rate: float) -> None:
-        """The validation is done; the rate is a fraction."""
-        place = {"epoch_num": self._last_epoch(), "step_num": step}
-        self._write("event", "eval_accuracy", word_error_rate, **place)
+    def validation_stop(self, position: Position, rate: ErrorRate, loss: float) -> None:
+        place = {"epoch_num": self._last_epoch(), "step_num": position.step}
+        self._write("event", "eval_accuracy", rate.rate, **place)
         self._write("end", "eval_stop", **place)
 
-    def block_stop(self, step: int) -> None:
-        """The epochs up to this validation are done, the validation included."""
-        self._write("end", "block_stop", first_epoch_num=self._block, step_num=step)
+    def block_stop(self, position: Position) -> None:
+        self._write("end", "block_stop", first_epoch_num=self._block, step_num=position.step)
 
-    def run_stop(self, step: int, target_reached: bool) -> None:
-        """The run ends: "success" where it reached the target, else "aborted". Nothing where it had ended before."""
-        if self._before_stop is None:
+    def run_stop(self, position: Position, target_reached: bool) -> None:
+        """Log the end of the run, unless it had ended before: "success" if it reached the target, else "aborted"."""
+        if self._run_stop_at is None:
             status = "success" if target_reached else "aborted"
-            self._write("end", "run_stop", status=status, epoch_num=self._last_epoch(), step_num=step)
+            self._write("end", "run_stop", status=status, epoch_num=self._last_epoch(), step_num=position.step)
+
+    def close(self) -> None:
+        self._file.close()
 
     def _last_epoch(self) -> int:
         return self._done if self._epoch is None else self._epoch
@@ -159,17 +150,15 @@ class MlperfLog:
         self._file = lines.file
         logger = logging.Logger("mlperf")  # not logging.getLogger(): two runs in one process must not share it
         logger.addHandler(lines)
-        # Each line names the place it comes from: three calls up, whoever called this class.
+        # Each line names the source line of its event, which is three calls up: where this class was called.
         self._logger = self._logger_class(logger, default_stack_offset=3, root_dir=re.escape(str(_ROOT)))
 
     def _write(self, kind: str, key: str, value=None, time_ms: int | None = None, **metadata) -> None:
-        if self._file is None:
-            return
         self._follow(key, metadata, self._file.end)
         getattr(self._logger, kind)(key, value, metadata, time_ms=time_ms)
 
     def _follow(self, key: str, metadata: dict, begin: int) -> None:
-        """Take note of an event whose line begins at byte `begin`."""
+        """Remember an event whose line begins at byte `begin`."""
         if key == "run_start":
             self._started = True
         elif key == "epoch_start":
@@ -181,7 +170,7 @@ class MlperfLog:
         elif key == "block_stop":
             self._block = None
         elif key == "run_stop":
-            self._before_stop = begin
+            self._run_stop_at = begin
 
 
 class _Lines(logging.Handler):
@@ -206,7 +195,7 @@ class _Lines(logging.Handler):
 
 
 def _events(path: Path) -> Iterator[tuple[dict, int]]:
-    """The events of a log, each with the byte behind it. A last line that was cut short is left out."""
+    """Yield the events of a log, each with the byte after it. An incomplete last line is skipped."""
     end = 0
     with open(path, "rb") as file:
         for line in file:
@@ -223,13 +212,13 @@ def _events(path: Path) -> Iterator[tuple[dict, int]]:
 
 
 def _block_length(train: TrainConfig, first: int) -> int:
-    """Epochs from `first`, counted from 1, to the next one that is validated."""
+    """Return the number of epochs from `first`, counted from 1, to the next one that is validated."""
     blocks = max(0, math.ceil((first - train.validate_from) / train.validate_every))
     return min(train.validate_from + blocks * train.validate_every, train.epochs) - first + 1
 
 
 def _submission() -> dict[str, str]:
-    """What the environment's MLPERF_SUBMISSION_* say about who submits on what; defaults where they say nothing."""
+    """Return who submits and on which system, from the variables MLPERF_SUBMISSION_* or by default."""
     defaults = {"org": "unnamed", "platform": "", "division": "closed", "status": "research"}
     given = {name: os.environ.get(f"MLPERF_SUBMISSION_{name.upper()}", "") for name in defaults}
     for name, choices in (("division", _DIVISIONS), ("status", _STATUSES)):
@@ -242,7 +231,7 @@ def _submission() -> dict[str, str]:
 
 
 def _settings(config: Config) -> dict:
-    """The settings under MLPerf's names (mlperf_logging.mllog.constants). What a run does not have is left out."""
+    """Return the settings under MLPerf's names (mlperf_logging.mllog.constants), without those that a run lacks."""
     optim, schedule, augment, data, train = config.optim, config.schedule, config.augment, config.data, config.train
     optimizer = {
         "opt_name": optim.name,
@@ -254,7 +243,7 @@ def _settings(config: Config) -> dict:
         "opt_gradient_clip_norm": optim.max_grad_norm or math.inf,
         "opt_learning_rate_warmup_epochs": schedule.warmup,
         "opt_learning_rate_alt_warmup_func": True,  # linear from zero
-        "opt_learning_rate_alt_decay_func": schedule.name == "hold",  # a factor an epoch
+        "opt_learning_rate_alt_decay_func": schedule.name == "hold",  # a factor per epoch
         "opt_lamb_learning_rate_min": schedule.minimum,
     }
     if schedule.name == "hold":

@@ -41,6 +41,11 @@ class Position:
         """Whether a model is as good as train.target_wer asks, if it asks for anything."""
         return bool(train.target_wer) and self.best_wer <= train.target_wer
 
+    def finished(self, train: TrainConfig, total: int) -> bool:
+        """Whether the run ends here. total: its last step, unless the target is reached before."""
+        trained = self.epoch >= train.epochs or self.step >= total
+        return self.target_reached(train) or (trained and not self.unscored)
+
     def state_dict(self) -> dict:
         """Return the entries of a checkpoint from which `from_state` makes this position."""
         return {

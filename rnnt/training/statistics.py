@@ -1,4 +1,4 @@
-"""Statistics of the training data that features are normalised by."""
+"""Statistics of the training data by which features are normalised."""
 
 import numpy as np
 import torch
@@ -6,17 +6,29 @@ import torch
 from rnnt.features import Features
 from rnnt.frames import valid_places
 from rnnt.loader import Loader
+from rnnt.training.data import TrainingData
+from rnnt.training.distributed import Processes
 
-_UTTERANCES = 2000
+_UTTERANCES = 2000  # measured at most
+
+
+def fit(features: Features, data: TrainingData, seed: int, processes: Processes) -> None:
+    """Give all processes' features the mean and deviation of the training data that the first process measures."""
+    mean, std = processes.from_main(lambda: measure(features, data.loader, data.usable, seed))
+    features.mean.copy_(mean)
+    features.std.copy_(std)
 
 
 def measure(features: Features, loader: Loader, usable: np.ndarray, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (mels,) of each mel bin over a sample of the `usable` utterances, on the host."""
+    """Return mean and standard deviation, both (F,) and on the CPU, of each mel bin over the frames of utterances.
+
+    usable: indices of utterances, of which a sample is drawn with the seed.
+    """
     sample = np.random.default_rng(seed).permutation(usable)[:_UTTERANCES]
     total, squares, count = 0.0, 0.0, 0
     for batch in loader.batches(np.array_split(sample, -(-len(sample) // 32))):
-        mel, frames = features.log_mel(batch.inputs, batch.input_lengths.to(batch.inputs.device))
-        valid = mel[valid_places(frames, mel.shape[1])].double()
+        mel, lengths = features.log_mel(batch.inputs, batch.input_lengths)
+        valid = mel[valid_places(lengths, mel.shape[1])].double()
         total, squares, count = total + valid.sum(0), squares + valid.square().sum(0), count + len(valid)
     mean = total / count
     return mean.cpu(), (squares / count - mean.square()).clamp(min=0).sqrt().cpu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -10,7 +11,6 @@ from rnnt.dataset import Dataset
 from rnnt.evaluation import Evaluation
 from rnnt.recognizer import Recognizer
 from rnnt.training.distributed import Processes
-from rnnt.training.meter import Meter
 from rnnt.training.stop import Stop
 
 
@@ -25,24 +25,32 @@ def own_share(dataset: Dataset, processes: Processes) -> Dataset:
 
 
 def validate(
-    recognizer: Recognizer, dataset: Dataset, processes: Processes, stop: Stop, meter: Meter
+    recognizer: Recognizer, dataset: Dataset, processes: Processes, stop: Stop, progress: Callable[[int, int], None]
 ) -> Evaluation | None:
-    """Evaluate the dataset with all processes; None where one of them was asked to stop before it was done."""
+    """Evaluate the dataset with all processes; return None if one of them was asked to stop before it was done.
+
+    progress(done, total): is called as this process goes through its utterances.
+    """
+
+    def track(items: Iterable, total: int, _: str) -> Iterator:
+        progress(0, total)
+        for done, item in enumerate(stop.until(items), 1):
+            yield item
+            progress(done, total)
+
     share = own_share(dataset, processes)
     recognizer.eval()
-    result = recognizer.evaluate(
-        share, track=lambda items, total, _: meter.watch(stop.until(items), total, "validation")
-    )
+    result = recognizer.evaluate(share, track=track)
     whole = len(result.pairs) + len(result.skipped) == len(share)
     results = processes.gather(result if whole else None)
     if None in results:
         return None
-    symbols = sum(part.symbols for part in results)
-    loss = sum(part.loss * part.symbols for part in results if part.symbols)
+    symbols = sum(each.symbols for each in results)
+    loss = sum(each.loss * each.symbols for each in results if each.symbols)
     return Evaluation(
-        [pair for part in results for pair in part.pairs],
+        [pair for each in results for pair in each.pairs],
         loss / symbols if symbols else math.nan,
         symbols,
-        [item for part in results for item in part.skipped],
-        [name for part in results for name in part.truncated],
+        [item for each in results for item in each.skipped],
+        [name for each in results for name in each.truncated],
     )

@@ -22,16 +22,16 @@ import torch
 import torch._dynamo  # what a run imports late is imported once here
 import torch.utils.tensorboard
 
-from rnnt.recognizer import Recognizer
 from rnnt.settings import load_config
 from rnnt.training import checkpoint, trainer
+from rnnt.training.run import RunFolder
 from rnnt.training.step import Stepper
 
 PLACES = {
     "step": (Stepper, "take"),
     "checkpoint": (checkpoint, "save"),
-    "validation": (Recognizer, "evaluate"),
-    "best": (Recognizer, "save"),
+    "validation": (trainer, "validate"),
+    "best": (RunFolder, "save_best"),
     "start": (trainer.Trainer, "run"),
 }
 

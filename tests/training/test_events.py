@@ -2,14 +2,20 @@
 
 import errno
 import json
+import math
+import time
 import warnings
+from contextlib import closing
 
 import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from rnnt.error_rate import Pair, word_error_rate
 from rnnt.training.events import Events
+from rnnt.training.position import Position
+from rnnt.training.step import Outcome
 
 
 def lines(folder):
@@ -27,7 +33,7 @@ def board_off(monkeypatch):
 
 
 def test_values_of_all_kinds(tmp_path, board_off):
-    with Events(tmp_path / "new" / "run") as events:
+    with closing(Events(tmp_path / "new" / "run")) as events:
         events.log(
             step=torch.tensor(3), loss=torch.tensor(0.5), rate=np.float32(0.25), n=np.int64(2), name="ä\n", ok=True
         )
@@ -40,6 +46,23 @@ def test_values_of_all_kinds(tmp_path, board_off):
     ]
 
 
+def test_steps_and_validations_are_rows(tmp_path, board_off):
+    events = Events(tmp_path)
+    events.step(Position(step=3, epoch=1), Outcome(0.5, 2.0, 0.01, "", False), 1.28571, 12.345)
+    events.step(Position(step=4, epoch=1), Outcome(math.inf, 2.0, 0.01, "why", False), 1.5, 9.0)
+    events.validation_stop(Position(step=4, epoch=2), word_error_rate([Pair("u", "a b", "a c")]), 1.25)
+    rows = lines(tmp_path)
+    assert all(abs(row.pop("time") - time.time()) < 100 for row in rows)
+    assert rows == [
+        {"step": 3, "epoch": 1.2857, "loss": 0.5, "lr": 0.01, "grad_norm": 2.0, "utterances_per_second": 12.3},
+        {
+            "step": 4, "epoch": 1.5, "loss": None, "lr": 0.01, "grad_norm": 2.0, "utterances_per_second": 9.0,
+            "skipped": "why",
+        },
+        {"step": 4, "epoch": 2, "valid_wer": 0.5, "valid_loss": 1.25},
+    ]  # fmt: skip
+
+
 def test_lines_are_in_the_file_at_once(tmp_path, board_off):
     events = Events(tmp_path)
     events.log(step=1, loss=1.0)
@@ -49,7 +72,7 @@ def test_lines_are_in_the_file_at_once(tmp_path, board_off):
 
 
 def write(folder, first, last, resume_step=None):
-    with Events(folder, resume_step) as events:
+    with closing(Events(folder, resume_step)) as events:
         for step in range(first, last + 1):
             events.log(step=step, loss=1 / step)
             if step % 3 == 0:
@@ -119,7 +142,7 @@ def test_tensorboard_failing_does_not_stop_the_log(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", full)
-    with Events(tmp_path) as events:
+    with closing(Events(tmp_path)) as events:
         with pytest.warns(UserWarning, match="training goes on"):
             events.log(step=1, loss=1.0)
         with warnings.catch_warnings():

@@ -1,9 +1,10 @@
 """The MLPerf log: judged by MLPerf's own compliance checker, true to the settings, the same after any interruption."""
 
-import dataclasses
 import json
 import math
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from mlperf_logging.compliance_checker import mlp_compliance
 from mlperf_logging.package_checker.seed_checker import SeedChecker
 
 from rnnt import cli
-from rnnt.recognizer import Recognizer
 from rnnt.settings import load_config
+from rnnt.training import trainer
 from rnnt.training.mlperf import MlperfLog
+from rnnt.training.position import Position
 from rnnt.training.step import Stepper
 from rnnt.training.trainer import Trainer
 
@@ -64,19 +66,19 @@ class Run:
     def __init__(self, config, path, train_samples=32, eval_samples=7):
         self.config, self.path = config, path
         self.samples = (train_samples, eval_samples)
-        self.step, self.unscored, self.best = 0, False, math.inf
+        self.position = Position()
         self.saved = None
 
     def wer(self, step):
         return 0.5 / (1 + step)
 
     def save(self):
-        self.saved = (self.step, self.unscored, self.best)
+        self.saved = self.position
 
     def go(self, kill_at=math.inf, save_unscored=False):
         """Runs on from the checkpoint to the end, or until so many lines are written; returns how many were."""
         train = self.config.train
-        log = MlperfLog(self.path)
+        log = MlperfLog(self.path, self.config)
         written, write = 0, log._write
 
         def counting(*args, **kwargs):
@@ -87,43 +89,44 @@ class Run:
             write(*args, **kwargs)
 
         log._write = counting
+        self.position = self.saved or Position()
         if self.saved is None:
-            self.step = 0
-            log.begin(self.config, CPU, 1, *self.samples)
+            log.begin(CPU, 1, *self.samples)
         else:
-            self.step, self.unscored, self.best = self.saved
-            log.resume(self.step, self.step // STEPS, self.unscored)
+            log.resume(self.position)
         total = min(train.epochs * STEPS, train.steps or math.inf)
-        log.run_start()
-        while self.unscored or self.step < total:
-            if not self.unscored:
+        log.run_start(self.position, total)
+        while self.position.unscored or self.position.step < total:
+            if not self.position.unscored:
                 self.train_on(log, total)
-            if self.unscored:
-                if save_unscored:  # as where a signal comes in the validation
+            if self.position.unscored:
+                if save_unscored:  # as if a signal came in the validation
                     self.save()
-                log.eval_start(self.step)
-                self.best = self.wer(self.step)
-                log.eval_stop(self.step, self.best)
-                self.unscored = False
-                log.block_stop(self.step)
+                log.validation_start(self.position)
+                wer = self.wer(self.position.step)
+                log.validation_stop(self.position, SimpleNamespace(rate=wer), 1.0)
+                self.position = replace(self.position, best_wer=wer, unscored=False)
+                log.block_stop(self.position)
             self.save()
-        log.run_stop(self.step, self.best <= train.target_wer)
+        log.run_stop(self.position, self.position.target_reached(train))
+        log.close()
         return written
 
     def train_on(self, log, total):
         """The rest of the present epoch."""
-        train = self.config.train
-        log.epoch_start(train, self.step // STEPS + 1, self.step)
+        log.epoch_start(self.position)
         while True:
-            self.step += 1
-            if self.step % STEPS == 0 or self.step == total:
+            self.position = self.position.after_step(False)
+            if self.position.batch == STEPS or self.position.step == total:
                 break
-            if self.step % SAVED_EVERY == 0:
+            if self.position.step % SAVED_EVERY == 0:
                 self.save()
-        if self.step % STEPS == 0:
-            log.epoch_stop(self.step)
-        due = self.step % STEPS == 0 and (self.step // STEPS - train.validate_from) % train.validate_every == 0
-        self.unscored = due or self.step == total
+        due = False
+        if self.position.batch == STEPS:
+            self.position = self.position.after_epoch()
+            log.epoch_stop(self.position)
+            due = self.position.validation_due(self.config.train)
+        self.position = replace(self.position, unscored=due or self.position.step == total)
 
 
 @pytest.fixture
@@ -217,11 +220,11 @@ def test_blocks_go_from_one_validation_to_the_next(log):
 def test_the_clock_runs_from_the_end_of_the_set_up_and_the_set_up_from_its_beginning(log, monkeypatch):
     now = 1_700_000_000.0
     monkeypatch.setattr("time.time", lambda: now)
-    writer = MlperfLog(log)
+    writer = MlperfLog(log, settings())
     now += 50
-    writer.begin(settings(), CPU, 1, 1, 1)
+    writer.begin(CPU, 1, 1, 1)
     now += 5
-    writer.run_start()
+    writer.run_start(Position(), 1)
     times = {line["key"]: line["time_ms"] - 1_700_000_000_000 for line in lines(log)}
     assert times["init_start"] == 0 and times["init_stop"] == times["run_start"] == 55_000
 
@@ -278,9 +281,9 @@ def test_a_log_that_is_not_the_runs_is_refused(log, tmp_path):
     with pytest.raises(ValueError, match="holds the log of a run that ended; remove it, or give another --mlperf-log"):
         Run(settings(), log).go()
     with pytest.raises(ValueError, match="holds 3 whole epochs, the run resumes after 5; give the file that the run"):
-        MlperfLog(log).resume(5 * STEPS, 5, False)
+        MlperfLog(log, settings()).resume(Position(step=5 * STEPS, epoch=5))
     with pytest.raises(ValueError, match="holds no run, the run resumes after 2"):
-        MlperfLog(tmp_path / "none").resume(2 * STEPS, 2, False)
+        MlperfLog(tmp_path / "none", settings()).resume(Position(step=2 * STEPS, epoch=2))
     assert log.read_bytes() == before and not (tmp_path / "none").exists()
 
 
@@ -289,7 +292,7 @@ def test_a_file_that_is_no_log_is_left_alone(tmp_path, content):
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"config\.yaml is no MLPerf log; give another --mlperf-log"):
-        MlperfLog(path)
+        MlperfLog(path, settings())
     assert path.read_bytes() == content
 
 
@@ -310,27 +313,26 @@ def test_the_environment_says_who_submits(log, monkeypatch):
     assert complaints(log) == (set(), [])  # the open division asks for no size
     monkeypatch.setenv("MLPERF_SUBMISSION_DIVISION", "both")
     with pytest.raises(ValueError, match="MLPERF_SUBMISSION_DIVISION is 'both'; set it to one of closed, open"):
-        MlperfLog(log)
+        MlperfLog(log, settings())
 
 
-def test_a_missing_package_gets_one_line_and_runs_without_a_log_do_not_need_it(log, monkeypatch):
+def test_a_missing_package_gets_one_line_and_runs_without_a_log_do_not_need_it(log, real, tones, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlperf_logging.mllog.mllog", None)
     with pytest.raises(ValueError, match=r"not installed: bash install\.sh mlperf"):
-        MlperfLog(log)
-    Run(settings(*TINY), None).go()
+        MlperfLog(log, settings())
+    Trainer(load_config(real / "small.yaml", ["train.steps=1", "data.valid=[]"]), tones, tmp_path / "run").run()
 
 
 def test_a_full_disk_warns_once_and_leaves_whole_lines(log, nearly_full):
-    writer = MlperfLog(log)
-    config = dataclasses.replace(settings(), seed=3)
-    writer.begin(config, CPU, 1, 1, 1)
+    writer = MlperfLog(log, settings())
+    writer.begin(CPU, 1, 1, 1)
     before = log.read_bytes()
     disk = nearly_full(writer._file, 10)
     with pytest.warns(UserWarning, match="training goes on") as caught:
-        writer.run_start()
+        writer.run_start(Position(), 1)
     assert len(caught) == 1 and log.read_bytes() == before
     disk.room = 10_000
-    writer.epoch_start(config.train, 1, 0)
+    writer.epoch_start(Position())
     assert [line["key"] for line in lines(log)][-2:] == ["block_start", "epoch_start"]
 
 
@@ -382,7 +384,7 @@ def test_a_real_run_tells_what_happened(real):
     ("owner", "name", "call"),
     [
         (Stepper, "take", 4),  # after a checkpoint within the first epoch
-        (Recognizer, "evaluate", 1),
+        (trainer, "validate", 1),
         (Trainer, "_save_checkpoint", 2),  # the validation logged, the checkpoint not written
     ],
 )

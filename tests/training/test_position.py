@@ -41,6 +41,15 @@ def test_the_target_is_reached_by_the_best_model_so_far():
     assert Position(best_wer=0.058).target_reached(TrainConfig(target_wer=0.058))
 
 
+def test_a_run_ends_after_its_steps_and_last_validation_or_at_its_target():
+    train = TrainConfig(epochs=3, target_wer=0.1)
+    assert not Position(step=5, epoch=2).finished(train, 6)
+    assert Position(step=6, epoch=2).finished(train, 6) and Position(step=5, epoch=3).finished(train, 6)
+    assert not Position(step=6, epoch=3, unscored=True).finished(train, 6)
+    assert Position(step=1, best_wer=0.1).finished(train, 6)
+    assert not Position(step=1, best_wer=0.11).finished(train, 6)
+
+
 def test_a_checkpoint_gives_the_position_back():
     position = Position(step=9, epoch=2, batch=1, unscored=True, skipped=4, skipped_in_row=3, best_wer=0.25)
     state = position.state_dict()

@@ -17,13 +17,14 @@ from rnnt.config import TokenizerConfig
 from rnnt.dataset import Dataset
 from rnnt.model import Transducer
 from rnnt.model_folder import read_config
-from rnnt.recognizer import Recognizer
 from rnnt.settings import load_config
 from rnnt.tokenizer import train_tokenizer
 from rnnt.training import checkpoint
+from rnnt.training import trainer as trainers
 from rnnt.training.data import split_folders
 from rnnt.training.ema import Ema
 from rnnt.training.events import Events
+from rnnt.training.run import RunFolder
 from rnnt.training.schedule import warmup_hold_decay
 from rnnt.training.share import Share
 from rnnt.training.step import Stepper
@@ -163,8 +164,8 @@ def undisturbed(tones, tmp_path_factory):
         (Events, "log", 5),  # a step done and not logged
         (checkpoint, "sha256_of", 2),  # while a checkpoint is being written
         (files, "sync_folder", 8),  # when it is all there but for the last flush
-        (Recognizer, "evaluate", 1),
-        (Recognizer, "save", 1),  # the best model known, not written
+        (trainers, "validate", 1),
+        (RunFolder, "save_best", 1),  # the best model known, not written
         (Trainer, "_save_checkpoint", 3),  # the best model written, the checkpoint not
     ],
 )
@@ -186,7 +187,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tones, tmp_path, killed_at, 
 
 def test_a_run_killed_in_its_last_validation_is_still_validated(tones, tmp_path, killed_at):
     config, out = settings(tmp_path, "train.steps=4", "train.checkpoint_every=2"), tmp_path / "run"
-    with killed_at(Recognizer, "evaluate", 1):
+    with killed_at(trainers, "validate", 1):
         Trainer(config, tones, out).run()
     assert math.isfinite(Trainer(config, tones, out).run())
     assert (out / "best" / "model.safetensors").exists()
