@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 
 import numpy as np
 
@@ -43,8 +43,13 @@ class Readers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=kind is None, cancel_futures=True)
+        if self._pool is None:
+            return
+        if kind is not None:
+            self._end.close()  # ends the processes in the middle of what they read; nobody waits for it any more
+        # Always waits: a pool that still shuts down when Python exits can print a traceback of its own.
+        self._pool.shutdown(cancel_futures=True)
+        self._end.close()
 
     def read(self, utterances: Iterable[Utterance]) -> Iterator[tuple[Utterance, np.ndarray | str]]:
         """Yield each utterance with its samples, int16 (N,), or with the reason why it is left out.
@@ -79,7 +84,9 @@ class Readers:
             context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
             if "forkserver" in methods:
                 context.set_forkserver_preload([__name__])
-            self._pool = ProcessPoolExecutor(self._workers, context, initializer=_start_worker)
+            # The connection ends when this process closes it, or is killed.
+            ended, self._end = context.Pipe(duplex=False)
+            self._pool = ProcessPoolExecutor(self._workers, context, initializer=_start_worker, initargs=(ended,))
         return self._pool
 
 
@@ -88,15 +95,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker() -> None:
+def _start_worker(ended: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent alone handles it
     parent = multiprocessing.parent_process()
 
-    def leave_with_parent() -> None:  # otherwise the workers of a killed parent would wait for work for ever
-        wait([parent.sentinel])
+    def leave() -> None:  # otherwise the workers of a killed parent would wait for work for ever
+        wait([parent.sentinel, ended])
         os._exit(1)
 
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    threading.Thread(target=leave, daemon=True).start()
 
 
 def _read_all(utterances: list[Utterance], sample_rate: int) -> list[np.ndarray | str]:

@@ -91,6 +91,7 @@ def test_a_corpus_that_breaks_the_contract_is_a_bug_and_no_bad_utterance(samples
 
 INTERRUPTED = """
 import os, time
+from functools import partial
 import numpy as np
 from rnnt.corpora import Utterance
 from rnnt.readers import Readers
@@ -106,13 +107,18 @@ if __name__ == "__main__":
         while len(seen) < 2:  # until both processes have started
             seen |= {int(samples[0]) for _, samples in pool.read(utterances)}
         print("ready", flush=True)
-        time.sleep(60)
+        WAIT
 """
+WAITS = {
+    "idle": "time.sleep(60)",
+    "in the middle of reading": "list(pool.read([Utterance('slow', 'text', '', partial(time.sleep))] * 100))",
+}
 
 
-def test_ctrl_c_is_handled_by_the_parent_alone(tmp_path):
+@pytest.mark.parametrize("wait", WAITS)
+def test_ctrl_c_is_handled_by_the_parent_alone_and_at_once(tmp_path, wait):
     script = tmp_path / "interrupted.py"
-    script.write_text(INTERRUPTED)
+    script.write_text(INTERRUPTED.replace("WAIT", WAITS[wait]))
     command = [sys.executable, script]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
