@@ -6,12 +6,12 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 import yaml
 
-from rnnt.text import one_line
+from rnnt.text import one_line, visible
 from rnnt.training.launch import tell_launcher
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -24,10 +24,12 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a 
 
 def main() -> None:
     """Run the command. A user's mistake gets one line and exit code 2."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 lacks characters
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        message = one_line(_complaint(error))
+        message = visible(one_line(_complaint(error)))
         if not tell_launcher(message):
             print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
@@ -59,9 +61,9 @@ def prepare_command(
     splits = read_splits(corpus, source, **values)
     for name, summary in prepare(splits, out, sample_rate, workers, f"{corpus} {source}").items():
         state = "already prepared" if summary.already_prepared else f"{summary.skipped} skipped"
-        print(f"{out / name}: {summary.utterances} utterances, {duration(summary.hours)}, {state}")
+        _show(f"{out / name}: {summary.utterances} utterances, {duration(summary.hours)}, {state}")
         if summary.skipped:
-            print(f"  why: {out / name / 'skipped.tsv'}")
+            _show(f"  why: {out / name / 'skipped.tsv'}")
 
 
 @app.command("tokenizer")
@@ -82,9 +84,9 @@ def tokenizer_command(
     learned = train_tokenizer(Dataset(*data).texts(), TokenizerConfig(kind, size))
     out.mkdir(parents=True, exist_ok=True)
     learned.save(out)
-    print(f"{out}: {kind}, {learned.learned} symbols")
+    _show(f"{out}: {kind}, {learned.learned} symbols")
     if learned.learned < len(learned):
-        print(f"  the text is too short for {size} pieces; the other symbols stay unused")
+        _show(f"  the text is too short for {size} pieces; the other symbols stay unused")
 
 
 @app.command("train")
@@ -117,19 +119,21 @@ def train_command(
         main, count = trainer.processes.main, trainer.processes.count
         where = f"{count} x {trainer.device.type}" if count > 1 else trainer.device
         if main:
-            print(f"{trainer.model.num_parameters():,} parameters, {where}, run {out}", file=sys.stderr)
+            _show(f"{trainer.model.num_parameters():,} parameters, {where}, run {out}", file=sys.stderr)
         best = trainer.run()
     if main:
         if best != float("inf"):
-            print(f"best validation WER {100 * best:.2f} %")
-        print(f"model: {out / 'best'}")
+            _show(f"best validation WER {100 * best:.2f} %")
+        _show(f"model: {out / 'best'}")
 
 
 @app.command("evaluate")
 def evaluate_command(
     model: Annotated[Path, typer.Argument(help="a run or a model")],
     data: Annotated[list[Path], typer.Option(help="a prepared split; may be given several times")] = ...,
-    out: Annotated[Path | None, typer.Option(help="the report's folder; default: evaluation-SPLIT")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the report's folder; default: evaluation-SPLIT")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="utterances decoded together", min=1)] = None,
     device: Device = "auto",
 ) -> None:
@@ -150,18 +154,18 @@ def evaluate_command(
     name = "+".join(path.resolve().name for path in data)
     out = out or folder.parent / f"evaluation-{name}"
     write_report(out, result.pairs, f"{folder} on {name}", result.skipped)
-    print(word_error_rate(result.pairs))
-    print(character_error_rate(result.pairs))
-    print(f"loss {result.loss:.4f} nats a symbol, {len(result.pairs)} utterances, {len(result.skipped)} skipped")
+    _show(str(word_error_rate(result.pairs)))
+    _show(str(character_error_rate(result.pairs)))
+    _show(f"loss {result.loss:.4f} nats a symbol, {len(result.pairs)} utterances, {len(result.skipped)} skipped")
     speakers = list(by_speaker(result.pairs).items())
     if len(speakers) > 1:
         shown = ", ".join(f"{name or '(unknown)'} {100 * rate.rate:.2f} %" for name, rate in speakers[:SPEAKERS_SHOWN])
         more = f" and {len(speakers) - SPEAKERS_SHOWN} more" if len(speakers) > SPEAKERS_SHOWN else ""
-        print(f"WER by speaker: {shown}{more}")
+        _show(f"WER by speaker: {shown}{more}")
     if result.truncated:
         first = result.truncated[0]
-        print(f"{len(result.truncated)} transcripts were truncated at decoding.max_symbols (first {first})")
-    print(f"report: {out / 'report.html'}")
+        _show(f"{len(result.truncated)} transcripts were truncated at decoding.max_symbols (first {first})")
+    _show(f"report: {out / 'report.html'}")
 
 
 @app.command("transcribe")
@@ -185,19 +189,19 @@ def transcribe_command(
     for path, result in recognizer.transcribe_files(paths, batch_size):
         if isinstance(result, Exception):
             failed += 1
-            print(f"error: {result}", file=sys.stderr)
+            _show(f"error: {result}", file=sys.stderr)
             if as_json:
-                print(json.dumps({"path": str(path), "error": str(result)}, ensure_ascii=False), flush=True)
+                print(_json({"path": str(path), "error": str(result)}), flush=True)
             continue
         if result.truncated:
             seconds = f"{result.times[-1]:.1f} of {result.seconds:.1f} s"
-            print(f"warning: {path}: the text is truncated at {seconds} by decoding.max_symbols", file=sys.stderr)
+            _show(f"warning: {path}: the text is truncated at {seconds} by decoding.max_symbols", file=sys.stderr)
         if as_json:
-            print(json.dumps({"path": str(path), **asdict(result)}, ensure_ascii=False), flush=True)
+            print(_json({"path": str(path), **asdict(result)}), flush=True)
         else:
-            print(f"{path}\t{result.text}", flush=True)
+            print(f"{visible(str(path))}\t{visible(result.text)}", flush=True)
     if failed:
-        print(f"{failed} of {len(paths)} files could not be transcribed", file=sys.stderr)
+        _show(f"{failed} of {len(paths)} files could not be transcribed", file=sys.stderr)
         raise typer.Exit(1 if failed < len(paths) else 2)
 
 
@@ -216,7 +220,7 @@ def convert_command(
     from rnnt.convert import convert
 
     recognizer, key = convert(checkpoint, config, out, tokenizer, weights)
-    print(f"{out}: {recognizer.model.num_parameters():,} parameters from {key}, {len(recognizer.tokenizer)} symbols")
+    _show(f"{out}: {recognizer.model.num_parameters():,} parameters from {key}, {len(recognizer.tokenizer)} symbols")
 
 
 @app.command("info")
@@ -230,9 +234,9 @@ def info_command(
     """
     from rnnt.info import describe, verify_shards
 
-    print(describe(path), flush=True)
+    _show(*describe(path).split("\n"))
     if verify:
-        print(verify_shards(path))
+        _show(*verify_shards(path).split("\n"))
 
 
 @app.command("settings")
@@ -245,7 +249,7 @@ def settings_command(
     """
     from rnnt.settings import settings_table
 
-    print(settings_table(prefix))
+    _show(*settings_table(prefix).split("\n"))
 
 
 @app.command("demo")
@@ -259,6 +263,22 @@ def demo_command(
     from rnnt.demo import run
 
     run(out)
+
+
+def _show(*lines: str, file: TextIO | None = None) -> None:
+    """Print lines, without the characters that a terminal would obey: names and texts may come from strangers."""
+    for line in lines:
+        print(visible(line), file=file, flush=True)
+
+
+def _json(record: dict) -> str:
+    """Return one line of JSON that any terminal shows and any encoding holds."""
+    text = json.dumps(record, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(record)
+    return text if visible(text) == text else json.dumps(record)
 
 
 def _complaint(error: Exception) -> str:

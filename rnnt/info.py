@@ -13,7 +13,7 @@ from rnnt.model import Transducer
 from rnnt.model_folder import find_model, read_config
 from rnnt.recognizer import load
 from rnnt.settings import find_preset, load_config, presets
-from rnnt.text import duration
+from rnnt.text import duration, visible
 from rnnt.tokenizer import load_tokenizer
 from rnnt.training import checkpoint
 
@@ -28,7 +28,7 @@ def describe(path: Path) -> str:
     if not path.exists():
         raise ValueError(f"{path} does not exist, and no preset has this name; there are {', '.join(presets())}")
     if splits := _splits(path):
-        return "\n".join(_split(split) for split in splits)
+        return "\n".join(visible(_split(split)) for split in splits)
     if (path / "metrics.jsonl").is_file():
         return _run(path)
     if (path / "config.yaml").is_file():
@@ -89,7 +89,7 @@ def _preset(name: str) -> str:
     train = config.train
     return "\n".join(
         [
-            f"{name}: {' '.join(comment) or 'settings of a run'}",
+            visible(f"{name}: {' '.join(comment) or 'settings of a run'}"),
             f"  parameters: {_parameters(config)}",
             *_input_and_encoder(config),
             f"  streaming: {'no, because ' + ' and '.join(obstacles) if obstacles else 'yes'}",
@@ -146,7 +146,7 @@ def _model(folder: Path) -> str:
     recognizer = load(folder)
     return "\n".join(
         [
-            f"{folder}: a model of {recognizer.model.num_parameters():,} parameters",
+            f"{visible(str(folder))}: a model of {recognizer.model.num_parameters():,} parameters",
             *_input_and_encoder(recognizer.config),
             f"  output: {len(recognizer.tokenizer)} symbols ({recognizer.tokenizer.kind}) and blank",
         ]
@@ -161,7 +161,8 @@ def _run(path: Path) -> str:
             rows.append(json.loads(line))
         except ValueError:  # the last line of a run that was killed
             continue
-    lines = [f"{path}: a run of {config.train.epochs} epochs, batch {config.train.batch}, {config.optim.name}"]
+    name = visible(str(path))
+    lines = [f"{name}: a run of {config.train.epochs} epochs, batch {config.train.batch}, {config.optim.name}"]
     steps = [row for row in rows if "loss" in row]
     if steps:
         last = steps[-1]

@@ -20,7 +20,7 @@ from rnnt.files import locked, sync_file, sync_folder, write_json
 from rnnt.progress import track
 from rnnt.readers import Readers
 from rnnt.shard import Shard, ShardWriter, StoredUtterance
-from rnnt.text import one_line, read_lines, read_text
+from rnnt.text import one_line, read_lines, read_text, tsv_line
 
 _PROGRESS = "progress.json"
 _LOCK = "lock"
@@ -123,8 +123,7 @@ def _write_shards(
 
         def skip(identity: str, problem: str) -> None:
             nonlocal skipped
-            line = f"{one_line(identity)}\t{one_line(problem)}\n"
-            skips.write(line.encode("utf-8", "backslashreplace"))  # a file name may be in another encoding
+            skips.write(tsv_line(identity, problem).encode())
             skipped += 1
 
         def save() -> _Progress:

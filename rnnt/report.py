@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rnnt.error_rate import ErrorRate, Pair, align_words, by_speaker, character_error_rate, word_error_rate
 from rnnt.files import write_file
-from rnnt.text import duration, one_line
+from rnnt.text import duration, tsv_line
 
 SHOWN = 500  # utterances in each list of the page
 TOP = 10  # rows in each table of frequent errors
@@ -29,9 +29,7 @@ def write_report(folder: Path, pairs: Sequence[Pair], title: str, skipped: Seque
     """
     folder.mkdir(parents=True, exist_ok=True)
     if skipped:
-        write_file(
-            folder / "skipped.tsv", "".join(f"{one_line(name)}\t{one_line(reason)}\n" for name, reason in skipped)
-        )
+        write_file(folder / "skipped.tsv", "".join(tsv_line(*row) for row in skipped))
     else:
         (folder / "skipped.tsv").unlink(missing_ok=True)  # of an earlier evaluation
     words, characters = word_error_rate(pairs), character_error_rate(pairs)

@@ -1,6 +1,13 @@
-"""Text files in UTF-8, one-line messages and amounts of time in words."""
+"""Text files in UTF-8, one-line messages, text that is safe to show, and amounts of time in words."""
 
+import re
 from pathlib import Path
+
+# Characters that a terminal obeys instead of showing: control characters, separators of lines, marks that reverse the
+# direction of other text, and lone surrogates, which cannot be written as UTF-8.
+_OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Spreadsheets compute a cell that begins with one of these (OWASP, "CSV Injection"), and remove a quotation mark first.
+_COMPUTED = tuple('=+-@"＝＋－＠')
 
 
 def read_text(path: Path) -> str:
@@ -35,6 +42,28 @@ def reason(error: BaseException, limit: int | None = 200) -> str:
     ('cannot read', 'ValueError')
     """
     return one_line(str(error))[:limit] or type(error).__name__
+
+
+def visible(text: str) -> str:
+    r"""Return the text with an escape in place of each character that a terminal would obey instead of show.
+
+    Tabs and line feeds are escaped too, so the result is one line. Use it for texts, names and messages that come from
+    files: an escape sequence in them could change the terminal's title or hide a part of the line.
+
+    >>> print(visible("a\tb \x1b[31mred"))
+    a\tb \x1b[31mred
+    """
+    return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def tsv_line(*cells: str) -> str:
+    r"""Return the cells as a line of a .tsv file, where a cell that a spreadsheet would compute gets an apostrophe.
+
+    >>> tsv_line("=1+1", "the text\nis empty")
+    "'=1+1\tthe text is empty\n"
+    """
+    shown = [visible(one_line(cell)) for cell in cells]
+    return "\t".join(f"'{cell}" if cell.startswith(_COMPUTED) else cell for cell in shown) + "\n"
 
 
 def duration(hours: float) -> str:

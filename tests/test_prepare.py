@@ -315,6 +315,13 @@ def test_names_that_are_not_unicode_are_listed(tmp_path):
     assert first == "\\udcff\tno \\udcff.txt" and second.startswith("gr\\udcfcn\tits id, text or speaker is not valid")
 
 
+def test_names_that_a_spreadsheet_would_compute_are_listed_as_text(tmp_path):
+    split = Split(utterances(1), [("=1+1", "@SUM(1)"), ("\x1b[31m", "no text")])
+    prepare({"train": split}, tmp_path, workers=1)
+    lines = (tmp_path / "train" / "skipped.tsv").read_text("utf-8").splitlines()
+    assert lines == ["id\treason", "'=1+1\t'@SUM(1)", "\\x1b[31m\tno text"]
+
+
 def test_a_partial_folder_that_lost_a_shard_starts_again(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         prepare({"all": Split(utterances(30, u25=interrupt))}, tmp_path, workers=1, shard_bytes=SHARD_BYTES)

@@ -177,6 +177,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_scrap(tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_ids_and_reasons_are_neither_computed_nor_obeyed(tmp_path):
+    rows = [("=1+1", "@SUM(1)"), ("\t-2", '"=3"'), ("a\x1b]0;x\x07", "b\rc\u202e")]
+    write_report(tmp_path, PAIRS, "t", rows)
+    assert (tmp_path / "skipped.tsv").read_text().split("\n") == [
+        "'=1+1\t'@SUM(1)", "'-2\t'\"=3\"", r"a\x1b]0;x\x07" + "\t" + r"b c\u202e", "",
+    ]  # fmt: skip
+
+
 def test_all_skipped_still_lists_them(tmp_path):
     with pytest.raises(ValueError, match="no utterance to score"):
         write_report(tmp_path, [], "t", [("a", "empty file")])

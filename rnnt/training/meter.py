@@ -2,6 +2,7 @@
 
 from rnnt.error_rate import ErrorRate
 from rnnt.progress import Display, Task
+from rnnt.text import visible
 from rnnt.training.listener import Listener
 from rnnt.training.position import Position
 from rnnt.training.step import Outcome
@@ -35,7 +36,7 @@ class Meter(Listener):
         self.note(f"epoch {position.epoch}, step {position.step}: validation {rate}")
 
     def note(self, text: str) -> None:
-        self._display.note(text)
+        self._display.note(visible(text))
 
     def close(self) -> None:
         self._display.close()
