@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rnnt.dataset import Dataset
@@ -12,7 +12,6 @@ from rnnt.error_rate import Pair
 from rnnt.loader import collate
 from rnnt.sampler import batches_by_length
 from rnnt.text import reason
-from rnnt.tokenizer import UnknownSymbolError
 from rnnt.transcription import BATCH_SECONDS, make_transcript
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ class Evaluation:
 
     pairs: in the dataset's order; loss: its mean in nats a symbol, over `symbols` symbols; skipped: (id, reason) of
     utterances that could not be read or decoded; truncated: ids of utterances whose transcript `decoding.max_symbols`
-    ended early.
+    ended early; without_loss: (id, reason) of utterances that are in the pairs but not in the loss.
     """
 
     pairs: list[Pair]
@@ -33,6 +32,7 @@ class Evaluation:
     symbols: int
     skipped: list[tuple[str, str]]
     truncated: list[str]
+    without_loss: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,11 @@ class _Result:
 
     index: int
     pair: Pair | None = None
-    loss: float = math.nan  # NaN too if the tokenizer does not know all symbols of the reference
+    loss: float = 0.0
     symbols: int = 0
     truncated: bool = False
     problem: str = ""
+    no_loss: str = ""  # the reason why the loss does not count
 
 
 def evaluate(
@@ -56,7 +57,7 @@ def evaluate(
     """Decode every utterance and compare it with its text.
 
     An utterance that cannot be read or decoded is skipped and listed; its words are not scored. An utterance whose
-    reference holds symbols that the tokenizer does not know is scored, and left out of the loss.
+    reference holds symbols that the tokenizer does not know is scored, left out of the loss, and listed too.
     track(iterable, total, description) may show the progress. Raises ValueError if the data has another sample rate.
     """
     rate = recognizer.config.features.sample_rate
@@ -70,6 +71,7 @@ def evaluate(
     pairs: dict[int, Pair] = {}
     skipped: list[tuple[str, str]] = []
     truncated: list[str] = []
+    without_loss: list[tuple[str, str]] = []
     loss, symbols = 0.0, 0
     with recognizer.inference():
         for result in track(results, len(dataset), "evaluate"):
@@ -79,10 +81,12 @@ def evaluate(
             pairs[result.index] = result.pair
             if result.truncated:
                 truncated.append(result.pair.id)
-            if math.isfinite(result.loss):
+            if result.no_loss:
+                without_loss.append((result.pair.id, result.no_loss))
+            else:
                 loss, symbols = loss + result.loss, symbols + result.symbols
     ordered = [pairs[i] for i in sorted(pairs)]
-    return Evaluation(ordered, loss / symbols if symbols else math.nan, symbols, skipped, truncated)
+    return Evaluation(ordered, loss / symbols if symbols else math.nan, symbols, skipped, truncated, without_loss)
 
 
 def _results(recognizer: Recognizer, dataset: Dataset, batch_size: int, limit: int) -> Iterator[_Result]:
@@ -101,22 +105,25 @@ def _results(recognizer: Recognizer, dataset: Dataset, batch_size: int, limit: i
 
 def _evaluate_batch(recognizer: Recognizer, dataset: Dataset, indices: list[int]) -> list[_Result]:
     read = [dataset.read(i, recognizer.config.features.trim_silence) for i in indices]
-    targets, known = [], []
+    targets, unknown = [], []
     for utterance, _ in read:
         try:
             targets.append(recognizer.tokenizer.encode(utterance.text))
-            known.append(True)
-        except UnknownSymbolError:
+            unknown.append("")
+        except ValueError as error:  # an unknown symbol, or a text that is not valid Unicode
             targets.append([])
-            known.append(False)
+            unknown.append(reason(error))
     batch = collate([utterance.input for utterance, _ in read], targets, [utterance.id for utterance, _ in read])
     batch = batch.to(recognizer.device)
     encoder_BTD, lengths = recognizer.encode(batch)
     hypotheses = recognizer.decode(batch, encoder_BTD, lengths)
     losses = recognizer.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths).tolist()
     results = []
-    for i, (utterance, start), hypothesis, loss, ok, target in zip(indices, read, hypotheses, losses, known, targets):
+    for i, (utterance, start), hypothesis, loss, target, no_loss in zip(
+        indices, read, hypotheses, losses, targets, unknown
+    ):
         transcript = make_transcript(recognizer, hypothesis, start, int(dataset.lengths[i]))
         pair = Pair(utterance.id, utterance.text, transcript.text, transcript.seconds, utterance.speaker)
-        results.append(_Result(i, pair, loss if ok else math.nan, len(target), hypothesis.truncated))
+        no_loss = no_loss or ("" if math.isfinite(loss) else "its loss is not finite")
+        results.append(_Result(i, pair, loss, len(target), hypothesis.truncated, no_loss=no_loss))
     return results

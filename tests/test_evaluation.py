@@ -51,6 +51,7 @@ def test_evaluation_scores_every_utterance_in_order(recognizer, expected, uttera
     assert result.loss == pytest.approx(plain_loss(recognizer, dataset), rel=1e-4)
     assert [pair.speaker for pair in result.pairs] == [f"s{i % 2}" for i in range(7)]
     assert result.skipped == [] and result.truncated == []
+    assert result.without_loss == [("u5", "unknown to the tokenizer: 'z'")]
 
 
 def test_evaluation_names_what_the_limit_of_symbols_truncated(dataset, expected, make):
@@ -58,6 +59,22 @@ def test_evaluation_names_what_the_limit_of_symbols_truncated(dataset, expected,
     result = make(decoding={"max_symbols_per_frame": 3, "max_symbols": most}).evaluate(dataset)
     assert result.truncated == [f"u{i}" for i, transcript in enumerate(expected) if len(transcript.tokens) > most]
     assert len(result.pairs) == 7
+
+
+def test_losses_that_are_not_finite_are_left_out_and_listed(dataset, monkeypatch, make):
+    model = make()
+    original = model.model.loss
+
+    def loss(*arguments):
+        losses = original(*arguments)
+        losses[1] = math.inf if len(losses) == 7 else losses[1]
+        return losses
+
+    monkeypatch.setattr(model.model, "loss", loss)
+    result = model.evaluate(dataset, 7)
+    assert len(result.pairs) == 7 and math.isfinite(result.loss)
+    assert len(result.without_loss) == 2 and ("u5", "unknown to the tokenizer: 'z'") in result.without_loss
+    assert "its loss is not finite" in [reason for _, reason in result.without_loss]
 
 
 def test_evaluation_reports_its_progress(recognizer, dataset):

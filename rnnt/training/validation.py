@@ -53,4 +53,5 @@ def validate(
         symbols,
         [item for each in results for item in each.skipped],
         [name for each in results for name in each.truncated],
+        [item for each in results for item in each.without_loss],
     )
