@@ -132,7 +132,7 @@ def evaluate_command(
     model: Annotated[Path, typer.Argument(help="a run or a model")],
     data: Annotated[list[Path], typer.Option(help="a prepared split; may be given several times")] = ...,
     out: Annotated[
-        Path | None, typer.Option(help="the report's folder; default: evaluation-SPLIT")
+        Path | None, typer.Option(help="the report's folder; default: evaluation-SPLIT by the model")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="utterances decoded together", min=1)] = None,
     device: Device = "auto",
@@ -146,17 +146,18 @@ def evaluate_command(
     from rnnt.model_folder import find_model
     from rnnt.progress import track
     from rnnt.recognizer import load
-    from rnnt.report import write_report
+    from rnnt.report import write_default_report, write_report
+    from rnnt.report_folder import split_names, subject_of
 
     folder = find_model(model)
-    dataset = Dataset(*data)
-    result = load(folder, device).evaluate(dataset, batch_size, track)
-    name = "+".join(path.resolve().name for path in data)
-    out = out or folder.parent / f"evaluation-{name}"
-    write_report(out, result.pairs, f"{folder} on {name}", result.skipped)
-    _show(str(word_error_rate(result.pairs)))
-    _show(str(character_error_rate(result.pairs)))
-    _show(f"loss {result.loss:.4f} nats a symbol, {len(result.pairs)} utterances, {len(result.skipped)} skipped")
+    result = load(folder, device).evaluate(Dataset(*data), batch_size, track)
+    if result.pairs:
+        _show(str(word_error_rate(result.pairs)), str(character_error_rate(result.pairs)))
+        loss = f"loss {result.loss:.4f} nats a symbol" if result.symbols else "no loss"
+        _show(f"{loss}, {len(result.pairs)} utterances, {len(result.skipped)} skipped")
+    if result.without_loss:
+        name, why = result.without_loss[0]
+        _show(f"{len(result.without_loss)} of {len(result.pairs)} utterances are not in the loss (first {name}: {why})")
     speakers = list(by_speaker(result.pairs).items())
     if len(speakers) > 1:
         shown = ", ".join(f"{name or '(unknown)'} {100 * rate.rate:.2f} %" for name, rate in speakers[:SPEAKERS_SHOWN])
@@ -165,6 +166,16 @@ def evaluate_command(
     if result.truncated:
         first = result.truncated[0]
         _show(f"{len(result.truncated)} transcripts were truncated at decoding.max_symbols (first {first})")
+    report = result.pairs, f"{folder} on {split_names(data)}", result.skipped
+    try:
+        if out is None:
+            out = write_default_report(folder, data, *report)
+        else:
+            write_report(out, *report, subject_of(folder, data))
+    except OSError as error:
+        where = out or folder.parent
+        why = error.strerror or error
+        raise OSError(f"cannot write the report in {where}: {why}; give --out another folder") from error
     _show(f"report: {out / 'report.html'}")
 
 

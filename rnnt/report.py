@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rnnt.error_rate import ErrorRate, Pair, align_words, by_speaker, character_error_rate, word_error_rate
 from rnnt.files import write_file
+from rnnt.report_folder import default_folders, locked_folder, replacing_report, subject_in, subject_of
 from rnnt.text import duration, tsv_line
 
 SHOWN = 500  # utterances in each list of the page
@@ -19,19 +20,58 @@ TOP = 10  # rows in each table of frequent errors
 Columns = Sequence[tuple[str, str]]  # an alignment: (reference word, hypothesis word), "" where there is none
 
 
-def write_report(folder: Path, pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]] = ()) -> None:
-    """Write the report on `pairs` into `folder`, each file whole or not at all.
+def write_report(
+    folder: Path, pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]] = (), subject: str = ""
+) -> None:
+    """Write the report on `pairs` into `folder`. Its files are never mixed with those of an earlier report.
 
-    skipped: (id, reason) of the utterances that could not be used. The files: `pairs.jsonl` (every pair in the given
-    order, with its word errors), `scores.json` (word and character error rates with counts and intervals, as fractions,
-    and the word error rate of each speaker), `skipped.tsv` if any were skipped, and `report.html`, one page that needs
-    no other file. Raises ValueError if there are no pairs; skipped.tsv is written even then.
+    skipped: (id, reason) of the utterances that could not be used. subject: as `subject_of` returns it. The files:
+    `pairs.jsonl` (every pair in the given order, with its word errors), `scores.json` (word and character error rates
+    with counts and intervals, as fractions, and the word error rate of each speaker), `skipped.tsv` if any were
+    skipped, and `report.html`, one page that needs no other file. Raises ValueError if there are no pairs, although
+    skipped.tsv is written even then, or if another process is writing a report into the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if skipped:
-        write_file(folder / "skipped.tsv", "".join(tsv_line(*row) for row in skipped))
-    else:
-        (folder / "skipped.tsv").unlink(missing_ok=True)  # of an earlier evaluation
+    try:
+        with locked_folder(folder):
+            _write(folder, pairs, title, skipped, subject)
+    except BlockingIOError:
+        raise ValueError(f"{folder}: another evaluation is writing its report here; give another --out") from None
+
+
+def write_default_report(
+    model: Path, data: Sequence[Path], pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]] = ()
+) -> Path:
+    """Write the report on a model and splits into the first of `default_folders` that is free; return the folder.
+
+    A folder with a report on the same model and data is free too. Raises as `write_report` does.
+    """
+    subject = subject_of(model, data)
+    *preferred, last = default_folders(model, data)
+    for folder in preferred:
+        try:
+            with locked_folder(folder):
+                if subject_in(folder) in ("", subject):
+                    _write(folder, pairs, title, skipped, subject)
+                    return folder
+        except BlockingIOError:  # another evaluation is writing its report there
+            continue
+    write_report(last, pairs, title, skipped, subject)
+    return last
+
+
+def _write(folder: Path, pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]], subject: str) -> None:
+    with replacing_report(folder) as new:
+        if skipped:
+            write_file(new / "skipped.tsv", "".join(tsv_line(*row) for row in skipped))
+        if pairs:
+            _write_pairs(new, pairs, title, skipped, subject)
+    if not pairs:
+        raise ValueError("there is no utterance to score: the set is empty, or all of it was skipped")
+
+
+def _write_pairs(
+    folder: Path, pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]], subject: str
+) -> None:
     words, characters = word_error_rate(pairs), character_error_rate(pairs)
     speakers = by_speaker(pairs)
     alignments = align_words(pairs)
@@ -41,6 +81,7 @@ def write_report(folder: Path, pairs: Sequence[Pair], title: str, skipped: Seque
     )
     scores = {
         "title": title,
+        "subject": subject,
         "utterances": len(pairs),
         "skipped": len(skipped),
         "seconds": sum(pair.seconds for pair in pairs),
