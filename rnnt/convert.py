@@ -175,14 +175,14 @@ def reference_config(settings: dict, where: str, tokenizer: Tokenizer) -> Config
     for key in features:
         if key not in known and key not in _COMPUTED + _WITHOUT_EFFECT:
             raise ValueError(f"{where}: {_FEATURES}.{key} is a setting of features that do not exist here")
-    stack = _get(settings, f"{_SPLICING}.frame_stacking", FeaturesConfig.stack)
+    stack = _value(settings, f"{_SPLICING}.frame_stacking", FeaturesConfig.stack, where)
     for key, allowed in (
         (f"{_FEATURES}.window", ("hann",)),
         (f"{_FEATURES}.log", (True,)),
         (f"{_FEATURES}.normalize", ("per_feature", "none")),
         (f"{_SPLICING}.frame_subsampling", (stack,)),
     ):
-        value = _get(settings, key, allowed[0])
+        value = _value(settings, key, allowed[0], where)
         if value not in allowed:
             raise ValueError(f"{where}: {key} is {value!r}; only {' and '.join(map(str, allowed))} can be converted")
 
@@ -195,7 +195,7 @@ def reference_config(settings: dict, where: str, tokenizer: Tokenizer) -> Config
     if features.get("normalize") == "none":
         OmegaConf.update(tree, "features.normalization", "none")
     for ours, theirs in _SETTINGS.items():
-        value = _get(settings, theirs)
+        value = _value(settings, theirs, None, where)
         if value is not None:
             OmegaConf.update(tree, ours, value)
     return from_tree(tree, where, {ours: f"{where}: {theirs}" for ours, theirs in _SETTINGS.items()})
@@ -206,7 +206,7 @@ def _read_yaml(path: Path) -> dict:
         raise ValueError(f"no configuration file {path}")
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not readable as YAML: {reason(error)}") from None
     for section in ("rnnt", "tokenizer", _FEATURES):
         if not isinstance(_get(settings, section), dict):
@@ -240,11 +240,19 @@ def _get(tree: Any, path: str, default: Any = None) -> Any:
     return default if tree is None else tree
 
 
-def _number(settings: dict, path: str, default: float, where: str) -> float:
+def _value(settings: dict, path: str, default: Any, where: str) -> Any:
+    """A number or a word. A list or a section in its place may be endless, because YAML's aliases can nest it."""
     value = _get(settings, path, default)
+    if isinstance(value, (dict, list, set, tuple)) or "${" in str(value):
+        raise ValueError(f"{where}: {path} is no number and no word; write the value out")
+    return value
+
+
+def _number(settings: dict, path: str, default: float, where: str) -> float:
+    value = _value(settings, path, default, where)
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{where}: {path} is {value!r}, which is no number") from None
 
 

@@ -1,5 +1,6 @@
 """Settings from presets and YAML files, changed by KEY=VALUE; a run's config.yaml; a table that explains every key."""
 
+import copy
 import dataclasses
 import difflib
 import re
@@ -11,7 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rnnt.config import Config, LstmConfig
-from rnnt.text import reason
+from rnnt.plain_yaml import parse_yaml, read_yaml
+from rnnt.text import one_line
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -40,25 +42,26 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     Raises ValueError that names the key if it is unknown, or if its value has the wrong type or is not allowed.
     """
     path = find_preset(str(path))
-    places, trees = {}, []
-    try:
-        trees.append(_renew(OmegaConf.create(path.read_text(encoding="utf-8"))))
-    except Exception as error:  # the YAML parser raises many kinds
-        raise ValueError(f"{path} is not readable as YAML: {reason(error)}") from None
+    tree = read_yaml(path)
+    tree = {} if tree is None else tree
+    _require(isinstance(tree, dict), f"{path} does not hold settings")
+    tree, given, places = _renewed(tree), {}, {}
+    known = [key for key, _ in _fields(Config)]
     for item in overrides:
-        _require("=" in item, f"{item!r} is no setting; write it as key=value, such as optim.lr=0.002")
+        shown = repr(item[:100])
+        key, sign, text = item.partition("=")
+        _require(bool(sign), f"{shown} is no setting; write it as key=value, such as optim.lr=0.002")
+        key = _MOVED.get(key, key)
+        _require(key in known, f"{shown}: {_unknown(key, known)}")
         try:
-            trees.append(_renew(OmegaConf.from_dotlist([item])))
-        except Exception as error:
-            raise ValueError(f"{item!r} is not readable as YAML: {reason(error)}") from None
-        key = item.partition("=")[0]
-        places[_MOVED.get(key, key)] = repr(item)
-    try:
-        tree = OmegaConf.merge(*trees)
-    except (OmegaConfBaseException, TypeError) as error:  # one has a list and another a section
-        given = " ".join(overrides)
-        raise ValueError(f"{path} does not go together with {given}: {_first_line(error)}") from None
-    return from_tree(tree, str(path), places)
+            value = parse_yaml(text)
+        except ValueError as error:
+            raise ValueError(f"{shown} is not readable as YAML: {error}") from None
+        for name in reversed(key.split(".")):
+            value = {name: value}
+        places[key] = shown
+        given = _merged(given, _renewed(value), shown)
+    return from_tree(_merged(tree, given, f"{path} does not go together with {' '.join(overrides)}"), str(path), places)
 
 
 def from_tree(tree: Any, where: str, places: dict[str, str] | None = None) -> Config:
@@ -69,15 +72,22 @@ def from_tree(tree: Any, where: str, places: dict[str, str] | None = None) -> Co
     """
     plain = OmegaConf.to_container(tree) if OmegaConf.is_config(tree) else tree
     _require(isinstance(plain, dict), f"{where} does not hold settings")
-    plain = OmegaConf.to_container(_renew(OmegaConf.create(plain)))
+    plain = _renewed(plain)
     places = places or {}
-    known = [key for key, _ in _fields(Config)]
-    for key in _flatten(plain):
+    known = {key: item.type for key, item in _fields(Config)}
+    for key, value in _flatten(plain):
+        place = places.get(key, where)
         below = [name for name in known if name.startswith(f"{key}.")]
+        if below and value == {}:
+            continue
         if below:
-            raise ValueError(f"{places.get(key, where)}: {key} is a section; set what is in it, such as {below[0]}")
+            raise ValueError(f"{place}: {key} is a section; set what is in it, such as {below[0]}")
         if key not in known:
-            raise ValueError(f"{places.get(key, where)}: {_unknown(key, known)}")
+            raise ValueError(f"{place}: {_unknown(key, list(known))}")
+        if isinstance(value, list) and known[key] != list[str]:
+            raise ValueError(f"{place}: {key} is a list; give one value")
+        for item in value if isinstance(value, list) else [value]:
+            _require(_is_plain(item), f"{place}: {key} holds {repr(item)[:100]}; {_why_not_plain(item)}")
     schema = OmegaConf.structured(Config)
     OmegaConf.set_readonly(schema, False)
     try:
@@ -123,22 +133,50 @@ def _fields(cls: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Fiel
             yield from _fields(item.type, f"{prefix}{item.name}.")
 
 
-def _flatten(tree: dict, prefix: str = "") -> list[str]:
-    keys = []
+def _flatten(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
-        keys += _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
-    return keys
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
-def _renew(tree: Any) -> Any:
-    """Move settings from the keys of earlier versions to those of today; return the same tree."""
-    if not OmegaConf.is_dict(tree):
-        return tree
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a word, a number or None, means itself, and fits 64 bits."""
+    if isinstance(value, str):
+        return "${" not in value and value != "???"
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return value is None or isinstance(value, float)
+
+
+def _why_not_plain(value: Any) -> str:
+    if isinstance(value, str):  # OmegaConf would look up such a word, in other settings or in the environment
+        return "settings stand for themselves, not for others or for the environment; write the value out"
+    return "the number is too large" if isinstance(value, int) else "give a number or a word"
+
+
+def _merged(below: dict, above: dict, complaint: str) -> dict:
+    """Return the settings of both; those of `above` count. Raises ValueError if one has a list for a section."""
+    both = dict(below)
+    for name, value in above.items():
+        old = below.get(name)
+        if isinstance(value, dict) and isinstance(old, list):
+            raise ValueError(f"{complaint}: {name} is a list and a section")
+        both[name] = _merged(old, value, complaint) if isinstance(value, dict) and isinstance(old, dict) else value
+    return both
+
+
+def _renewed(tree: dict) -> dict:
+    """Return a copy whose settings have moved from the keys of earlier versions to those of today."""
+    tree = copy.deepcopy(tree)
     for old, new in _MOVED.items():
-        section, _, name = old.rpartition(".")
-        holder = OmegaConf.select(tree, section)
-        if OmegaConf.is_dict(holder) and name in holder:
-            OmegaConf.update(tree, new, holder.pop(name))
+        (*sections, name), (section, _) = old.split("."), new.split(".")[-2:]
+        holder = tree
+        for key in sections:
+            holder = holder.get(key) if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and name in holder and isinstance(holder.get(section, {}), dict):
+            holder.setdefault(section, {})[name] = holder.pop(name)
     return tree
 
 
@@ -154,6 +192,7 @@ def _written(value: Any) -> str:
 
 def _unknown(key: str, known: list[str], most: int = 1) -> str:
     """The message for a key that does not exist, with up to `most` keys that may be meant."""
+    key = one_line(key)[:100]
     same = [name for name in known if name.endswith(f".{key}")]
     close = same[:most] or difflib.get_close_matches(key.lower(), known, most, 0.5)
     return f"unknown key {key}; " + (f"did you mean {' or '.join(close)}?" if close else "`rnnt settings` lists all")

@@ -306,6 +306,36 @@ def test_yaml_with_anchors_as_the_reference_writes_it(files):
     assert convert(checkpoint, config, out)[0].config.features.sample_rate == 16000
 
 
+BOMB = "bomb: &a [x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefghij", "bcdefghijk")
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("n_fft", "*k"), ("n_fft", "&l [*l]"), ("n_fft", "${oc.env:RNNT_TEST_TOKEN}"), ("n_fft", "${"),
+     ("dither", "{a: 1}"), ("window_size", "*k"), ("window", "*k"), ("window", "${oc.env:RNNT_TEST_TOKEN}"),
+     ("log", "*k")],
+)  # fmt: skip
+def test_a_hostile_value_in_the_yaml_file_is_refused(files, monkeypatch, key, value):
+    monkeypatch.setenv("RNNT_TEST_TOKEN", "secret")
+    checkpoint, config, out = files(reference())
+    tree = settings()
+    tree["input_val"]["filterbank_features"][key] = "HERE"
+    config.write_text(BOMB + yaml.safe_dump(tree).replace("HERE", value))
+    with pytest.raises(ValueError, match=rf"{key} is no number and no word; write the value out") as caught:
+        convert(checkpoint, config, out)
+    assert "secret" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "a: " + "9" * 5000, "\x00"])
+def test_a_damaged_yaml_file_is_named(files, text):
+    checkpoint, config, out = files(reference())
+    config.write_text(text)
+    with pytest.raises(ValueError, match=r"baseline\.yaml is not readable as YAML: "):
+        convert(checkpoint, config, out)
+
+
 def test_the_tokenizer(files, tmp_path, pieces):
     checkpoint, config, out = files(
         reference(), settings(sentencepiece="/datasets/sentencepieces/librispeech1023.model")
@@ -381,7 +411,7 @@ def test_every_weight_has_its_place(change, says, files):
             "filterbank_features.stats_path is a setting of features",
         ),
         ("input_val.filterbank_features.window_size", "20 ms", "window_size is '20 ms', which is no number"),
-        ("input_val.filterbank_features.sample_rate", [16000], "sample_rate is .16000., which is no number"),
+        ("input_val.filterbank_features.sample_rate", [16000], "sample_rate is no number and no word"),
         ("input_val.frame_splicing.frame_subsampling", 2, "frame_subsampling is 2; only 3 can be converted"),
         ("input_val.filterbank_features", None, "it has no section input_val.filterbank_features"),
         ("rnnt", [1], "no configuration of the reference: it has no section rnnt"),

@@ -87,7 +87,7 @@ def test_files_and_overrides_are_merged(file):
     )
     assert (config.optim.lr, config.train.batch, config.train.ema_warmup) == (0.02, 12, True)
     assert (config.data.train, config.tokenizer.path) == (["a", "train-*"], "x=y")
-    assert load_config(file("")) == Config()
+    assert load_config(file("")) == load_config(file("optim: {}\nmodel: {encoder: {}}")) == Config()
     assert load_config(file("optim: {lr: 1e-3}")).optim.lr == 1e-3
 
 
@@ -108,7 +108,7 @@ def test_files_and_overrides_are_merged(file):
         ("a: [1", r"settings\.yaml is not readable as YAML"),
         ("optim: {lr: 1}\noptim: {lr: 2}", "is not readable as YAML: .*duplicate key"),
         ("- a\n- b", r"settings\.yaml"),
-        ("just text", "unknown key just text"),
+        ("just text", r"settings\.yaml does not hold settings"),
         (b"\xff\xfe\x00", "is not readable as YAML"),
     ],
 )
@@ -129,7 +129,10 @@ def test_a_mistake_in_a_file_is_named_in_one_line(file, text, message):
         ("optim.lr.x=3", r"unknown key optim\.lr\.x"),
         ("optim=3", "optim is a section"),
         ("optim.lr=", r"optim\.lr: .*None"),
-        ("optim.lr=${nope}", r"optim\.lr: Interpolation key 'nope' not found"),
+        ("optim.lr=${nope}", r"^'optim\.lr=\$\{nope\}': optim\.lr holds '\$\{nope\}'; settings stand for themselves, "),
+        ("optim.lr=[1]", r"^'optim\.lr=\[1\]': optim\.lr is a list; give one value$"),
+        ("features.sample_rate=[1]", r"': features\.sample_rate is a list; give one value$"),
+        ("features.sample_rate=fast", r"': features\.sample_rate: Value 'fast' of type 'str' could not"),
         ("optim.lr=0", r"^'optim\.lr=0': optim\.lr is 0\.0; it must be finite and above 0$"),
         ("optim.name=sgd", r"^'optim\.name=sgd': optim\.name is 'sgd'; it must be one of lamb, adamw$"),
         ("seed=-1", r"^'seed=-1': seed is -1; it must be between 0 and 9223372036854775807$"),
@@ -147,10 +150,96 @@ def test_a_mistake_in_an_override_is_named_in_one_line(file, override, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["- a", "optim: [a]"])
-def test_a_file_and_overrides_of_different_shapes(file, text):
+def test_a_file_and_overrides_of_different_shapes(file):
     with pytest.raises(ValueError, match=r"settings\.yaml does not go together with optim\.lr=3"):
-        load_config(file(text), ["optim.lr=3"])
+        load_config(file("optim: [a]"), ["optim.lr=3"])
+
+
+# What a stranger may write into a file of settings, and what is said of it.
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi"))
+HOSTILE = {
+    "environment": ("device: ${oc.env:RNNT_TEST_TOKEN}", r"device holds .*; settings stand for"),
+    "environment in quotes": ('device: "$\\x7boc.env:RNNT_TEST_TOKEN}"', r"device holds .*; settings stand for"),
+    "environment in a list": ("data: {train: ['${oc.env:RNNT_TEST_TOKEN}']}", r"data\.train holds .*; settings stand"),
+    "environment in a word": ("tokenizer: {path: 'a/${oc.env:RNNT_TEST_TOKEN}'}", r"tokenizer\.path holds "),
+    "environment as a key": ("'${oc.env:RNNT_TEST_TOKEN}': 1", "unknown key "),
+    "other setting": ("device: ${precision}", r"device holds .*; settings stand for"),
+    "half an interpolation": ("device: ${", r"device holds .*; settings stand for"),
+    "escaped interpolation": (r"device: \${x}", r"device holds .*; settings stand for"),
+    "missing value": ("optim: {lr: '???'}", r"optim\.lr holds '\?\?\?'; settings stand for themselves"),
+    "alias": ("optim: &a {lr: 1}\nschedule: {<<: *a}", "aliases are not .*; write the value out .line 2, column 16"),
+    "bomb": (BOMB, "aliases are not allowed"),
+    "recursion": ("&a {data: *a}", "aliases are not allowed"),
+    "recursive list": ("data: {train: &a [*a]}", "aliases are not allowed"),
+    "brackets": ("data: {train: " + "[" * 100_000, "nested more than 20 levels"),
+    "sections": ("a: {" * 5_000, "nested more than 20 levels"),
+    "long": ("device: cpu #" + "x" * 300_000, r"settings\.yaml is too long for settings: more than 256 KiB"),
+    "object": ("device: !!python/object/apply:os.getcwd []", "not readable as YAML: could not determine"),
+    "bytes": ("device: !!binary aGk=", "device holds b'hi'; give a number or a word"),
+    "set": ("data: {train: !!set {a, b}}", r"data\.train holds .*; give a number or a word"),
+    "list in a list": ("data: {train: [[a]]}", r"data\.train holds \['a'\]; give a number or a word"),
+    "section in a list": ("data: {train: [{a: 1}]}", r"data\.train holds \{'a': 1\}; give a number or a word"),
+    "section without settings": ("data: {valid: {}}", r"data\.valid holds \{\}; give a number or a word"),
+    "huge number": ("optim: {lr: " + "9" * 400 + "}", r"optim\.lr holds 9+; the number is too large"),
+    "huge count": ("train: {epochs: " + "9" * 30 + "}", r"train\.epochs holds 9+; the number is too large"),
+    "endless number": ("seed: " + "9" * 5000, "is not readable as YAML: Exceeds the limit"),
+    "odd keys": ("? [a]\n: 1", "is not readable as YAML"),
+    "key of two lines": ('"a\\nb": 1', "unknown key a b"),
+    "no key": ("? \n: 1", "unknown key None"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_in_one_line(name, file, monkeypatch):
+    monkeypatch.setenv("RNNT_TEST_TOKEN", "secret")
+    text, message = HOSTILE[name]
+    with pytest.raises(ValueError, match=message) as caught:
+        load_config(file(text))
+    said = str(caught.value)
+    assert "\n" not in said and "secret" not in said and len(said) < 500
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["device=${oc.env:RNNT_TEST_TOKEN}", "data.train=['${oc.env:RNNT_TEST_TOKEN}']", "tokenizer.path=a/${precision}",
+     "device=${", "optim.lr=???", "data={train: &a [*a]}", "data.train=" + "[" * 100_000, "optim.lr=" + "9" * 400,
+     "seed=" + "9" * 5000, "device=!!python/object/apply:os.getcwd []", "device=!!binary aGk=", "data.train=[[a]]",
+     "device='", "device=\x1b[31m"],
+    ids=lambda override: override[:20],
+)  # fmt: skip
+def test_a_hostile_override_is_refused_in_one_line(override, file, monkeypatch):
+    monkeypatch.setenv("RNNT_TEST_TOKEN", "secret")
+    with pytest.raises(ValueError, match=r"^[\"']") as caught:
+        load_config(file(""), [override])
+    said = str(caught.value)
+    assert "\n" not in said and "secret" not in said and len(said) < 500
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["=3", ".=3", "optim..lr=3", "optim.=3", ".optim=3", "optim[lr]=3", "data.train[0]=x", "." * 10_000 + "=1",
+     "a." * 10_000 + "a=1", "${oc.env:RNNT_TEST_TOKEN}=1"],
+    ids=lambda override: override[:20],
+)  # fmt: skip
+def test_an_odd_key_is_unknown(override, file, monkeypatch):
+    monkeypatch.setenv("RNNT_TEST_TOKEN", "secret")
+    with pytest.raises(ValueError, match="unknown key ") as caught:
+        load_config(file(""), [override])
+    assert "secret" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_a_tree_from_python_does_not_read_the_environment(monkeypatch):
+    monkeypatch.setenv("RNNT_TEST_TOKEN", "secret")
+    for tree in ({"device": "${oc.env:RNNT_TEST_TOKEN}"}, OmegaConf.create({"device": "${oc.env:RNNT_TEST_TOKEN}"})):
+        with pytest.raises(ValueError, match=r"^here: device holds .*; settings stand for themselves"):
+            from_tree(tree, "here")
+
+
+def test_words_that_look_like_dates_and_numbers_stay_words(file):
+    path = file("data: {train: [2024-01-01, 1e3, train]}\ntokenizer: {path: 2024-01-01}")
+    config = load_config(path, ["data.valid=[2024-05-06]"])
+    assert (config.data.train, config.data.valid) == (["2024-01-01", "1e3", "train"], ["2024-05-06"])
+    assert config.tokenizer.path == "2024-01-01" and from_tree(yaml.safe_load(to_yaml(config)), "x") == config
 
 
 def test_a_missing_file_or_preset_is_named(tmp_path):
