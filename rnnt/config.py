@@ -6,21 +6,37 @@ Each field has a line that explains it, which `rnnt settings` prints. An error m
 import math
 from dataclasses import dataclass, field
 
-from rnnt.fields import at_least, below_one, between, check, check_order, explained, finite, one_of, positive, setting
+from rnnt.fields import (
+    at_least,
+    below_one,
+    between,
+    check,
+    check_order,
+    count,
+    explained,
+    finite,
+    one_of,
+    positive,
+    setting,
+)
+
+_WIDTH = 65_536  # the most units of a layer, and the most samples of a window
 
 
 @dataclass(frozen=True)
 class FeaturesConfig:
     """Waveform -> log-mel frames. The defaults are those of the MLPerf model."""
 
-    sample_rate: int = setting(16000, "audio samples per second", at_least(1))
+    sample_rate: int = setting(
+        16000, "audio samples per second", count(1000, 384_000)
+    )
     trim_silence: bool = setting(False, "remove silence at both ends: audio 60 dB below the loudest part")
     dither: float = setting(1e-5, "amplitude of the white noise added to the audio; full scale is 1", finite(0))
     preemphasis: float = setting(0.97, "share of the previous sample to subtract from each sample", between(0, 1))
-    n_fft: int = setting(512, "points of the Fourier transform", at_least(2))
-    window: int = setting(320, "samples in the symmetric Hann window, at most n_fft", at_least(2))
-    hop: int = setting(160, "samples from one frame to the next", at_least(1))
-    mels: int = setting(80, "mel bins", at_least(1))
+    n_fft: int = setting(512, "points of the Fourier transform", count(2, _WIDTH))
+    window: int = setting(320, "samples in the symmetric Hann window, at most n_fft", count(2, _WIDTH))
+    hop: int = setting(160, "samples from one frame to the next", count(1, _WIDTH))
+    mels: int = setting(80, "mel bins", count(1, 1024))
     low_hz: float = setting(0.0, "lower edge of the lowest mel bin, in Hz", finite(0))
     high_hz: float = setting(8000.0, "upper edge of the highest mel bin, in Hz", positive())
     log_floor: float = setting(1e-20, "power added to each mel bin before the logarithm", finite(0))
@@ -32,11 +48,14 @@ class FeaturesConfig:
         "statistics to normalize each bin: utterance, shape (one deviation for all bins), global (training data), none",
         one_of("utterance", "shape", "global", "none"),
     )
-    stack: int = setting(3, "neighbouring frames joined into one input of the encoder", at_least(1))
+    stack: int = setting(3, "neighbouring frames joined into one input of the encoder", count(1, 100))
 
     def __post_init__(self):
         check("features.", self)
         check_order("features.", self, "window", "n_fft")
+        for name, least in (("sample_rate / 1000", self.sample_rate / 1000), ("n_fft / 64", self.n_fft / 64)):
+            if self.hop < least:  # a second of audio would take gigabytes
+                raise ValueError(f"features.hop is {self.hop}; it must be at least features.{name} ({least:g})")
         if not self.low_hz < self.high_hz <= self.sample_rate / 2:
             raise ValueError(
                 f"features.high_hz is {self.high_hz}; it must be above features.low_hz ({self.low_hz}) "
@@ -57,9 +76,9 @@ class AugmentConfig:
     noise_probability: float = setting(0.0, "share of the utterances that get noise", between(0, 1))
     noise_snr_min: float = setting(5.0, "lowest signal-to-noise ratio of the added noise, in dB", finite())
     noise_snr_max: float = setting(40.0, "highest signal-to-noise ratio of the added noise, in dB", finite())
-    frequency_masks: int = setting(0, "SpecAugment masks over mel bins in each utterance", at_least(0))
-    frequency_width: int = setting(20, "largest width of a SpecAugment mask over mel bins, in bins", at_least(0))
-    time_masks: int = setting(0, "SpecAugment masks over frames in each utterance", at_least(0))
+    frequency_masks: int = setting(0, "SpecAugment masks over mel bins in each utterance", count(0, 1000))
+    frequency_width: int = setting(20, "largest width of a SpecAugment mask over mel bins, in bins", count(0, 1024))
+    time_masks: int = setting(0, "SpecAugment masks over frames in each utterance", count(0, 1000))
     time_width: float = setting(0.03, "largest width of a mask over frames, as a share of the utterance", between(0, 1))
 
     def __post_init__(self):
@@ -77,7 +96,7 @@ class TokenizerConfig:
         "unit of the text: sentencepiece (unigram pieces), characters or words",
         one_of("sentencepiece", "characters", "words"),
     )
-    size: int = setting(1023, "pieces of a SentencePiece model", at_least(1))
+    size: int = setting(1023, "pieces of a SentencePiece model", count(1, 10**6))
     path: str = setting("", "file or folder of a trained tokenizer; empty: train one on the training text")
 
     def __post_init__(self):
@@ -88,10 +107,10 @@ class TokenizerConfig:
 class LstmConfig:
     """LSTM layers, frames joined in time, LSTM layers."""
 
-    hidden: int = setting(1024, "units of each layer; of each direction if bidirectional", at_least(1))
-    pre_layers: int = setting(2, "layers before neighbouring frames are joined", at_least(1))
-    time_stack: int = setting(2, "neighbouring frames joined into one between the layers", at_least(1))
-    post_layers: int = setting(3, "layers after neighbouring frames are joined", at_least(1))
+    hidden: int = setting(1024, "units of each layer; of each direction if bidirectional", count(1, _WIDTH))
+    pre_layers: int = setting(2, "layers before neighbouring frames are joined", count(1, 100))
+    time_stack: int = setting(2, "neighbouring frames joined into one between the layers", count(1, 100))
+    post_layers: int = setting(3, "layers after neighbouring frames are joined", count(1, 100))
     dropout: float = setting(0.1, "probability of dropout after each layer", between(0, 1))
     bidirectional: bool = setting(False, "read the utterance in both directions; the model then cannot stream")
 
@@ -114,9 +133,9 @@ class EncoderConfig:
 class PredictorConfig:
     """Embedding of the symbols and LSTM layers."""
 
-    embedding: int = setting(512, "width of the embedding of a symbol", at_least(1))
-    hidden: int = setting(512, "units of each LSTM layer", at_least(1))
-    layers: int = setting(2, "LSTM layers", at_least(1))
+    embedding: int = setting(512, "width of the embedding of a symbol", count(1, _WIDTH))
+    hidden: int = setting(512, "units of each LSTM layer", count(1, _WIDTH))
+    layers: int = setting(2, "LSTM layers", count(1, 100))
     dropout: float = setting(0.3, "probability of dropout after each layer", between(0, 1))
 
     def __post_init__(self):
@@ -127,7 +146,7 @@ class PredictorConfig:
 class JointConfig:
     """Encoder frame and predictor state -> scores of all symbols."""
 
-    hidden: int = setting(512, "units of the hidden layer", at_least(1))
+    hidden: int = setting(512, "units of the hidden layer", count(1, _WIDTH))
     activation: str = setting("relu", "activation of the hidden layer: relu or tanh", one_of("relu", "tanh"))
     dropout: float = setting(0.3, "probability of dropout after the hidden layer", below_one())
     kind: str = setting(
@@ -169,7 +188,9 @@ class DataConfig:
     )
     min_seconds: float = setting(0.1, "shortest utterance to train on, in seconds", finite(0))
     max_seconds: float = setting(16.7, "longest utterance to train on, in seconds; .inf for no limit", at_least(0))
-    buckets: int = setting(6, "groups by duration; a batch is taken from one, so it has little padding", at_least(1))
+    buckets: int = setting(
+        6, "groups by duration; a batch is taken from one, so it has little padding", count(1, 10_000)
+    )
 
     def __post_init__(self):
         if not self.train:
@@ -216,10 +237,10 @@ class ScheduleConfig:
 class TrainConfig:
     """Length of the run, batches, loss, averaged weights, validation and checkpoints."""
 
-    epochs: int = setting(100, "passes over the training data", at_least(1))
-    steps: int = setting(0, "stop after this many optimizer steps; 0 for no limit", at_least(0))
-    batch: int = setting(384, "utterances of one optimizer step, over all processes", at_least(1))
-    accumulation: int = setting(1, "shares of a batch that each process works through in turn", at_least(1))
+    epochs: int = setting(100, "passes over the training data", count(1, 10**6))
+    steps: int = setting(0, "stop after this many optimizer steps; 0 for no limit", count(0))
+    batch: int = setting(384, "utterances of one optimizer step, over all processes", count(1, 10**6))
+    accumulation: int = setting(1, "shares of a batch that each process works through in turn", count())
     ctc_weight: float = setting(0.0, "weight of a CTC loss on the encoder, only used in training", finite(0))
     fastemit: float = setting(0.0, "weight of FastEmit, which favours early symbols (Yu et al. 2021)", finite(0))
     ctc_epochs: float = setting(0.0, "epochs over which ctc_weight falls linearly to 0; 0: it stays", finite(0))
@@ -229,12 +250,12 @@ class TrainConfig:
     curriculum_seconds: float = setting(2.0, "longest utterance at the start of the curriculum, in seconds", finite(0))
     ema: float = setting(0.999, "decay of the averaged weights, which are validated and saved; 0: none", below_one())
     ema_warmup: bool = setting(False, "smaller decay at first: min(ema, (1 + n) / (10 + n)) at step n")
-    validate_every: int = setting(1, "epochs from one validation to the next", at_least(1))
-    validate_from: int = setting(1, "first epoch to validate; the last epoch always is", at_least(0))
-    checkpoint_every: int = setting(0, "steps between checkpoints; 0: only at the end of each epoch", at_least(0))
-    keep_checkpoints: int = setting(2, "newest checkpoints to keep", at_least(1))
+    validate_every: int = setting(1, "epochs from one validation to the next", count())
+    validate_from: int = setting(1, "first epoch to validate; the last epoch always is", count(0))
+    checkpoint_every: int = setting(0, "steps between checkpoints; 0: only at the end of each epoch", count(0))
+    keep_checkpoints: int = setting(2, "newest checkpoints to keep", count())
     target_wer: float = setting(0.0, "stop at this validation WER, such as 0.058; 0 for no target", finite(0))
-    max_skipped: int = setting(100, "end the run after so many steps in a row that are not finite", at_least(1))
+    max_skipped: int = setting(100, "end the run after so many steps in a row that are not finite", count())
 
     def __post_init__(self):
         check("train.", self)
@@ -248,11 +269,11 @@ class TrainConfig:
 class DecodingConfig:
     """Limits of decoding."""
 
-    max_symbols_per_frame: int = setting(30, "most symbols at one encoder frame", at_least(1))
+    max_symbols_per_frame: int = setting(30, "most symbols at one encoder frame", count(1, 10_000))
     max_symbols: int = setting(
-        300, "most symbols of an utterance of up to 40 s; a longer one may have more in proportion", at_least(1)
+        300, "most symbols of an utterance of up to 40 s; a longer one may have more in proportion", count(1, 10**6)
     )
-    batch: int = setting(32, "utterances decoded together", at_least(1))
+    batch: int = setting(32, "utterances decoded together", count(1, 10**6))
 
     def __post_init__(self):
         check("decoding.", self)

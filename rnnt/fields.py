@@ -40,6 +40,11 @@ def between(low: float, high: float) -> Allowed:
     return Allowed(lambda value: low <= value <= high, f"between {low} and {high}")
 
 
+def count(low: int = 1, high: int = 10**9) -> Allowed:
+    """Allow whole numbers from `low` to `high`, which is beyond any sensible value."""
+    return between(low, high)
+
+
 def below_one() -> Allowed:
     """Allow numbers from 0 up to, but not including, 1."""
     return Allowed(lambda value: 0 <= value < 1, "at least 0 and below 1")

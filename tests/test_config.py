@@ -16,18 +16,18 @@ INF = math.inf
 # limit, a parenthesis does not.
 RANGES = {
     "seed": "[0, 9223372036854775807]",
-    "features.sample_rate": "[16000, inf)",
+    "features.sample_rate": "[16000, 160000]",
     "features.dither": "[0, inf)",
     "features.preemphasis": "[0, 1]",
-    "features.n_fft": "[320, inf)",
+    "features.n_fft": "[320, 10240]",
     "features.window": "[2, 512]",
-    "features.hop": "[1, inf)",
-    "features.mels": "[1, inf)",
+    "features.hop": "[16, 65536]",
+    "features.mels": "[1, 1024]",
     "features.low_hz": "[0, 8000)",
     "features.high_hz": "(0, 8000]",
     "features.log_floor": "[0, inf)",
     "features.peak_floor": "[0, inf)",
-    "features.stack": "[1, inf)",
+    "features.stack": "[1, 100]",
     "augment.speed_min": "[0.5, 1]",
     "augment.speed_max": "[1, 1.6]",
     "augment.pitch_min": "[0.5, 1]",
@@ -37,27 +37,27 @@ RANGES = {
     "augment.noise_probability": "[0, 1]",
     "augment.noise_snr_min": "(-inf, 40]",
     "augment.noise_snr_max": "[5, inf)",
-    "augment.frequency_masks": "[0, inf)",
-    "augment.frequency_width": "[0, inf)",
-    "augment.time_masks": "[0, inf)",
+    "augment.frequency_masks": "[0, 1000]",
+    "augment.frequency_width": "[0, 1024]",
+    "augment.time_masks": "[0, 1000]",
     "augment.time_width": "[0, 1]",
-    "tokenizer.size": "[1, inf)",
-    "model.encoder.lstm.hidden": "[1, inf)",
-    "model.encoder.lstm.pre_layers": "[1, inf)",
-    "model.encoder.lstm.time_stack": "[1, inf)",
-    "model.encoder.lstm.post_layers": "[1, inf)",
+    "tokenizer.size": "[1, 1000000]",
+    "model.encoder.lstm.hidden": "[1, 65536]",
+    "model.encoder.lstm.pre_layers": "[1, 100]",
+    "model.encoder.lstm.time_stack": "[1, 100]",
+    "model.encoder.lstm.post_layers": "[1, 100]",
     "model.encoder.lstm.dropout": "[0, 1]",
-    "model.predictor.embedding": "[1, inf)",
-    "model.predictor.hidden": "[1, inf)",
-    "model.predictor.layers": "[1, inf)",
+    "model.predictor.embedding": "[1, 65536]",
+    "model.predictor.hidden": "[1, 65536]",
+    "model.predictor.layers": "[1, 100]",
     "model.predictor.dropout": "[0, 1]",
-    "model.joint.hidden": "[1, inf)",
+    "model.joint.hidden": "[1, 65536]",
     "model.joint.dropout": "[0, 1)",
     "model.forget_bias": "(-inf, inf)",
     "model.init_scale": "[0, inf)",
     "data.min_seconds": "[0, 16.7]",
     "data.max_seconds": "[0.1, inf]",
-    "data.buckets": "[1, inf)",
+    "data.buckets": "[1, 10000]",
     "optim.lr": "(0, inf)",
     "optim.beta1": "[0, 1)",
     "optim.beta2": "[0, 1)",
@@ -68,9 +68,9 @@ RANGES = {
     "schedule.hold": "[0, inf]",
     "schedule.decay": "[0, 1]",
     "schedule.minimum": "[0, inf)",
-    "train.epochs": "[1, inf)",
-    "train.steps": "[0, inf)",
-    "train.batch": "[1, inf)",
+    "train.epochs": "[1, 1000000]",
+    "train.steps": "[0, 1000000000]",
+    "train.batch": "[1, 1000000]",
     "train.accumulation": "[1, 384]",
     "train.ctc_weight": "[0, inf)",
     "train.fastemit": "[0, inf)",
@@ -78,15 +78,15 @@ RANGES = {
     "train.curriculum_epochs": "[0, inf)",
     "train.curriculum_seconds": "[0, inf)",
     "train.ema": "[0, 1)",
-    "train.validate_every": "[1, inf)",
-    "train.validate_from": "[0, inf)",
-    "train.checkpoint_every": "[0, inf)",
-    "train.keep_checkpoints": "[1, inf)",
+    "train.validate_every": "[1, 1000000000]",
+    "train.validate_from": "[0, 1000000000]",
+    "train.checkpoint_every": "[0, 1000000000]",
+    "train.keep_checkpoints": "[1, 1000000000]",
     "train.target_wer": "[0, inf)",
-    "train.max_skipped": "[1, inf)",
-    "decoding.max_symbols_per_frame": "[1, inf)",
-    "decoding.max_symbols": "[1, inf)",
-    "decoding.batch": "[1, inf)",
+    "train.max_skipped": "[1, 1000000000]",
+    "decoding.max_symbols_per_frame": "[1, 10000]",
+    "decoding.max_symbols": "[1, 1000000]",
+    "decoding.batch": "[1, 1000000]",
 }
 
 
@@ -226,6 +226,17 @@ def test_what_is_no_finite_number_is_refused_unless_it_has_a_meaning(key, text, 
             load_config(tmp_path / "a.yaml", [f"{key}={text}"])
 
 
+@pytest.mark.parametrize("key", [key for key in NUMBERS if isinstance(DEFAULTS[key], int)])
+@pytest.mark.parametrize("value", [10**12, 2**62])
+def test_no_whole_number_is_beyond_reason(key, value, tmp_path):
+    (tmp_path / "a.yaml").write_text("")
+    if key == "seed":
+        load_config(tmp_path / "a.yaml", [f"{key}={value}"])
+    else:
+        with pytest.raises(ValueError, match=rf"^'{key}={value}': {re.escape(key)} is {value}; it must be "):
+            load_config(tmp_path / "a.yaml", [f"{key}={value}"])
+
+
 def test_an_endless_utterance_cannot_end_a_curriculum():
     config = changed(Config(), "train.curriculum_epochs", 2.0)
     with pytest.raises(ValueError, match=r"^data\.max_seconds is inf; it must be finite, because train\.curriculum_ep"):
@@ -259,6 +270,8 @@ def test_an_endless_utterance_cannot_end_a_curriculum():
             50.0,
             r"augment\.noise_snr_min is 50\.0; it must be at most augment\.noise_snr_max \(40\.0\)",
         ),
+        ("features.hop", 15, r"features\.hop is 15; it must be at least features\.sample_rate / 1000 \(16\)"),
+        ("features.n_fft", 20_000, r"features\.hop is 160; it must be at least features\.n_fft / 64 \(312\.5\)"),
         ("data.min_seconds", 17.0, r"data\.min_seconds is 17\.0; it must be at most data\.max_seconds \(16\.7\)"),
         ("data.train", [], r"data\.train names no split; give at least one, such as \[train\*\]"),
         ("train.accumulation", 5, r"train\.batch is 384; it must be a multiple of train\.accumulation \(5\)"),

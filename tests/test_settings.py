@@ -133,6 +133,8 @@ def test_a_mistake_in_a_file_is_named_in_one_line(file, text, message):
         ("optim.lr=[1]", r"^'optim\.lr=\[1\]': optim\.lr is a list; give one value$"),
         ("features.sample_rate=[1]", r"': features\.sample_rate is a list; give one value$"),
         ("features.sample_rate=fast", r"': features\.sample_rate: Value 'fast' of type 'str' could not"),
+        ("features.sample_rate=0", r"': features\.sample_rate is 0; it must be between 1000 and 384000$"),
+        ("features.sample_rate=4", r"': features\.sample_rate is 4; it must be between 1000 and 384000$"),
         ("optim.lr=0", r"^'optim\.lr=0': optim\.lr is 0\.0; it must be finite and above 0$"),
         ("optim.name=sgd", r"^'optim\.name=sgd': optim\.name is 'sgd'; it must be one of lamb, adamw$"),
         ("seed=-1", r"^'seed=-1': seed is -1; it must be between 0 and 9223372036854775807$"),
