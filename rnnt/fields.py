@@ -45,6 +45,11 @@ def count(low: int = 1, high: int = 10**9) -> Allowed:
     return between(low, high)
 
 
+def error_rate() -> Allowed:
+    """Allow error rates as fractions. A percentage, which people may give instead, would always be reached."""
+    return Allowed(lambda value: 0 <= value <= 1, "between 0 and 1: write 5.8 % as 0.058")
+
+
 def below_one() -> Allowed:
     """Allow numbers from 0 up to, but not including, 1."""
     return Allowed(lambda value: 0 <= value < 1, "at least 0 and below 1")

@@ -52,6 +52,10 @@ def read_config(path: Path) -> Config:
     if not path.is_file():
         raise ValueError(f"{path.parent} is no model and no run: it has no config.yaml")
     try:
-        return from_tree(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not readable as YAML: {reason(error)}") from None
+    train = tree.get("train") if isinstance(tree, dict) else None
+    if isinstance(train, dict) and isinstance(train.get("target_wer"), (int, float)):
+        train["target_wer"] = min(train["target_wer"], 1.0)  # earlier versions took 5.8, which is 580 %
+    return from_tree(tree, str(path))
