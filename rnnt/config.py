@@ -29,7 +29,7 @@ class FeaturesConfig:
     """Waveform -> log-mel frames. The defaults are those of the MLPerf model."""
 
     sample_rate: int = setting(
-        16000, "audio samples per second", count(1000, 384_000)
+        16000, "audio samples per second; n_fft, window, hop, high_hz follow it if not given", count(1000, 384_000)
     )
     trim_silence: bool = setting(False, "remove silence at both ends: audio 60 dB below the loudest part")
     dither: float = setting(1e-5, "amplitude of the white noise added to the audio; full scale is 1", finite(0))

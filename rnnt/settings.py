@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rnnt.config import Config, LstmConfig
+from rnnt.config import Config, FeaturesConfig, LstmConfig
 from rnnt.plain_yaml import parse_yaml, read_yaml
 from rnnt.text import one_line
 
@@ -19,6 +20,7 @@ PRESETS = Path(__file__).parent / "presets"
 
 # Keys of earlier versions, and where their settings are now.
 _MOVED = {f"model.encoder.{item.name}": f"model.encoder.lstm.{item.name}" for item in dataclasses.fields(LstmConfig)}
+_FOLLOWING = ("n_fft", "window", "hop", "high_hz")  # settings of features that follow features.sample_rate
 
 
 def presets() -> list[str]:
@@ -61,18 +63,20 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
             value = {name: value}
         places[key] = shown
         given = _merged(given, _renewed(value), shown)
-    return from_tree(_merged(tree, given, f"{path} does not go together with {' '.join(overrides)}"), str(path), places)
+    both = _merged(tree, given, f"{path} does not go together with {' '.join(overrides)}")
+    return from_tree(_merged(both, _follow_rate(tree, given), str(path)), str(path), places)
 
 
 def from_tree(tree: Any, where: str, places: dict[str, str] | None = None) -> Config:
     """Return the Config of nested dictionaries (or an OmegaConf tree) that may leave out any key.
 
     Raises ValueError as `load_config` does. Error messages start with `where`, or with `places[key]` if the offending
-    key is in it.
+    key is in it. Settings that follow features.sample_rate, and are not given, are those of the default rate scaled.
     """
     plain = OmegaConf.to_container(tree) if OmegaConf.is_config(tree) else tree
     _require(isinstance(plain, dict), f"{where} does not hold settings")
     plain = _renewed(plain)
+    plain = _merged(plain, _follow_rate(plain), where)
     places = places or {}
     known = {key: item.type for key, item in _fields(Config)}
     for key, value in _flatten(plain):
@@ -165,6 +169,42 @@ def _merged(below: dict, above: dict, complaint: str) -> dict:
             raise ValueError(f"{complaint}: {name} is a list and a section")
         both[name] = _merged(old, value, complaint) if isinstance(value, dict) and isinstance(old, dict) else value
     return both
+
+
+def _follow_rate(*layers: dict) -> dict:
+    """Return, as a tree, the settings of features that must change because features.sample_rate does.
+
+    Each of the layers (a file, then overrides) counts above those before it and above the defaults. If one changes the
+    rate and leaves a setting of `_FOLLOWING` alone, that one follows: a window and a hop keep their length in seconds,
+    n_fft becomes a power of two of at least its length in seconds, and high_hz is at most half the rate.
+    """
+    rate, given = 0, {}
+    for layer in ({"features": dataclasses.asdict(FeaturesConfig())}, *layers):
+        features = layer.get("features")
+        if isinstance(features, dict):
+            rate = features.get("sample_rate", rate)
+            given |= {name: (features[name], rate) for name in _FOLLOWING if name in features}
+    changed = {}
+    for name, pair in given.items():
+        value, old, new = map(_number, (*pair, rate))
+        if old == new or not (value and old and new):  # the last: to be refused as they are
+            continue
+        scaled = value * new / old
+        if name == "high_hz":
+            changed[name] = min(value, new / 2)
+        elif name == "n_fft":
+            changed[name] = 1 << (math.ceil(scaled) - 1).bit_length()
+        else:
+            changed[name] = max(round(scaled), 1)
+    return {"features": changed} if changed else {}
+
+
+def _number(value: Any) -> float:
+    """The value as a number above 0, or 0 if it is none."""
+    try:
+        return max(float(value), 0.0) if math.isfinite(float(value)) else 0.0
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def _renewed(tree: dict) -> dict:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from rnnt import cli
 from rnnt.config import Config
+from rnnt.model_folder import read_config
 from rnnt.settings import from_tree, load_config, presets, settings_table, to_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +66,7 @@ KEYS = [key for key, _ in leaves(dataclasses.asdict(Config())) if key != "model.
 @pytest.mark.parametrize("key", KEYS)
 def test_every_setting_survives_the_round_trip(key):
     """No setting is forgotten on the way to the file or back."""
-    base = OmegaConf.create({"features": {"stack": 1}})
+    base = OmegaConf.create({"features": {"stack": 1, "n_fft": 512, "window": 320, "hop": 160, "high_hz": 8000.0}})
     old = dict(leaves(dataclasses.asdict(from_tree(base, "there"))))
     for value in others(old[key]):
         changed = base.copy()
@@ -259,6 +260,56 @@ def test_settings_of_the_encoder_by_their_earlier_keys_are_taken(file):
     assert load_config(old, ["model.encoder.lstm.hidden=48"]).model.encoder.lstm.hidden == 48
     tree = {"model": {"encoder": {"hidden": 24}}}
     assert from_tree(tree, "here").model.encoder.lstm.hidden == 24 and tree == {"model": {"encoder": {"hidden": 24}}}
+
+
+def lengths(config):
+    features = config.features
+    return features.sample_rate, features.n_fft, features.window, features.hop, features.high_hz
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "expected"),
+    [
+        ("", [], (16000, 512, 320, 160, 8000)),
+        ("", ["features.sample_rate=8000"], (8000, 256, 160, 80, 4000)),
+        ("features: {sample_rate: 8000}", [], (8000, 256, 160, 80, 4000)),
+        ("features: {sample_rate: '8000'}", [], (8000, 256, 160, 80, 4000)),
+        ("", ["features.sample_rate=44100"], (44100, 2048, 882, 441, 8000)),
+        ("", ["features.sample_rate=11025"], (11025, 512, 220, 110, 5512.5)),
+        # What is given along with the rate is meant, in the same file or in the same command.
+        ("features: {sample_rate: 8000, hop: 100}", [], (8000, 256, 160, 100, 4000)),
+        ("", ["features.hop=100", "features.sample_rate=8000"], (8000, 256, 160, 100, 4000)),
+        ("features: {sample_rate: 8000, window: 320, hop: 160, n_fft: 512}", [], (8000, 512, 320, 160, 4000)),
+        # What is given for one rate follows to another.
+        ("features: {hop: 100, n_fft: 400, high_hz: 3000}", ["features.sample_rate=8000"], (8000, 256, 160, 50, 3000)),
+        ("features: {sample_rate: 8000}", ["features.sample_rate=16000"], (16000, 512, 320, 160, 8000)),
+        ("features: {sample_rate: 8000, hop: 100}", ["features.sample_rate=16000"], (16000, 512, 320, 200, 8000)),
+        ("features: {n_fft: 400, sample_rate: 16000}", ["features.sample_rate=16000"], (16000, 400, 320, 160, 8000)),
+    ],
+)  # fmt: skip
+def test_lengths_in_samples_follow_the_sample_rate(file, text, overrides, expected):
+    config = load_config(file(text), overrides)
+    assert lengths(config) == expected
+    assert from_tree(yaml.safe_load(to_yaml(config)), "there") == config  # a complete file stands as it is
+
+
+@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize("rate", [8000, 22050, 48000])
+def test_every_preset_takes_another_sample_rate(preset, rate):
+    old, new = load_config(preset).features, load_config(preset, [f"features.sample_rate={rate}"]).features
+    for name in ("window", "hop"):
+        assert getattr(new, name) / rate == pytest.approx(getattr(old, name) / old.sample_rate, rel=0.01)
+    assert new.n_fft / rate >= old.n_fft / old.sample_rate and new.n_fft & (new.n_fft - 1) == 0
+    assert new.high_hz == min(old.high_hz, rate / 2)
+
+
+def test_a_run_of_an_earlier_version_keeps_its_lengths(tmp_path):
+    """Earlier versions did not scale them. Their files are complete, so every length is given."""
+    old = dataclasses.asdict(Config())
+    old["features"] |= {"sample_rate": 8000, "high_hz": 4000.0}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
+    assert lengths(read_config(tmp_path / "config.yaml")) == (8000, 512, 320, 160, 4000)
+    assert lengths(load_config(tmp_path / "config.yaml")) == (8000, 512, 320, 160, 4000)
 
 
 def call(monkeypatch, *words) -> int:

@@ -42,7 +42,7 @@ def open_splits(data: Path, patterns: list[str], sample_rate: int) -> Dataset:
     if dataset.sample_rate != sample_rate:
         raise ValueError(
             f"{data} is at {dataset.sample_rate} Hz, the model at {sample_rate} Hz; "
-            "prepare it again or set features.sample_rate"
+            f"set features.sample_rate={dataset.sample_rate}, or prepare the data again with --sample-rate {sample_rate}"
         )
     return dataset
 

@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import re
 
 import pytest
 import torch
@@ -397,8 +398,11 @@ def test_splits_are_found_by_pattern(tones):
 
 
 def test_data_of_another_rate_is_refused(tones, tmp_path):
-    with pytest.raises(ValueError, match="is at 8000 Hz, the model at 16000 Hz; prepare it again or set"):
+    with pytest.raises(ValueError, match=r"at 8000 Hz, the model at 16000 Hz; .* with --sample-rate 16000$") as caught:
         Trainer(settings(tmp_path, "features.sample_rate=16000"), tones, tmp_path / "run")
+    (mend,) = re.findall(r"set (\S+=\d+), or", str(caught.value))
+    config = Trainer(load_config("small", [mend, "data.valid=[]"]), tones, tmp_path / "run").config
+    assert (config.features.sample_rate, config.features.window, config.features.hop) == (8000, 160, 80)
 
 
 def test_utterances_of_other_lengths_are_left_out_and_counted(tones, tmp_path, capsys):
