@@ -14,7 +14,7 @@ from rnnt.model_folder import find_model, read_config
 from rnnt.recognizer import load
 from rnnt.settings import find_preset, load_config, presets
 from rnnt.text import duration, visible
-from rnnt.tokenizer import load_tokenizer
+from rnnt.tokenizer import load_chosen_tokenizer
 from rnnt.training import checkpoint
 
 
@@ -102,7 +102,7 @@ def _parameters(config: Config) -> str:
     """The number of parameters. It depends on the number of symbols, which may only be known from the training text."""
     tokenizer = config.tokenizer
     if tokenizer.path:
-        symbols = len(load_tokenizer(tokenizer.path, tokenizer))
+        symbols = len(load_chosen_tokenizer(tokenizer))
     elif tokenizer.kind == "sentencepiece":
         symbols = tokenizer.size
     else:

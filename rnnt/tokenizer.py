@@ -12,6 +12,9 @@ from rnnt.config import TokenizerConfig
 from rnnt.files import write_file
 from rnnt.text import one_line, read_text, reason
 
+FILES = {"sentencepiece": "tokenizer.model", "characters": "tokenizer.json", "words": "tokenizer.json"}  # by kind
+_MOST_BYTES = 64 << 20  # of a tokenizer's file
+_LONGEST = 1000  # characters of a symbol
 _SPACE = "▁"  # U+2581: a space in SentencePiece's pieces
 
 
@@ -34,6 +37,8 @@ class Symbols:
             raise ValueError("a tokenizer of symbols holds characters or words")
         if len(self._index) != len(self.symbols) or not self.symbols:
             raise ValueError("a tokenizer's symbols must be distinct, and there must be one")
+        if max(map(len, self.symbols)) > _LONGEST:
+            raise ValueError(f"a tokenizer's symbols must have at most {_LONGEST} characters")
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -84,6 +89,9 @@ class SentencePiece:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
             raise ValueError(f"not a SentencePiece model: {reason(error)}") from None
+        pieces = range(self._processor.get_piece_size())
+        if any(len(self._processor.id_to_piece(piece)) > _LONGEST for piece in pieces):
+            raise ValueError(f"a tokenizer's symbols must have at most {_LONGEST} characters")
         self._model = model
         self._size = max(size, self._processor.get_piece_size())
 
@@ -169,15 +177,21 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
 
 
 def load_tokenizer(path: str | Path, config: TokenizerConfig) -> Tokenizer:
-    """Open a tokenizer file, or the one in a folder. Raises ValueError if there is none or it is damaged."""
+    """Open a tokenizer file, or the one in a folder. Raises ValueError if there is none or it is damaged.
+
+    If a folder holds two, the one of the configured kind is taken. One that is alone is taken whatever its kind is,
+    because earlier versions let `tokenizer.kind` differ from the tokenizer.
+    """
     path = Path(path)
     if path.is_dir():
-        found = [path / name for name in ("tokenizer.model", "tokenizer.json") if (path / name).is_file()]
+        found = [path / name for name in (FILES[config.kind], *FILES.values()) if (path / name).is_file()]
         if not found:
             raise ValueError(f"{path} holds no tokenizer.model and no tokenizer.json")
         path = found[0]
     if not path.is_file():
         raise ValueError(f"no tokenizer file {path}")
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path} is too large for a tokenizer: more than {_MOST_BYTES >> 20} MiB")
     if path.suffix == ".model":
         try:
             return SentencePiece(path.read_bytes(), config.size)
@@ -186,8 +200,22 @@ def load_tokenizer(path: str | Path, config: TokenizerConfig) -> Tokenizer:
     try:
         content = json.loads(read_text(path))
         return Symbols(content["kind"], content["symbols"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{path} is no tokenizer file; it should be a .model of SentencePiece or our .json") from None
+
+
+def load_chosen_tokenizer(config: TokenizerConfig) -> Tokenizer:
+    """Open the tokenizer that `tokenizer.path` names.
+
+    Raises ValueError as `load_tokenizer` does, or if `tokenizer.kind` is another one: config.yaml would be wrong.
+    """
+    tokenizer = load_tokenizer(config.path, config)
+    if tokenizer.kind != config.kind:
+        raise ValueError(
+            f"{config.path} holds a tokenizer of kind {tokenizer.kind}, but tokenizer.kind is {config.kind}; "
+            f"set tokenizer.kind={tokenizer.kind} or give another tokenizer.path"
+        )
+    return tokenizer
 
 
 def _split(text: str, kind: str) -> list[str]:

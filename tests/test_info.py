@@ -77,7 +77,7 @@ def test_parameters_without_symbols_and_of_each_symbol_add_up_to_the_model(prese
 
 def test_a_file_of_settings_with_a_tokenizer_that_exists(tmp_path):
     Symbols("words", ["a", "b", "c"]).save(tmp_path)
-    config = from_tree({"tokenizer": {"path": str(tmp_path)}, "train": {"epochs": 7}}, "here")
+    config = from_tree({"tokenizer": {"kind": "words", "path": str(tmp_path)}, "train": {"epochs": 7}}, "here")
     (tmp_path / "mine.yaml").write_text(to_yaml(config))
     text = describe(tmp_path / "mine.yaml")
     with torch.device("meta"):

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2 as sentencepiece_pb2
 
 from rnnt.config import TokenizerConfig
-from rnnt.tokenizer import SentencePiece, Symbols, UnknownSymbolError, load_tokenizer, train_tokenizer
+from rnnt.tokenizer import (
+    SentencePiece,
+    Symbols,
+    UnknownSymbolError,
+    load_chosen_tokenizer,
+    load_tokenizer,
+    train_tokenizer,
+)
 
 TEXTS = [
     "the cat sat on the mat", "the dog sat on the log", "a cat and a dog", "über größe", "naïve café", "привет мир",
@@ -204,6 +211,9 @@ def test_what_cannot_be_learned_is_a_mistake_of_one_line(texts, size, message):
         ("tokenizer.json", b'{"kind": "words", "symbols": [["a"]]}'),
         ("tokenizer.json", b'{"kind": "words", "symbols": ["a", "a"]}'),
         ("tokenizer.json", b'{"kind": "words", "symbols": []}'),
+        ("tokenizer.json", b'{"kind": "words", "symbols": ["' + b"a" * 1001 + b'"]}'),
+        ("tokenizer.json", b'{"kind": "words", "symbols": [' + b"9" * 5000 + b"]}"),
+        ("tokenizer.json", b"[" * 100_000),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, name, content):
@@ -211,6 +221,47 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
     with pytest.raises(ValueError, match=name.replace(".", r"\.")) as caught:
         load_tokenizer(tmp_path, TokenizerConfig())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
+def test_a_huge_file_is_not_read(tmp_path, name):
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(1 << 40)  # takes no room on the disk
+    with pytest.raises(ValueError, match="is too large for a tokenizer: more than 64 MiB"):
+        load_tokenizer(tmp_path, TokenizerConfig())
+
+
+def test_a_model_with_an_endless_piece_is_refused(tmp_path):
+    proto = sentencepiece_pb2.ModelProto.FromString(trained("sentencepiece", 12, ["ab ac", "ab ba"])._model)
+    proto.pieces[-1].piece = "x" * 1001
+    (tmp_path / "tokenizer.model").write_bytes(proto.SerializeToString())
+    with pytest.raises(ValueError, match=r"tokenizer\.model: a tokenizer's symbols must have at most 1000 characters"):
+        load_tokenizer(tmp_path, TokenizerConfig())
+
+
+@pytest.mark.parametrize("other", ["characters", "words"])
+def test_of_two_tokenizers_in_a_folder_the_configured_kind_is_taken(tmp_path, other):
+    for kind in ("sentencepiece", other):
+        trained(kind).save(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    for kind in ("sentencepiece", other):
+        assert load_tokenizer(tmp_path, TokenizerConfig(kind)).kind == kind
+        assert load_chosen_tokenizer(TokenizerConfig(kind, path=str(tmp_path))).kind == kind
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "characters", "words"])
+@pytest.mark.parametrize("configured", ["sentencepiece", "characters", "words"])
+def test_a_chosen_tokenizer_has_the_configured_kind(tmp_path, kind, configured):
+    trained(kind).save(tmp_path)
+    (file,) = tmp_path.iterdir()
+    for path in (tmp_path, file):
+        config = TokenizerConfig(configured, path=str(path))
+        assert load_tokenizer(path, config).kind == kind  # of a model of an earlier version
+        if kind == configured:
+            assert load_chosen_tokenizer(config).kind == kind
+        else:
+            with pytest.raises(ValueError, match=rf"holds a tokenizer of kind {kind}, .*; set \S+kind={kind} or"):
+                load_chosen_tokenizer(config)
 
 
 def test_a_truncated_model_is_refused(tmp_path):

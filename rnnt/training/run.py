@@ -9,7 +9,7 @@ from rnnt.files import write_file
 from rnnt.model_folder import read_config
 from rnnt.recognizer import Recognizer
 from rnnt.settings import to_yaml
-from rnnt.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from rnnt.tokenizer import Tokenizer, load_chosen_tokenizer, load_tokenizer, train_tokenizer
 from rnnt.training import checkpoint
 from rnnt.training.distributed import Processes
 
@@ -60,7 +60,7 @@ class RunFolder:
         if self.resuming:
             return load_tokenizer(self.path, config)
         if config.path:
-            return load_tokenizer(config.path, config)
+            return load_chosen_tokenizer(config)
         return self.processes.from_main(lambda: train_tokenizer(texts, config))
 
     def load_newest(self) -> tuple[dict | None, list[str]]:
