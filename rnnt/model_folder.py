@@ -1,45 +1,95 @@
-"""A model's folder: config.yaml, the tokenizer and model.safetensors."""
+"""A model's folder: config.yaml, the tokenizer and model.safetensors. It may come from a stranger."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
 import torch
-import yaml
+from safetensors import SafetensorError, safe_open
 
 from rnnt.config import Config
 from rnnt.files import write_file
+from rnnt.plain_yaml import read_yaml
 from rnnt.settings import from_tree, to_yaml
 from rnnt.text import reason
+from rnnt.tokenizer import FILES as TOKENIZERS
 from rnnt.tokenizer import Tokenizer
 
 WEIGHTS = "model.safetensors"
+_TYPES = ("F64", "F32", "F16", "BF16")  # of the numbers that weights may be saved as
 
 
 def write_model(folder: Path, config: Config, tokenizer: Tokenizer, weights: dict[str, torch.Tensor]) -> None:
-    """Write a model's folder. Each of its files is replaced as a whole.
+    """Write a model's folder. Each of its files is replaced as a whole; a tokenizer of another kind is removed.
 
     Raises OSError (a full disk, for example), after which the weights that were there before are still there.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    config = replace(config, tokenizer=replace(config.tokenizer, kind=tokenizer.kind))
     try:
         write_file(folder / "config.yaml", to_yaml(config))
         tokenizer.save(folder)
         contiguous = {name: value.contiguous() for name, value in weights.items()}
         write_file(folder / WEIGHTS, safetensors.torch.save(contiguous))
+        for name in set(TOKENIZERS.values()) - {TOKENIZERS[tokenizer.kind]}:
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise OSError(f"cannot save {folder}: {error}") from error
 
 
-def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Read the weights, on the host. Raises SafetensorError if the file is damaged."""
-    return safetensors.torch.load_file(folder / WEIGHTS)
+def read_weights(folder: Path, expected: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Read the weights, on the host, if they have the names and shapes of `expected`, which may be on the meta device.
+
+    The file's header is compared first, and nothing is allocated if it does not fit, or if this machine has less memory
+    than the weights take. Raises ValueError if so, or if the file is damaged or holds NaN or infinity.
+    """
+    path = folder / WEIGHTS
+    try:
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+            found = {name: (tuple(item.get_shape()), item.get_dtype()) for name, item in slices.items()}
+        problem = _difference(found, expected) or _too_large(expected)
+        weights = {} if problem else safetensors.torch.load_file(path)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        problem = reason(error)
+    if problem:
+        raise ValueError(f"{path} is damaged or of another model: {problem}")
+    for name, value in weights.items():
+        if not torch.isfinite(value.float()).all():
+            raise ValueError(f"{path}: {name} holds NaN or infinity; take an earlier model")
+    return weights
+
+
+def _difference(found: dict[str, tuple[tuple[int, ...], str]], expected: dict[str, torch.Tensor]) -> str:
+    """The first difference between the header of a file and the tensors that config.yaml and the tokenizer describe."""
+    missing, unused = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unused:
+        return f"it lacks {missing[0]}" if missing else f"it has {unused[0][:100]} in addition"
+    for name, (shape, kind) in found.items():
+        if shape != tuple(expected[name].shape):
+            return f"{name} is {shape}, but {tuple(expected[name].shape)} by config.yaml and the tokenizer"
+        if kind not in _TYPES:
+            return f"{name} holds numbers of type {kind}"
+    return ""
+
+
+def _too_large(expected: dict[str, torch.Tensor]) -> str:
+    size = sum(value.numel() * value.element_size() for value in expected.values())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"its weights take {size / 1e9:.1f} GB, and this machine has {memory / 1e9:.1f} GB" if size > memory else ""
 
 
 def find_model(path: str | Path) -> Path:
-    """Return the folder of the model that a path names: the path itself, or RUN/best. Raises ValueError if none."""
+    """Return the folder of the model that a path names: the path itself, or RUN/best. Raises ValueError if none.
+
+    Raises ValueError too if one of the model's files is a link that leads out of its folder.
+    """
     path = Path(path)
     for folder in (path, path / "best"):
         if (folder / WEIGHTS).is_file():
+            for name in (WEIGHTS, "config.yaml", *TOKENIZERS.values()):
+                check_inside(folder / name)
             return folder
     if not path.exists():
         raise ValueError(f"{path} does not exist; give a model's folder or a run's")
@@ -47,14 +97,22 @@ def find_model(path: str | Path) -> Path:
     raise ValueError(f"{path} holds no model.safetensors and no best/model.safetensors{hint}")
 
 
+def check_inside(path: Path) -> None:
+    """Raise ValueError if a file of a model or a run is a link to a file outside its folder."""
+    folder = Path(os.path.realpath(path.parent))
+    # The Hugging Face Hub's cache has links to REPOSITORY/blobs in REPOSITORY/snapshots/REVISION.
+    allowed = folder.parents[1] if folder.parent.name == "snapshots" else folder
+    target = Path(os.path.realpath(path))
+    if not target.is_relative_to(allowed):
+        raise ValueError(f"{path} is a link to {target}, outside its folder; if you trust it, copy the folder: cp -rL")
+
+
 def read_config(path: Path) -> Config:
     """Read the config.yaml of a run or a model. Raises ValueError if it is not one."""
     if not path.is_file():
         raise ValueError(f"{path.parent} is no model and no run: it has no config.yaml")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not readable as YAML: {reason(error)}") from None
+    check_inside(path)
+    tree = read_yaml(path)
     train = tree.get("train") if isinstance(tree, dict) else None
     if isinstance(train, dict) and isinstance(train.get("target_wer"), (int, float)):
         train["target_wer"] = min(train["target_wer"], 1.0)  # earlier versions took 5.8, which is 580 %
