@@ -1,8 +1,10 @@
 """Descriptions of a preset, a run, a model, a prepared split, or a folder of splits."""
 
 import json
+import math
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -155,12 +157,7 @@ def _model(folder: Path) -> str:
 
 def _run(path: Path) -> str:
     config = read_config(path / "config.yaml")
-    rows = []
-    for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:  # the last line of a run that was killed
-            continue
+    rows, damaged = _metrics(path / "metrics.jsonl")
     name = visible(str(path))
     lines = [f"{name}: a run of {config.train.epochs} epochs, batch {config.train.batch}, {config.optim.name}"]
     steps = [row for row in rows if "loss" in row]
@@ -175,8 +172,37 @@ def _run(path: Path) -> str:
     if scores:
         best, step = min(scores)
         lines.append(f"  best validation WER {100 * best:.2f} % at step {step}")
+    if damaged:
+        lines.append(f"  {damaged} damaged lines in metrics.jsonl")
     saved = checkpoint.steps(path / "checkpoints")
     lines.append(f"  checkpoints: {', '.join(item.name for item in saved) or 'none yet'}")
     if (path / "best" / "model.safetensors").is_file():
         lines.append(_model(path / "best"))
     return "\n".join(lines)
+
+
+def _metrics(path: Path) -> tuple[list[dict], int]:
+    """The rows of a run's log, and the number of lines that are none.
+
+    A last line without an end does not count as one: the run was killed while it wrote it.
+    """
+    *lines, last = path.read_bytes().split(b"\n")
+    found = [_row(line) for line in lines]
+    rows = [row for row in (*found, _row(last)) if row is not None]
+    return rows, found.count(None)
+
+
+def _row(line: bytes) -> dict | None:
+    """The row of a line, or None if it has no step and epoch, or has a loss or an error rate that is no number."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int) or not _is_finite(row.get("epoch")):
+        return None
+    numbers = [row[name] for name in ("loss", "valid_wer") if row.get(name) is not None]
+    return row if all(map(_is_finite, (row["step"], *numbers))) else None
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) < 1e300 and not math.isnan(value)

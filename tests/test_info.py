@@ -132,6 +132,55 @@ def test_each_obstacle_to_streaming_is_named_alone(key, value, obstacle, tmp_pat
     assert len(found) == (obstacle is not None) and all(obstacle in reason for reason in found)
 
 
+ROW = {"step": 3, "epoch": 0.5, "loss": 2.5}
+DAMAGED = [
+    b"", b"{", b"3", b"null", b"[]", b'"text"', b"true", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"\xff\xfe",
+    b"\0", b'{"step": 1}', b'{"loss": 1, "epoch": 1}', b'{"step": null, "epoch": 1, "loss": 1}',
+    b'{"step": 1.5, "epoch": 1, "loss": 1}',
+    *(json.dumps({**ROW, name: value}).encode() for name in ("step", "epoch", "loss", "valid_wer")
+      for value in ("x", "\x1b[31m", [1], {}, float("nan"), float("inf"), -float("inf"), 10**400)),
+    json.dumps({**ROW, "epoch": None}).encode(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", DAMAGED, ids=lambda line: repr(line[:30]))
+def test_a_damaged_line_of_a_log_is_counted(call, tmp_path, line):
+    (tmp_path / "config.yaml").write_text("seed: 1")
+    whole = json.dumps(ROW).encode() + b"\n"
+    for content in (line + b"\n" + whole, whole + line + b"\n"):
+        (tmp_path / "metrics.jsonl").write_bytes(content)
+        code, out, err = call(tmp_path)
+        assert (code, err) == (0, "") and "  done: 3 steps, epoch 0.50, loss 2.500\n" in out
+        assert "  1 damaged lines in metrics.jsonl\n" in out and "\x1b" not in out
+    (tmp_path / "metrics.jsonl").write_bytes(whole + line)  # the run was killed while it wrote the last line
+    code, out, err = call(tmp_path)
+    assert (code, err) == (0, "") and "done: 3 steps" in out and "damaged lines" not in out
+
+
+def test_a_log_without_rows_is_described(call, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 1")
+    for content, damaged in ((b"", ""), (b"\n\n", "2 damaged"), (b"\xff" * 1000, "")):
+        (tmp_path / "metrics.jsonl").write_bytes(content)
+        code, out, err = call(tmp_path)
+        assert (code, err) == (0, "") and "done" not in out and damaged in out and "checkpoints: none yet" in out
+
+
+def test_names_and_sources_are_shown_without_what_a_terminal_obeys(call, data, tmp_path):
+    evil = "a\x1b]0;title\x07\u202e\nb"
+    shown = r"a\x1b]0;title\x07\u202e\nb"
+    description = json.loads((data / "valid" / "dataset.json").read_text())
+    (data / "valid" / "dataset.json").write_text(json.dumps({**description, "source": evil}))
+    (data / "valid").rename(data / evil)
+    code, out, _ = call(data)
+    assert code == 0 and f"/{shown}: 5 utterances" in out and f"from {shown}\n" in out and len(out.splitlines()) == 2
+    shutil.copytree(GOLDEN / "run", tmp_path / evil)
+    code, out, _ = call(tmp_path / evil)
+    assert code == 0 and f"/{shown}: a run of" in out and f"/{shown}/best: a model of" in out and "\x1b" not in out
+    for path in (tmp_path / f"{evil}.yaml", tmp_path / f"{evil}2"):
+        code, out, err = call(path)
+        assert (code, out) == (2, "") and shown.replace(r"\n", " ") in err and len(err.splitlines()) == 1
+
+
 def test_verified_data(call, data):
     code, out, err = call(data, "--verify")
     assert (code, err) == (0, "") and out == call(data)[1] + f"{data}/train: verified\n{data}/valid: verified\n"
