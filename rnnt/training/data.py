@@ -41,8 +41,8 @@ def open_splits(data: Path, patterns: list[str], sample_rate: int) -> Dataset:
     dataset = Dataset(*split_folders(data, patterns))
     if dataset.sample_rate != sample_rate:
         raise ValueError(
-            f"{data} is at {dataset.sample_rate} Hz, the model at {sample_rate} Hz; "
-            f"set features.sample_rate={dataset.sample_rate}, or prepare the data again with --sample-rate {sample_rate}"
+            f"{data} is at {dataset.sample_rate} Hz, the model at {sample_rate} Hz; set features.sample_rate="
+            f"{dataset.sample_rate}, or prepare the data again with --sample-rate {sample_rate}"
         )
     return dataset
 
