@@ -1,19 +1,26 @@
-"""Time, memory and error of the joint and the transducer loss, forward and backward.
+"""Measure time, memory and error of the joint network and the transducer loss, forward and backward.
 
     python benchmarks/bench_loss.py                              # S1 and S2 in float32 on the CPU
     python benchmarks/bench_loss.py --device cuda --cases mlperf --batch 256 64 --dtypes bfloat16 --save
 
-Each implementation is measured in a process of its own, after it has run once on a toy case, so that libraries are
-loaded and threads started. Extra memory is the peak of the first call above what the process held before it: of the
-resident set on a CPU, where Linux lets a process reset its high-water mark (/proc/self/clear_refs), of
-torch.cuda.max_memory_allocated on a GPU. It includes the gradients that the call returns. Times are the median, least
-and most of the calls that follow. Errors are relative to plain torch in float64, utterance by utterance, from the same
-inputs: of the losses' sum, and of each gradient as the norm of the difference over the norm.
+Each implementation is measured in a new process. It first runs once on a toy case, to load libraries and start
+threads; on a GPU it also runs once on the case itself, to compile kernels. Columns of the table:
 
-`products` is the least that an exact loss can do: the output layer's matrix products over all valid nodes forward, and
-three of them over the nodes that matter backward (logits again, gradient of the hidden layer, gradient of the weight),
-in the best of some tile sizes and with nothing else. The last column is the time as a multiple of this one.
-With bfloat16, encoder and predictor are bfloat16, the parameters float32, under autocast, as in training.
+  ms, min, max    median, minimum and maximum time of the timed calls
+  extra MiB       peak memory of the call before them, minus the memory held before that call. It includes the gradients
+                  that the call returns. CPU: resident set, on Linux, where a process can reset its peak
+                  (/proc/self/clear_refs). GPU: torch.cuda.max_memory_allocated.
+  loss error      relative error of the sum of the losses
+  gradient error  norm of the error over the norm of the gradient, for the worst of encoder, predictor, weight and bias
+  x products      the median time, as a multiple of that of `products`
+
+Errors are differences from plain torch in float64, computed from the same inputs, one utterance at a time.
+
+The row `products` is the minimum work of an exact loss: the output layer's matrix products and nothing else, in the
+best of some tile sizes. Forward, that is one product over all valid nodes. Backward, it is three products over the
+nodes above the tolerance: logits again, gradient of the hidden layer, gradient of the weight.
+
+With bfloat16, encoder and predictor are bfloat16 and the parameters float32, under autocast, as in training.
 """
 
 import argparse
@@ -31,7 +38,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from loss_implementations import IMPLEMENTATIONS, NO_LOSS, PADDED_LOGITS, TOLERANCE, dense_lattice, installed
+from loss_implementations import IMPLEMENTATIONS, NO_ERROR, PADDED_LOGITS, TOLERANCE, dense_lattice, installed
 from loss_inputs import Case, Inputs, case, make_inputs
 from memory import MIB, held, peak, reset_peak, synchronize
 from results import append_rows, device_name
@@ -40,7 +47,7 @@ from rich.table import Table
 
 from rnnt.progress import track
 
-TILES = {"cpu": (512, 2048, 8192), "cuda": (2**14, 2**16, 2**18)}  # nodes
+TILES = {"cpu": (512, 2048, 8192), "cuda": (2**14, 2**16, 2**18)}  # nodes in a tile, from which the best is taken
 LEARNED = ("encoder", "predictor", "weight", "bias")
 
 
@@ -51,7 +58,7 @@ def main() -> None:
     names = options.implementations or installed(options.device)
     for case_, kind, dtype in itertools.product(_cases(options), options.inputs, options.dtypes):
         rows = _compare(case_, kind, dtype, names, options, console)
-        if options.save:  # case by case: a run that is stopped keeps what it has measured
+        if options.save:  # after each case, so that a run that is stopped keeps the rows measured so far
             console.print(f"{len(rows)} rows added to {append_rows('loss', rows, options.device)}")
 
 
@@ -59,16 +66,16 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--cases", nargs="+", default=["S1", "S2"], choices=["toy", "S1", "S2", "mlperf"])
-    add("--batch", nargs="+", type=int, default=[16], help="utterances in the case mlperf")
+    add("--batch", nargs="+", type=int, default=[16], help="number of utterances in the case mlperf")
     add("--inputs", nargs="+", default=["random", "trained"], choices=["random", "trained"])
     add("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
     add("--device", default="cpu", choices=["cpu", "cuda"])
     add("--implementations", nargs="+", choices=IMPLEMENTATIONS, help="default: all that are installed")
-    add("--repeats", type=int, default=10, help="timed calls at most (at least 3 are made)")
-    add("--seconds", type=float, default=10.0, help="after which no further call is timed")
+    add("--repeats", type=int, default=10, help="maximum number of timed calls; the minimum is 3")
+    add("--seconds", type=float, default=10.0, help="start no further timed call after this time")
     add("--threads", type=int, default=torch.get_num_threads())
-    add("--seed", type=int, default=0, help="of the shapes drawn for mlperf and of the inputs")
-    add("--quick", action="store_true", help="the toy case alone: shows that everything runs")
+    add("--seed", type=int, default=0, help="for drawing the utterances of mlperf and the inputs")
+    add("--quick", action="store_true", help="measure only the toy case, to see that everything runs")
     add("--save", action="store_true", help="append the rows to benchmarks/results/loss.csv")
     return parser.parse_args()
 
@@ -83,25 +90,25 @@ def _cases(options: argparse.Namespace) -> list[Case]:
 
 
 def _compare(case_: Case, kind: str, dtype: str, names: list[str], options, console: Console) -> list[dict]:
-    """Measure all implementations on one case, print the table and return its rows."""
+    """Measure all implementations on one case, print the table and return the rows to save."""
     setting = case_, kind, getattr(torch, dtype), options
     with tempfile.TemporaryDirectory() as folder:
         oracle = Path(folder) / "oracle.pt"
-        facts = _alone(write_oracle, *setting, oracle)
+        facts = _in_new_process(write_oracle, *setting, oracle)
         if "note" in facts:
             sys.exit(f"bench_loss: {case_.name} in float64 failed: {facts['note']}")
         table = Table(title=_title(case_, kind, dtype, facts, options.device))
-        for column in ("", "ms", "least", "most", "extra MiB", "loss error", "gradient error", "x products"):
+        for column in ("", "ms", "min", "max", "extra MiB", "loss error", "gradient error", "x products"):
             table.add_column(column, justify="right" if column else "left")
         rows, notes = [], []
-        what = f"{case_.name}, {kind}, {dtype}"
-        for name in track(("products", *names), 1 + len(names), what, "implementations"):
+        label = f"{case_.name}, {kind}, {dtype}"
+        for name in track(("products", *names), 1 + len(names), label, "implementations"):
             if name == "products":
-                result = _alone(measure_products, *setting, facts["visited"])
+                result = _in_new_process(measure_products, *setting, facts["visited"])
             elif missing := _missing_memory(case_, name, options.device):
                 result = {"note": missing}
             else:
-                result = _alone(measure, *setting, name, oracle)
+                result = _in_new_process(measure, *setting, name, oracle)
             if name == "products":
                 floor = result.get("median_ms", float("nan"))
             elif "median_ms" in result:
@@ -116,8 +123,8 @@ def _compare(case_: Case, kind: str, dtype: str, names: list[str], options, cons
     return rows
 
 
-def _alone(function, *arguments) -> dict:
-    """Call in a new process, whose end, whatever it is, comes back as a note."""
+def _in_new_process(function, *arguments) -> dict:
+    """Return the function's result from a new process. If it fails or dies, return {"note": the reason}."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(function, *arguments).result()
@@ -125,22 +132,22 @@ def _alone(function, *arguments) -> dict:
             return {"note": "out of memory"}
         except BrokenProcessPool:
             return {"note": "the process died"}
-        except Exception as error:  # of another project's code: whatever it is, the others are still measured
+        except Exception as error:  # another project's code may raise anything; go on with the others
             return {"note": f"{type(error).__name__}: {error}".split("\n")[0]}
 
 
 def measure(case_: Case, kind: str, dtype: torch.dtype, options, name: str, oracle: Path) -> dict:
-    """Time, memory and errors of one implementation."""
+    """Return time, memory and errors of one implementation. oracle: the file that `write_oracle` saved."""
     torch.set_num_threads(options.threads)
     toy = make_inputs(case("toy", 0, 0), kind, dtype, options.device)
     _gradients(name, toy, dtype)
     inputs = make_inputs(case_, kind, dtype, options.device, options.seed)
     if options.device == "cuda":
-        _gradients(name, inputs, dtype)  # kernels are compiled and tuned for the sizes
+        _gradients(name, inputs, dtype)  # compiles and tunes kernels for these shapes
     with _ExtraMemory(options.device) as memory:
         loss, gradients = _gradients(name, inputs, dtype)
     errors = {}
-    if name not in NO_LOSS:
+    if name not in NO_ERROR:
         true = torch.load(oracle, weights_only=True)
         errors["loss_error"] = abs(loss / true["loss"] - 1)
         for part, gradient in zip(LEARNED, gradients):
@@ -152,37 +159,39 @@ def measure(case_: Case, kind: str, dtype: torch.dtype, options, name: str, orac
 
 
 def _gradients(name: str, inputs: Inputs, dtype: torch.dtype) -> tuple[float, tuple[torch.Tensor, ...]]:
+    """The sum of the losses, and the gradients of the tensors in LEARNED."""
     device = inputs.encoder.device.type
     with nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype):
         loss = IMPLEMENTATIONS[name](inputs)
-    gradients = torch.autograd.grad(loss, inputs.learned, allow_unused=name in NO_LOSS)
+    gradients = torch.autograd.grad(loss, inputs.learned, allow_unused=name in NO_ERROR)
     return loss.item(), gradients
 
 
 def write_oracle(case_: Case, kind: str, dtype: torch.dtype, options, path: Path) -> dict:
-    """Save loss and gradients in float64, and return what the case is like."""
+    """Save loss and gradients in float64. Return the fraction of visited nodes and the loss in nats per label."""
     torch.set_num_threads(options.threads)
     inputs = make_inputs(case_, kind, dtype, options.device, options.seed)
     learned = [x.detach().double() for x in inputs.learned]
     sums = [torch.zeros_like(x) for x in learned]
     loss, visited = 0.0, 0
-    for b, (frames, labels) in enumerate(case_.sizes):
-        here = (slice(b, b + 1), slice(frames)), (slice(b, b + 1), slice(labels + 1)), (...,), (...,)
-        parts = [x[place].clone().requires_grad_() for x, place in zip(learned, here)]
+    for b, (frames, labels) in enumerate(case_.lengths):
         one = slice(b, b + 1)
-        utterance = Inputs(*parts, inputs.targets[one, :labels], inputs.frames[one], inputs.labels[one])
-        log_p, scores = dense_lattice(utterance)
-        *gradients, blank, label = torch.autograd.grad(-log_p.sum(), (*parts, *scores))
-        for total, place, gradient in zip(sums, here, gradients):
+        places = (one, slice(frames)), (one, slice(labels + 1)), (...,), (...,)
+        own = [x[place].clone().requires_grad_() for x, place in zip(learned, places)]
+        lengths = inputs.encoder_lengths[one], inputs.target_lengths[one]
+        log_p, scores = dense_lattice(Inputs(*own, inputs.targets[one, :labels], *lengths))
+        *gradients, blank, label = torch.autograd.grad(-log_p.sum(), (*own, *scores))
+        for total, place, gradient in zip(sums, places, gradients):
             total[place] += gradient
+        # The gradients of the scores are -g_blank and -g_label, which add up to minus the node's occupancy.
         visited += int((-blank - label > TOLERANCE).sum())
         loss -= log_p.item()
     torch.save({"loss": loss, **{name: x.cpu() for name, x in zip(LEARNED, sums)}}, path)
-    return {"visited": visited / case_.nodes, "nats_per_label": loss / sum(labels for _, labels in case_.sizes)}
+    return {"visited": visited / case_.nodes, "nats_per_label": loss / sum(labels for _, labels in case_.lengths)}
 
 
 def measure_products(case_: Case, kind: str, dtype: torch.dtype, options, visited: float) -> dict:
-    """The time that the matrix products alone take, and their rate."""
+    """Return the time and the rate of the matrix products alone. visited: fraction of nodes visited backward."""
     torch.set_num_threads(options.threads)
     visited_nodes = round(visited * case_.nodes)
     like = {"dtype": dtype, "device": options.device}
@@ -213,7 +222,7 @@ def measure_products(case_: Case, kind: str, dtype: torch.dtype, options, visite
 
 
 def _times(step: Callable[[], object], options) -> dict:
-    """Milliseconds of a call: median, least and most."""
+    """Median, minimum and maximum milliseconds of repeated calls."""
     times, start = [], time.perf_counter()
     while len(times) < 3 or (len(times) < options.repeats and time.perf_counter() - start < options.seconds):
         gc.collect()
@@ -230,7 +239,7 @@ def _milliseconds(step: Callable[[], object], device: str) -> float:
 
 
 class _ExtraMemory:
-    """`mib`: the peak within the `with` above what was held before it; NaN where the system does not tell."""
+    """Measures in `mib` the peak memory within a `with` block, minus the memory held before; NaN if it is unknown."""
 
     def __init__(self, device: str) -> None:
         self.device, self.mib = torch.device(device), float("nan")
@@ -246,24 +255,29 @@ class _ExtraMemory:
 
 
 def _missing_memory(case_: Case, name: str, device: str) -> str:
-    """What stored logits would need, where a CPU has not as much: the system would end some process or other."""
+    """A note if stored logits may take more than the free memory of a CPU, otherwise "".
+
+    Without this check the system would kill some process when the memory runs out.
+    """
     if device == "cuda" or name not in PADDED_LOGITS or sys.platform != "linux":
         return ""
     meminfo = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     available = next(int(line.split()[1]) for line in meminfo if line.startswith("MemAvailable"))
-    needed = 5 * 4 * case_.padded_nodes * case_.vocabulary / 1024  # about five copies of float32 at the worst
-    return f"not run: may take {needed / MIB:.0f} GiB" if needed > available else ""
+    needed = 5 * 4 * case_.padded_nodes * case_.vocabulary / 1024  # up to about five float32 copies of the logits
+    return f"not run: may need {needed / MIB:.0f} GiB of memory" if needed > available else ""
 
 
 def _title(case_: Case, kind: str, dtype: str, facts: dict, device: str) -> str:
     return (
         f"{case_.name}, {kind}, {dtype}, {device_name(device)}, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__}\n{len(case_.sizes)} utterances, {case_.nodes:,} valid nodes of {case_.padded_nodes:,}, "
-        f"{facts['visited']:.1%} of them above {TOLERANCE:g}; {facts['nats_per_label']:.3g} nats a label"
+        f"{torch.__version__}\n{len(case_.lengths)} utterances, {case_.nodes:,} valid nodes of {case_.padded_nodes:,} "
+        f"with padding, {facts['visited']:.1%} of the valid ones above {TOLERANCE:g}; "
+        f"{facts['nats_per_label']:.3g} nats per label"
     )
 
 
 def _cells(result: dict) -> list[str]:
+    """The cells of a row of the table, after its name."""
     gradient = max((value for key, value in result.items() if key[:-6] in LEARNED), default=None)
     memory = f"{result['extra_mib']:.0f}" if "extra_mib" in result else ""
     errors = ["" if error is None else f"{error:.1e}" for error in (result.get("loss_error"), gradient)]

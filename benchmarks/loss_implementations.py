@@ -1,7 +1,11 @@
-"""The implementations that the loss is measured against each other with: ours, plain torch, and others' if installed.
+"""Implementations of joint network and loss to compare: this package's, plain torch, and other projects'.
 
-Each is a function of the inputs that returns the sum of the losses (with a gradient to the encoder, the predictor, the
-weight and the bias), the joint's output layer included, so that all do the same work.
+Each is a function that takes the inputs of the joint and returns the sum of the losses, with gradients to encoder,
+predictor, weight and bias. All include the joint's output layer, so that they do the same work. Those of other projects
+can be used if the project is installed.
+
+Letters of the shapes: B utterances, T encoder frames, U target symbols, V symbols with blank. In a tensor's name, U
+means the U+1 columns of the lattice.
 """
 
 from importlib.util import find_spec
@@ -14,9 +18,9 @@ from torch.nn import functional
 
 import rnnt
 
-TOLERANCE = 1e-7  # the default
-PRUNED_LABELS = 5  # that fast_rnnt keeps of each frame
-NEMO_CHUNK = 16  # utterances that NeMo pads to one another
+TOLERANCE = 1e-7  # the default of rnnt.transducer_loss
+PRUNED_LABELS = 5  # labels that fast_rnnt keeps in each frame
+NEMO_CHUNK = 16  # utterances that NeMo pads to the same length and computes together
 
 
 def fused(x: Inputs) -> Tensor:
@@ -32,22 +36,23 @@ def reference(x: Inputs) -> Tensor:
 
 
 def _ours(x: Inputs, implementation: str) -> Tensor:
+    lengths = x.encoder_lengths, x.target_lengths
     return rnnt.transducer_loss(
-        *x.learned, x.targets, x.frames, x.labels, tolerance=TOLERANCE, reduction="sum", implementation=implementation
+        *x.learned, x.targets, *lengths, tolerance=TOLERANCE, reduction="sum", implementation=implementation
     )
 
 
 def dense(x: Inputs) -> Tensor:
-    """Plain torch and its autograd, with stored logits. In float64 it is what the others are checked against."""
+    """Plain torch and its autograd, with stored logits. The benchmark checks the others against it in float64."""
     log_P, _ = dense_lattice(x)
     return -log_P.sum()
 
 
 def dense_lattice(x: Inputs) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """log P (B,) and the log-probabilities of blank and label (B, T, U+1) that it comes from.
+    """Return log P (B,), and the log-probabilities of blank and label (B, T, U+1) from which it is computed.
 
-    Within a frame alpha(t, u) = logaddexp(stay(u), alpha(t, u-1) + label(t, u-1)), where `stay` comes from the frame
-    before; with S(u) the sum of the labels' log-probabilities before u this is S + logcumsumexp(stay - S).
+    Within a frame, alpha(t, u) = logaddexp(stay(u), alpha(t, u-1) + label(t, u-1)) with stay(u) = alpha(t-1, u) +
+    blank(t-1, u). With S(u), the sum of label(t, 0) .. label(t, u-1), this is S + logcumsumexp(stay - S).
     """
     log_probs = functional.log_softmax(_logits(x), -1)
     blank_BTU = log_probs[..., -1].double()
@@ -59,12 +64,12 @@ def dense_lattice(x: Inputs) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         stay = alphas[-1] + blank_BTU[:, t - 1]
         alphas.append(sums_BTU[:, t] + torch.logcumsumexp(stay - sums_BTU[:, t], 1))
     b = torch.arange(len(alphas[0]), device=blank_BTU.device)
-    last, end = x.frames.to(b.device) - 1, x.labels.to(b.device)
+    last, end = x.encoder_lengths.to(b.device) - 1, x.target_lengths.to(b.device)
     return torch.stack(alphas, 1)[b, last, end] + blank_BTU[b, last, end], (blank_BTU, label_BTU)
 
 
 def stored_products(x: Inputs) -> Tensor:
-    """No loss: the joint alone with stored logits. Their gradient is taken to be the logits themselves."""
+    """The joint alone, with stored logits and no loss. The logits serve as their own gradient."""
     logits = _logits(x)
     return _GradientIsInput.apply(logits)
 
@@ -100,12 +105,12 @@ def warp_rnnt(x: Inputs) -> Tensor:
 
 
 def optimized_transducer(x: Inputs) -> Tensor:
-    """Packed: the joint is computed of valid nodes alone."""
+    """The joint is computed for valid nodes only, packed without padding."""
     from optimized_transducer import transducer_loss
 
     hidden = [
         (x.encoder[b, :frames, None] + x.predictor[b, None, : labels + 1]).flatten(0, 1)
-        for b, (frames, labels) in enumerate(zip(x.frames.tolist(), x.labels.tolist()))
+        for b, (frames, labels) in enumerate(zip(x.encoder_lengths.tolist(), x.target_lengths.tolist()))
     ]
     logits = functional.linear(torch.cat(hidden).relu(), x.weight, x.bias).float()
     blank = len(x.weight) - 1
@@ -129,7 +134,7 @@ def _k2(module, x: Inputs) -> Tensor:
 
 
 def fast_rnnt_pruned(x: Inputs) -> Tensor:
-    """Another objective: a joint that only adds finds a few labels for each frame, to which the true joint keeps."""
+    """Another objective: an additive joint selects a few labels for each frame, and the full joint sees only those."""
     from fast_rnnt import do_rnnt_pruning, get_rnnt_prune_ranges, rnnt_loss_pruned, rnnt_loss_simple
 
     blank, boundary = len(x.weight) - 1, _boundary(x)
@@ -142,7 +147,7 @@ def fast_rnnt_pruned(x: Inputs) -> Tensor:
 
 
 def nemo_tiled(x: Inputs) -> Tensor:
-    """NeMo's exact loss in checkpointed tiles, told the output layer alone; all that it asks of a joint is here."""
+    """NeMo's exact loss in checkpointed tiles. It gets a stand-in for its joint, with the attributes that it reads."""
     from nemo.collections.asr.losses.flash_rnnt import FlashRNNTLoss
 
     vocabulary = len(x.weight)
@@ -152,9 +157,9 @@ def nemo_tiled(x: Inputs) -> Tensor:
         temperature=1.0, project_encoder=lambda y: y, project_prednet=lambda y: y, dropout=0.0, training=True,
         activation="relu",
     )  # fmt: skip
-    frames, labels = (y.to(x.encoder.device) for y in (x.frames, x.labels))
+    lengths = (y.to(x.encoder.device) for y in (x.encoder_lengths, x.target_lengths))
     loss = FlashRNNTLoss(vocabulary - 1)
-    return loss(joint, x.encoder, x.predictor, x.targets, frames, labels, NEMO_CHUNK).sum()
+    return loss(joint, x.encoder, x.predictor, x.targets, *lengths, NEMO_CHUNK).sum()
 
 
 IMPLEMENTATIONS = {
@@ -164,7 +169,7 @@ IMPLEMENTATIONS = {
         fast_rnnt_pruned, nemo_tiled, stored_products,
     )
 }  # fmt: skip
-NO_LOSS = {"fast_rnnt_pruned", "stored_products"}  # another objective, or none: there is no error to state
+NO_ERROR = {"fast_rnnt_pruned", "stored_products"}  # they compute another objective or none, so they have no error
 ON_GPU_ONLY = {"triton", "warp_rnnt", "nemo_tiled"}
 PADDED_LOGITS = set(IMPLEMENTATIONS) - {"fused", "triton", "nemo_tiled", "optimized_transducer", "fast_rnnt_pruned"}
 MODULES = {"warp_transducer": "warprnnt_pytorch", "fast_rnnt_pruned": "fast_rnnt", "nemo_tiled": "nemo"}
@@ -172,21 +177,22 @@ PEERS = {"torchaudio", "warp_rnnt", "optimized_transducer", "k2", "fast_rnnt", *
 
 
 def installed(device: str) -> list[str]:
-    """The implementations that can be tried on "cpu" or "cuda"."""
+    """Return the names of the implementations that are installed and can run on `device`, "cpu" or "cuda"."""
     names = [name for name in IMPLEMENTATIONS if device == "cuda" or name not in ON_GPU_ONLY]
     return [name for name in names if name not in PEERS or find_spec(MODULES.get(name, name))]
 
 
 def _logits(x: Inputs) -> Tensor:
-    """(B, T, U+1, V)."""
+    """The logits (B, T, U+1, V)."""
     return functional.linear((x.encoder[:, :, None] + x.predictor[:, None]).relu(), x.weight, x.bias)
 
 
 def _int32(x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
     device = x.encoder.device
-    return x.targets.int(), x.frames.to(device, torch.int32), x.labels.to(device, torch.int32)
+    return x.targets.int(), x.encoder_lengths.to(device, torch.int32), x.target_lengths.to(device, torch.int32)
 
 
 def _boundary(x: Inputs) -> Tensor:
-    zero = torch.zeros_like(x.frames)
-    return torch.stack((zero, zero, x.labels, x.frames), 1).to(x.encoder.device)
+    """k2's description of the lattices, (B, 4): first label, first frame, end of the labels, end of the frames."""
+    zero = torch.zeros_like(x.encoder_lengths)
+    return torch.stack((zero, zero, x.target_lengths, x.encoder_lengths), 1).to(x.encoder.device)

@@ -30,7 +30,7 @@ def librispeech_sizes(count: int, config: Config, seed: int) -> list[Size]:
 
     Raises ValueError where the file of lengths is absent.
     """
-    sizes = [Size(frames * ENCODER_FRAME_SECONDS, tokens) for frames, tokens in case("mlperf", count, seed).sizes]
+    sizes = [Size(frames * ENCODER_FRAME_SECONDS, tokens) for frames, tokens in case("mlperf", count, seed).lengths]
     if config.tokenizer.kind != "sentencepiece":
         sizes = [Size(size.seconds, round(LETTERS_PER_SECOND * size.seconds)) for size in sizes]
     return [size for size in sizes if config.data.min_seconds <= size.seconds <= config.data.max_seconds]

@@ -34,7 +34,7 @@ def test_the_oracle_is_the_loss_and_its_gradients(bench, tmp_path):
     oracle = torch.load(tmp_path / "oracle.pt", weights_only=True)
     learned = [y.detach().double().requires_grad_() for y in x.learned]
     settings = {"reduction": "sum", "implementation": "reference"}
-    loss = rnnt.transducer_loss(*learned, x.targets, x.frames, x.labels, **settings)
+    loss = rnnt.transducer_loss(*learned, x.targets, x.encoder_lengths, x.target_lengths, **settings)
     torch.testing.assert_close(oracle["loss"], loss.item())
     for name, gradient in zip(bench.LEARNED, torch.autograd.grad(loss, learned)):
         torch.testing.assert_close(oracle[name], gradient)
@@ -77,8 +77,8 @@ def test_extra_memory_is_the_peak_above_what_was_there(bench):
 def test_the_shapes_of_librispeech_are_within_the_longest(bench, shared_data):
     case = bench.case("mlperf", 64, 0)
     assert case == bench.case("mlperf", 64, 0) != bench.case("mlperf", 64, 1)
-    assert max(t for t, _ in case.sizes) <= 279
-    assert 10 < sum(u for _, u in case.sizes) / 64 < 100
+    assert max(t for t, _ in case.lengths) <= 279
+    assert 10 < sum(u for _, u in case.lengths) / 64 < 100
 
 
 def test_rows_are_appended_and_new_columns_added(bench, tmp_path):
@@ -93,7 +93,7 @@ def test_rows_are_appended_and_new_columns_added(bench, tmp_path):
 
 
 def test_the_script_prints_a_table_and_a_note_for_what_failed(bench, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "_alone", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(bench, "_in_new_process", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(bench, "_missing_memory", lambda case, name, device: "not run" if name == "dense" else "")
     arguments = [
         "--quick",
@@ -119,5 +119,5 @@ def test_the_script_prints_a_table_and_a_note_for_what_failed(bench, monkeypatch
 
 
 def test_a_process_that_dies_is_a_note(bench):
-    assert bench._alone(os._exit, 1) == {"note": "the process died"}
-    assert bench._alone(int, "x")["note"].startswith("ValueError: invalid literal")
+    assert bench._in_new_process(os._exit, 1) == {"note": "the process died"}
+    assert bench._in_new_process(int, "x")["note"].startswith("ValueError: invalid literal")
