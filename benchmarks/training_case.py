@@ -1,4 +1,4 @@
-"""What training is measured on: a prepared split of noise with wanted lengths and tokens, and the work that it is."""
+"""Data for the benchmark of training: a split of noise with given lengths, and the number of operations it takes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,60 +12,67 @@ from rnnt.dataset import write_split
 from rnnt.shard import StoredUtterance
 from rnnt.tokenizer import Symbols
 
-ENCODER_FRAME_SECONDS = 0.06  # of the cases in loss_inputs
-LETTERS, LETTERS_PER_SECOND = 28, 15  # of English text read aloud, for presets whose symbols are characters
-DISTINCT = 1024  # utterances on the disk at most, 400 MB; more are the same ones again
+ENCODER_FRAME_SECONDS = 0.06  # length of a frame in the cases of loss_inputs
+LETTERS, LETTERS_PER_SECOND = 28, 15  # English text read aloud, for presets whose symbols are characters
+DISTINCT = 1024  # maximum number of utterances on the disk, 400 MB; a benchmark that needs more repeats them
 
 
 @dataclass(frozen=True)
-class Size:
-    """An utterance's seconds of audio and its tokens."""
+class Lengths:
+    """The lengths of one utterance: seconds of audio, and number of tokens."""
 
     seconds: float
     tokens: int
 
 
-def librispeech_sizes(count: int, config: Config, seed: int) -> list[Size]:
-    """Up to `count` utterances of train-clean-100 that the configuration admits, drawn with a seed.
+def librispeech_lengths(count: int, config: Config, seed: int) -> list[Lengths]:
+    """Draw `count` utterances of train-clean-100 with a seed, and return the lengths of those that `config` admits.
 
-    Raises ValueError where the file of lengths is absent.
+    Raises ValueError if the file of LibriSpeech's lengths is missing.
     """
-    sizes = [Size(frames * ENCODER_FRAME_SECONDS, tokens) for frames, tokens in case("mlperf", count, seed).lengths]
+    drawn = [Lengths(frames * ENCODER_FRAME_SECONDS, tokens) for frames, tokens in case("mlperf", count, seed).lengths]
     if config.tokenizer.kind != "sentencepiece":
-        sizes = [Size(size.seconds, round(LETTERS_PER_SECOND * size.seconds)) for size in sizes]
-    return [size for size in sizes if config.data.min_seconds <= size.seconds <= config.data.max_seconds]
+        drawn = [Lengths(x.seconds, round(LETTERS_PER_SECOND * x.seconds)) for x in drawn]
+    return [x for x in drawn if config.data.min_seconds <= x.seconds <= config.data.max_seconds]
 
 
 def symbols(config: Config) -> Symbols:
-    """A tokenizer of as many symbols as the preset's, each a word, so that a text has as many tokens as wanted."""
+    """Return a tokenizer with as many symbols as the preset's.
+
+    Each symbol is a word, so a text of n words has n tokens.
+    """
     count = config.tokenizer.size if config.tokenizer.kind == "sentencepiece" else LETTERS
     return Symbols("words", [f"w{i}" for i in range(count)])
 
 
-def make_split(folder: Path, sizes: Sequence[Size], sample_rate: int, tokenizer: Symbols) -> None:
-    """A prepared split of noise, loud and soft by turns as speech is, with random texts."""
+def make_split(folder: Path, lengths: Sequence[Lengths], sample_rate: int, tokenizer: Symbols) -> None:
+    """Write a split with an utterance for each of `lengths`: noise whose loudness varies like speech, random texts."""
     rng = np.random.default_rng(0)
-    longest = round(max(size.seconds for size in sizes) * sample_rate)
-    loudness = 10 ** rng.uniform(-2.5, 0, longest // 800 + 2)  # one in 0.1 s at 16 kHz
+    longest = round(max(x.seconds for x in lengths) * sample_rate)
+    loudness = 10 ** rng.uniform(-2.5, 0, longest // 800 + 2)  # a new value every 1600 samples
     loudness = np.interp(np.arange(2 * longest) / 1600, np.arange(len(loudness)), loudness)
     noise = np.clip(rng.standard_normal(2 * longest) * 7000 * loudness, -32768, 32767).astype(np.int16)
 
     def utterances() -> Iterator[StoredUtterance]:
-        for number, size in enumerate(sizes):
+        for number, x in enumerate(lengths):
             start = rng.integers(longest)
-            samples = noise[start : start + round(size.seconds * sample_rate)]
-            text = " ".join(rng.choice(tokenizer.symbols, size.tokens))
+            samples = noise[start : start + round(x.seconds * sample_rate)]
+            text = " ".join(rng.choice(tokenizer.symbols, x.tokens))
             yield StoredUtterance(f"u{number:05d}", samples, text, "nobody")
 
     write_split(folder, utterances(), sample_rate, source="made up")
 
 
 def model_flops(config: Config, vocabulary: int, seconds: float, tokens: int) -> float:
-    """Floating-point operations of one utterance's training: 2 a multiplication of the matrix products, forward, x 3.
+    """Return the floating-point operations that a training step spends on one utterance.
 
-    Counted over its own frames and tokens, so that padding, recomputation and nodes left out do not count as more or
-    less work: LSTM 2 x 4H x (inputs + H) a frame, layer and direction; Linear 2 x inputs x outputs. Two products of the
-    same size go backward, to the inputs and to the weights. `vocabulary` includes blank.
+    seconds, tokens: the utterance's lengths; vocabulary: number of symbols with blank.
+
+    Only matrix products count, with 2 operations for each multiplication. Forward: an LSTM layer takes
+    2 x 4H x (inputs + H) for each frame and direction, and a Linear layer 2 x inputs x outputs. Backward, each product
+    becomes two of the same size, for the gradients of inputs and weights; so the total is 3 times the forward pass.
+    The utterance's own frames, tokens and nodes count. So the result does not depend on padding, recomputation and
+    nodes that the loss leaves out.
     """
     features, encoder, predictor, joint = (
         config.features,
@@ -86,7 +93,7 @@ def model_flops(config: Config, vocabulary: int, seconds: float, tokens: int) ->
 
 
 def _lstm_flops(inputs: int, encoder: LstmConfig, layers: int) -> int:
-    """Of one frame through a stack of layers."""
+    """Forward operations of a stack of layers, for one frame."""
     directions = 2 if encoder.bidirectional else 1
     widths = [inputs, *[directions * encoder.hidden] * (layers - 1)]
     return sum(directions * 8 * encoder.hidden * (width + encoder.hidden) for width in widths)

@@ -62,10 +62,10 @@ def test_the_plain_model_has_our_loss_whatever_the_padding():
 
 
 def test_a_made_up_split_has_the_wanted_lengths_and_tokens(tmp_path):
-    from training_case import Size, make_split, symbols
+    from training_case import Lengths, make_split, symbols
 
-    sizes, tokenizer = [Size(0.5, 3), Size(2.25, 0), Size(1.0, 40)], symbols(_config())
-    make_split(tmp_path / "split", sizes, 16000, tokenizer)
+    lengths, tokenizer = [Lengths(0.5, 3), Lengths(2.25, 0), Lengths(1.0, 40)], symbols(_config())
+    make_split(tmp_path / "split", lengths, 16000, tokenizer)
     data = Dataset(tmp_path / "split")
     assert data.lengths.tolist() == [8000, 36000, 16000]
     assert [len(tokenizer.encode(text)) for text in data.texts()] == [3, 0, 40]
@@ -73,13 +73,13 @@ def test_a_made_up_split_has_the_wanted_lengths_and_tokens(tmp_path):
 
 
 def test_lengths_are_those_that_the_preset_admits(shared_data):
-    from training_case import librispeech_sizes
+    from training_case import librispeech_lengths
 
     config = from_tree({"data": {"max_seconds": 8.0}, "tokenizer": {"kind": "characters"}}, "test")
-    sizes = librispeech_sizes(500, config, 0)
-    assert 20 < len(sizes) < 250
-    assert max(size.seconds for size in sizes) <= 8
-    assert all(abs(size.tokens / size.seconds - 15) < 1 for size in sizes)
+    lengths = librispeech_lengths(500, config, 0)
+    assert 20 < len(lengths) < 250
+    assert max(x.seconds for x in lengths) <= 8
+    assert all(abs(x.tokens / x.seconds - 15) < 1 for x in lengths)
 
 
 def test_the_table_has_both_arrangements_and_their_one_loss(monkeypatch, capsys):
@@ -105,9 +105,9 @@ def test_the_table_has_both_arrangements_and_their_one_loss(monkeypatch, capsys)
         assert row["min_s"] <= row["median_s"] <= row["max_s"]
         assert all(row[f"{stage} s"] > 0 for stage in STAGES)
     out = " ".join(capsys.readouterr().out.split())
-    assert "batch 4 in 2 part(s), 1 s and 3 tokens" in out
+    assert "batch 4, accumulation 2, 1 s and 3 tokens" in out
     assert "│ plain (" in out
-    assert "the losses differ by" in out
+    assert "relative difference of the two losses: " in out
 
 
 def test_a_worker_that_fails_is_a_note(tmp_path, monkeypatch):
