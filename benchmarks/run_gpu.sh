@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# All measurements that need a GPU, on one of them, in order: first that the results are right, then rates.
+# Run all measurements that need a GPU, on one GPU: first the tests of the loss, then the benchmarks.
 #   bash benchmarks/run_gpu.sh
-# Rows are appended to benchmarks/results/*.csv. Each command gets at most 10 minutes; one that fails is named at the end.
-# The lengths of LibriSpeech's utterances are wanted in ../shared/data/librispeech_shapes.csv.
+# Rows are appended to benchmarks/results/*.csv. Each command may take 10 minutes; those that fail are listed at the end.
+# Needs the lengths of LibriSpeech's utterances in ../shared/data/librispeech_shapes.csv.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
-"$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "no GPU for torch" >&2; exit 2; }
+"$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "torch finds no GPU" >&2; exit 2; }
 failed=()
 run() {
     echo "== $*"
     timeout 600 "$python" "$@" || failed+=("$*")
 }
 "$python" -c 'import pytest, hypothesis' || { echo "the tests' packages are missing: bash install.sh dev" >&2; exit 2; }
-# Rates of a wrong loss are worth nothing.
+# The speed of a wrong loss is worth nothing, so test it first.
 code=0
 timeout 600 "$python" -m pytest tests/loss || code=$?
 case $code in
     0) ;;
     1) echo "the loss is wrong on this GPU: nothing is measured" >&2; exit 1 ;;
-    *) echo "the tests of the loss did not come to an end (exit code $code): nothing is measured" >&2; exit 1 ;;
+    *) echo "the tests of the loss did not finish (exit code $code): nothing is measured" >&2; exit 1 ;;
 esac
 run benchmarks/bench_loss.py --device cuda --cases mlperf --batch 256 --dtypes bfloat16 --save
 run benchmarks/bench_input.py --device cuda --save
