@@ -33,8 +33,8 @@ def occupancy(recognizer: Recognizer, audio: np.ndarray, text: str) -> torch.Ten
     encoder, encoder_lengths = model.encoder(*recognizer.features(samples, torch.tensor([samples.shape[1]])))
     lengths = encoder_lengths, torch.tensor([targets.shape[1]])
     joint = model.joint
-    projected = joint.encoder(encoder), joint.predictor(model.predictor(targets))
-    output = joint.output.weight, joint.output.bias
+    projected = joint.project_encoder(encoder), joint.project_predictor(model.predictor(targets))
+    output = (None, None) if joint.output is None else (joint.output.weight, joint.output.bias)
     scores = node_scores(*projected, *output, targets, *lengths, activation=joint.activation)
     _, g_blank, g_label = forward_backward(*scores, *lengths)
     return (g_blank + g_label)[0]

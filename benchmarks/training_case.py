@@ -88,7 +88,10 @@ def model_flops(config: Config, vocabulary: int, seconds: float, tokens: int) ->
     for layer in range(predictor.layers):
         inputs = predictor.hidden if layer else predictor.embedding
         forward += rows * 8 * predictor.hidden * (inputs + predictor.hidden)
-    forward += 2 * joint.hidden * (out * width + rows * predictor.hidden + out * rows * vocabulary)
+    additive = joint.kind == "additive"
+    forward += 2 * (vocabulary if additive else joint.hidden) * (out * width + rows * predictor.hidden)
+    if not additive:
+        forward += 2 * joint.hidden * out * rows * vocabulary
     return 3 * forward
 
 
