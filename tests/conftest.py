@@ -56,9 +56,10 @@ def make_recognizer(**changes):
     torch.manual_seed(0)
     recognizer = Recognizer(config, train_tokenizer(["a b c"], TokenizerConfig("words")))
     with torch.no_grad():
-        for layer in (recognizer.model.joint.encoder, recognizer.model.joint.predictor, recognizer.model.joint.output):
+        joint = recognizer.model.joint
+        for layer in filter(None, (joint.encoder, joint.predictor, joint.output)):  # an additive joint has no output
             layer.weight.mul_(6)
-        recognizer.model.joint.output.bias[-1] += 2
+        (joint.output or joint.encoder).bias[-1] += 2
     return recognizer.eval()
 
 

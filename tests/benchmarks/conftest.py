@@ -1,0 +1,28 @@
+"""Lets these tests import the benchmarks, which are scripts in a folder and not a package."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+
+@pytest.fixture
+def shapes_csv(tmp_path, monkeypatch):
+    """A function that writes a file of LibriSpeech's lengths with these rows, and lets the benchmarks read it."""
+
+    def write(*rows):
+        path = tmp_path / "shapes.csv"
+        path.write_text("seconds,tokens\n" + "".join(f"{seconds},{tokens}\n" for seconds, tokens in rows))
+        for module in ("loss_inputs", "bench_input"):
+            monkeypatch.setattr(f"{module}.SHAPES_CSV", path)
+
+    return write
+
+
+@pytest.fixture
+def loss_options():
+    """Options of bench_loss for tests: three timed calls, on one thread of a CPU."""
+    return argparse.Namespace(device="cpu", threads=1, seed=0, repeats=3, seconds=0.0)
