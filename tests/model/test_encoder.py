@@ -1,73 +1,159 @@
-"""The encoder's frames: how many there are, and that neither padding nor batch nor order matters to them."""
+"""What every encoder must do: its number of frames, invariance to padding, batch, order and chunks."""
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rnnt.config import LstmConfig
-from rnnt.model.lstm import LstmEncoder as Encoder
+from rnnt.config import EncoderConfig, LstmConfig, ModelConfig
+from rnnt.frames import valid_places
+from rnnt.model.encoder import Encoder
+from rnnt.model.transducer import make_encoder
 
 LENGTHS = [7, 1, 12, 2, 11]
 
 
-def make(bidirectional=False, time_stack=2):
+def lstm(time_stack=2, bidirectional=False):
+    return EncoderConfig(lstm=LstmConfig(5, 1, time_stack, 2, 0.1, bidirectional))
+
+
+WHOLE = {
+    **{f"lstm, {stack} stacked": lstm(stack) for stack in (1, 2, 3)},
+    **{f"both directions, {stack} stacked": lstm(stack, True) for stack in (1, 2, 3)},
+}
+STREAMING = {name: config for name, config in WHOLE.items() if "both" not in name}
+
+
+def make(config) -> Encoder:
     torch.manual_seed(0)
-    config = LstmConfig(hidden=5, pre_layers=1, time_stack=time_stack, post_layers=2, bidirectional=bidirectional)
-    return Encoder(3, config).double().eval()
+    encoder = make_encoder(3, config).double().eval()
+    encoder.reset(ModelConfig(config, init_scale=2.0))  # a state that matters
+    return encoder
 
 
-def batch(seed=0):
+def batch(lengths, seed=0):
+    """Frames of several utterances, with NaN beyond their lengths."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(5, 12, 3, generator=generator, dtype=torch.float64), torch.tensor(LENGTHS)
+    lengths = torch.tensor(lengths)
+    x_BSF = torch.randn(len(lengths), max(lengths), 3, generator=generator, dtype=torch.float64)
+    return x_BSF.masked_fill(~valid_places(lengths, max(lengths))[:, :, None], torch.nan), lengths
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("time_stack", [1, 2, 3])
-def test_padding_batch_and_order_do_not_matter(bidirectional, time_stack):
-    encoder = make(bidirectional, time_stack)
-    assert encoder.width == (10 if bidirectional else 5)
-    x, lengths = batch()
-    output, counts = encoder(x, lengths)
-    assert counts.tolist() == [-(-length // time_stack) for length in LENGTHS]
+@pytest.fixture(params=WHOLE)
+def encoder(request):
+    return make(WHOLE[request.param])
+
+
+def test_padding_batch_and_order_do_not_matter(encoder):
+    x_BSF, lengths = batch(LENGTHS)
+    output, counts = encoder(x_BSF, lengths)
+    assert counts.tolist() == [-(-length // encoder.stride) for length in LENGTHS]
     assert output.shape == (5, max(counts), encoder.width)
     order = [3, 1, 4, 0, 2]
-    poisoned = x.masked_fill((torch.arange(12) >= lengths[:, None])[:, :, None], torch.nan)
-    shuffled, _ = encoder(poisoned[order], lengths[order])
+    shuffled, _ = encoder(x_BSF[order], lengths[order])
     for i, (length, count) in enumerate(zip(LENGTHS, counts)):
-        alone, _ = encoder(x[i : i + 1, :length], lengths[i : i + 1])
+        alone, _ = encoder(x_BSF[i : i + 1, :length], lengths[i : i + 1])
         torch.testing.assert_close(output[i, :count], alone[0], rtol=1e-12, atol=1e-14)
         torch.testing.assert_close(shuffled[order.index(i), :count], alone[0], rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_gradients_do_not_see_padding(bidirectional):
-    encoder = make(bidirectional)
-    x, lengths = batch()
+def test_gradients_do_not_see_padding(encoder):
+    x_BSF, lengths = batch(LENGTHS)
     gradients = []
-    for value in (0.0, torch.nan):
+    for frames in (x_BSF, x_BSF.nan_to_num(0.0)):
         encoder.zero_grad()
-        output, counts = encoder(x.masked_fill((torch.arange(12) >= lengths[:, None])[:, :, None], value), lengths)
+        output, counts = encoder(frames, lengths)
         sum(output[i, :count].square().sum() for i, count in enumerate(counts)).backward()
         gradients.append([p.grad.clone() for p in encoder.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients))
 
 
-def test_stacking_puts_neighbours_side_by_side():
-    encoder = make()
-    x, lengths = batch()
-    seen = []
-    encoder.post.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
-    encoder(x, lengths)
-    pre = encoder.pre(x, lengths)
-    stacked, counts = seen[0]
-    assert counts.tolist() == [4, 1, 6, 1, 6]
-    torch.testing.assert_close(stacked[0, 1], torch.cat([pre[0, 2], pre[0, 3]]))
-    torch.testing.assert_close(stacked[0, 3], torch.cat([pre[0, 6], torch.zeros(5, dtype=torch.float64)]))
+def test_a_frame_looks_ahead_as_far_as_the_encoder_says(encoder):
+    if encoder.lookahead is None:
+        reach = 12
+    else:
+        reach = encoder.stride + encoder.lookahead
+    x_BSF, lengths = batch([12])
+    before, _ = encoder(x_BSF, lengths)
+    for place in range(12):
+        changed = x_BSF.clone()
+        changed[0, place] += 1
+        differs = (encoder(changed, lengths)[0] != before)[0].any(1).tolist()
+        first = max(0, -(-(place + 1 - reach) // encoder.stride))
+        assert differs.index(True) == first
 
 
-def test_a_forward_encoder_does_not_look_ahead():
-    encoder = make()
-    x, lengths = batch()
-    output, _ = encoder(x, lengths)
-    x[2, 8:] += 1
-    changed, _ = encoder(x, lengths)
-    assert torch.equal(output[2, :4], changed[2, :4]) and not torch.equal(output[2, 4], changed[2, 4])
+def test_streams_need_an_encoder_that_does_not_need_the_whole_utterance(encoder):
+    if encoder.lookahead is None:
+        with pytest.raises(ValueError, match=r"whole utterances; for streams, train one with .*bidirectional=false$"):
+            encoder.start(2)
+    else:
+        assert all(len(x) == 2 for x in encoder.start(2))
+
+
+def test_it_describes_itself_in_a_line(encoder):
+    assert encoder.describe() and "\n" not in encoder.describe()
+
+
+def in_chunks(encoder, x_BSF, lengths, sizes):
+    """The frames of each stream, from chunks that hold as many frames of it as the columns of `sizes` say."""
+    batch = len(lengths)
+    outputs = [[] for _ in range(batch)]
+    places = [0] * batch
+    state = encoder.start(batch)
+    for row in sizes:
+        row = [min(size, int(length) - place) for size, length, place in zip(row, lengths, places)]
+        chunk = torch.full((batch, max(row) + len(outputs[0]) % 2, 3), torch.nan, dtype=torch.float64)
+        for i, size in enumerate(row):
+            chunk[i, :size] = x_BSF[i, places[i] : places[i] + size]
+            places[i] += size
+        before = [x.clone() for x in state]
+        output, counts, after = encoder.step(chunk, torch.tensor(row), state)
+        assert all(torch.equal(x, y) for x, y in zip(state, before)), "the old state was changed"
+        state = after
+        for i, count in enumerate(counts):
+            outputs[i].append(output[i, :count])
+    output, counts = encoder.finish(state)
+    assert places == lengths.tolist()
+    return [torch.cat([*parts, output[i, : counts[i]]]) for i, parts in enumerate(outputs)]
+
+
+@pytest.mark.parametrize("name", STREAMING)
+@given(data=st.data())
+@settings(max_examples=25)
+def test_chunks_do_not_matter(name, data):
+    encoder = make(STREAMING[name])
+    x_BSF, lengths = batch([*data.draw(st.lists(st.integers(0, 25), max_size=3)), 7], seed=1)
+    row = st.lists(st.integers(0, 9), min_size=len(lengths), max_size=len(lengths))
+    sizes = [*data.draw(st.lists(row, max_size=6)), [25] * len(lengths)]
+    whole, counts = encoder(x_BSF, lengths)
+    for i, found in enumerate(in_chunks(encoder, x_BSF, lengths, sizes)):
+        torch.testing.assert_close(found, whole[i, : counts[i]], rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", STREAMING)
+@pytest.mark.parametrize("size", [1, 2, 3, 40])
+def test_equal_chunks(name, size):
+    """All streams full, as in a batch of live streams; also inputs too long for the frame-by-frame path."""
+    encoder = make(STREAMING[name])
+    x_BSF, lengths = batch([120] * 5)
+    whole, _ = encoder(x_BSF, lengths)
+    found = in_chunks(encoder, x_BSF, lengths, [[size] * 5] * (120 // size))
+    torch.testing.assert_close(torch.stack(found), whole, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", STREAMING)
+def test_states_are_joined_and_split_along_dim_0(name):
+    """A stream joins another one's batch after 4 frames of that, and both go on alone after 6 more."""
+    encoder = make(STREAMING[name])
+    x_BSF, lengths = batch([11, 8])
+    whole, counts = encoder(x_BSF, lengths)
+    early, early_counts, state = encoder.step(x_BSF[:1, :4], torch.tensor([4]), encoder.start(1))
+    state = type(state)(*(torch.cat(x) for x in zip(state, encoder.start(1))))
+    both, both_counts, state = encoder.step(torch.stack((x_BSF[0, 4:10], x_BSF[1, :6])), torch.tensor([6, 6]), state)
+    for i, (done, before) in enumerate([(10, [early[0, : early_counts[0]]]), (6, [])]):
+        row = type(state)(*(x[i : i + 1] for x in state))
+        rest, rest_counts, row = encoder.step(x_BSF[i : i + 1, done:], lengths[i : i + 1] - done, row)
+        last, last_counts = encoder.finish(row)
+        parts = [both[i, : both_counts[i]], rest[0, : rest_counts[0]], last[0, : last_counts[0]]]
+        torch.testing.assert_close(torch.cat([*before, *parts]), whole[i, : counts[i]], rtol=1e-11, atol=1e-13)

@@ -1,12 +1,12 @@
-"""LSTM stacks against torch's own with packed sequences."""
+"""LSTM layers against torch's own with packed sequences, and the encoder made of them."""
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnt.frames import reverse_frames
-from rnnt.model.lstm import LstmStack, init_lstm
+from rnnt.config import LstmConfig
+from rnnt.model.lstm import LstmEncoder, LstmStack, init_lstm, run_lstm, start_lstm
 
 LENGTHS = torch.tensor([5, 1, 9, 9, 3])
 
@@ -59,11 +59,47 @@ def test_valid_frames_never_see_padding(bidirectional):
     assert torch.equal(plain.masked_fill(behind, 0), poisoned.masked_fill(behind, 0))
 
 
-def test_flip_reverses_within_the_lengths_and_is_its_own_inverse():
-    x = torch.arange(10.0).reshape(2, 5, 1)
-    flipped = reverse_frames(x, torch.tensor([3, 5]))
-    assert flipped[:, :, 0].tolist() == [[2, 1, 0, 3, 4], [9, 8, 7, 6, 5]]
-    assert torch.equal(reverse_frames(flipped, torch.tensor([3, 5])), x)
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("batch, frames", [(1, 1), (7, 1), (8, 1), (70, 1), (1, 20), (9, 5), (3, 42), (3, 43), (9, 20)])
+def test_short_and_long_inputs_run_alike(layers, batch, frames):
+    """The sizes are on both sides of each limit between the ways to compute the same."""
+    torch.manual_seed(0)
+    lstm = nn.LSTM(4, 5, layers, batch_first=True).double()
+    x = torch.randn(batch, frames, 4, dtype=torch.float64)
+    state = tuple(torch.randn(batch, layers, 5, dtype=torch.float64) for _ in range(2))
+    output, after = run_lstm(lstm, x, state)
+    expected, wanted = lstm(x, tuple(y.transpose(0, 1).contiguous() for y in state))
+    torch.testing.assert_close(output, expected, rtol=1e-12, atol=1e-14)
+    for got, want in zip(after, wanted):
+        torch.testing.assert_close(got, want.transpose(0, 1), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("frames", [1, 4, 200])
+def test_the_state_keeps_its_type_under_autocast(frames):
+    torch.manual_seed(0)
+    lstm = nn.LSTM(4, 5, 2, batch_first=True)
+    x = torch.randn(3, frames, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, state = run_lstm(lstm, x, start_lstm(lstm, 3))
+    _, expected = lstm(x)
+    for got, want in zip(state, expected):
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, want.transpose(0, 1), rtol=0.05, atol=0.02)
+
+
+def test_a_stack_steps_to_the_state_after_each_streams_last_frame():
+    torch.manual_seed(0)
+    stack = LstmStack(4, 3, 2, 0.0).double().eval()
+    x, lengths = torch.randn(5, 9, 4, dtype=torch.float64), torch.tensor([5, 0, 9, 9, 3])
+    state = tuple(torch.randn(5, 2, 3, dtype=torch.float64) for _ in range(2))
+    output, after = stack.step(x, lengths, state)
+    for i, length in enumerate(lengths.tolist()):
+        row = tuple(y[i : i + 1] for y in state)
+        expected, wanted = run_lstm(stack.lstm, x[i : i + 1, :length], row) if length else (output[i : i + 1, :0], row)
+        torch.testing.assert_close(output[i, :length], expected[0], rtol=1e-12, atol=1e-14)
+        assert not output[i, length:].any()
+        for got, want in zip(after, wanted):
+            torch.testing.assert_close(got[i], want[0], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -100,3 +136,35 @@ def test_a_stack_resets_every_lstm(bidirectional):
     biases = [value for name, value in stack.named_parameters() if "bias_ih" in name]
     assert len(biases) == (4 if bidirectional else 2)
     assert all(torch.equal(bias[3:6], torch.full((3,), 0.5)) for bias in biases)
+
+
+def test_stacking_puts_neighbours_side_by_side():
+    torch.manual_seed(0)
+    encoder = LstmEncoder(3, LstmConfig(hidden=5, pre_layers=1, time_stack=2, post_layers=2)).eval()
+    x, lengths = torch.randn(2, 7, 3), torch.tensor([7, 4])
+    seen = []
+    encoder.post.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    encoder(x, lengths)
+    pre = encoder.pre(x, lengths)
+    stacked, counts = seen[0]
+    assert counts.tolist() == [4, 2]
+    torch.testing.assert_close(stacked[0, 1], torch.cat([pre[0, 2], pre[0, 3]]))
+    torch.testing.assert_close(stacked[0, 3], torch.cat([pre[0, 6], torch.zeros(5)]))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_an_encoder_says_what_it_is(bidirectional):
+    encoder = LstmEncoder(3, LstmConfig(16, 1, 2, 3, 0.1, bidirectional))
+    assert (encoder.width, encoder.stride, encoder.lookahead) == ((32, 2, None) if bidirectional else (16, 2, 0))
+    assert encoder.describe() == "1 + 3 LSTM layers of 16" + (", both directions" if bidirectional else "")
+
+
+def test_parameters_keep_their_names():
+    """Models that were saved earlier must load."""
+    names = {name.rsplit(".", 1)[0] for name, _ in LstmEncoder(3, LstmConfig(4)).named_parameters()}
+    assert names == {"pre.lstm", "post.lstm"}
+    both = LstmEncoder(3, LstmConfig(4, pre_layers=2, post_layers=1, bidirectional=True))
+    assert {name.rsplit(".", 1)[0] for name, _ in both.named_parameters()} == {
+        *(f"pre.{way}_layers.{i}" for way in ("forward", "backward") for i in (0, 1)),
+        *(f"post.{way}_layers.0" for way in ("forward", "backward")),
+    }
