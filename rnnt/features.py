@@ -64,15 +64,16 @@ class Features(nn.Module):
 
     @property
     def why_not_streaming(self) -> str:
-        """One line that names the setting that needs whole utterances; empty if the features stream."""
+        """One line that names each setting that needs whole utterances; empty if the features stream."""
         config = self.config
+        reasons = []
         if config.normalization not in ("global", "none"):
-            return f"features.normalization={config.normalization} needs the mean of the whole utterance"
+            reasons.append(f"features.normalization={config.normalization} needs the mean of the whole utterance")
         if config.peak_floor:
-            return f"features.peak_floor={config.peak_floor:g} needs the loudest frame of the whole utterance"
+            reasons.append(f"features.peak_floor={config.peak_floor:g} needs the loudest frame of the whole utterance")
         if config.trim_silence:
-            return "features.trim_silence=true needs the loudest place of the whole utterance"
-        return ""
+            reasons.append("features.trim_silence=true needs the loudest place of the whole utterance")
+        return " and ".join(reasons)
 
     def forward(
         self, audio_BN: torch.Tensor, num_samples: torch.Tensor, augmentation: Augmentation | None = None

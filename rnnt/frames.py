@@ -23,5 +23,5 @@ def stack_frames(x_BSF: torch.Tensor, lengths: torch.Tensor, stack: int) -> tupl
 def reverse_frames(x_BSF: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Reverse the first `lengths` (B,) frames of each utterance in time; the frames after them stay in place."""
     place = torch.arange(x_BSF.shape[1], device=x_BSF.device)[None]
-    source = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
+    source = torch.where(valid_places(lengths, x_BSF.shape[1]), lengths[:, None] - 1 - place, place)
     return x_BSF.gather(1, source[:, :, None].expand_as(x_BSF))

@@ -12,6 +12,8 @@ from rnnt.config import Config
 from rnnt.dataset import Dataset, read_description
 from rnnt.features import Features
 from rnnt.model import Transducer
+from rnnt.model.encoder import Encoder
+from rnnt.model.transducer import make_encoder
 from rnnt.model_folder import find_model, read_config
 from rnnt.recognizer import load
 from rnnt.settings import find_preset, load_config, presets
@@ -87,14 +89,16 @@ def _preset(name: str) -> str:
     config = load_config(name)
     lines = find_preset(name).read_text(encoding="utf-8").splitlines()
     comment = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
-    obstacles = _obstacles_to_streaming(config)
+    features = Features(config.features)
+    with torch.device("meta"):  # takes no memory and no time
+        encoder = make_encoder(features.width, config.model.encoder)
     train = config.train
     return "\n".join(
         [
             visible(f"{name}: {' '.join(comment) or 'settings of a run'}"),
             f"  parameters: {_parameters(config)}",
-            *_input_and_encoder(config),
-            f"  streaming: {'no, because ' + ' and '.join(obstacles) if obstacles else 'yes'}",
+            *_input_and_encoder(features, encoder),
+            f"  streaming: {_streaming(features, encoder)}",
             f"  training: {train.epochs} epochs, batch {train.batch}, {config.optim.name}",
         ]
     )
@@ -121,27 +125,19 @@ def _count(config: Config, symbols: int) -> int:
         return Transducer(Features(config.features).width, symbols + 1, config.model).num_parameters()
 
 
-def _input_and_encoder(config: Config) -> list[str]:
-    encoder = config.model.encoder.lstm
-    frame_seconds = Features(config.features).frame_seconds * encoder.time_stack
+def _input_and_encoder(features: Features, encoder: Encoder) -> list[str]:
     return [
-        f"  input: {config.features.sample_rate} Hz, {config.features.mels} mel bins, "
-        f"one encoder frame every {1000 * frame_seconds:.0f} ms",
-        f"  encoder: {encoder.pre_layers} + {encoder.post_layers} LSTM layers of {encoder.hidden}"
-        + (", both directions" if encoder.bidirectional else ""),
+        f"  input: {features.config.sample_rate} Hz, {features.config.mels} mel bins, "
+        f"one encoder frame every {1000 * features.frame_seconds * encoder.stride:.0f} ms",
+        f"  encoder: {encoder.describe()}",
     ]
 
 
-def _obstacles_to_streaming(config: Config) -> list[str]:
-    """Reasons why a model with these settings needs the whole utterance before it can begin; none if it streams."""
-    features = config.features
-    reasons = {
-        "the encoder reads in both directions": config.model.encoder.lstm.bidirectional,
-        "features are normalized over the utterance": features.normalization in ("utterance", "shape"),
-        "silence is trimmed": features.trim_silence,
-        "the noise floor depends on the loudest frame": features.peak_floor > 0,
-    }
-    return [reason for reason, holds in reasons.items() if holds]
+def _streaming(features: Features, encoder: Encoder) -> str:
+    """Whether the model can encode a stream before its end; if not, every reason."""
+    reasons = [] if encoder.lookahead is not None else ["the encoder needs the whole utterance"]
+    reasons += [features.why_not_streaming] if features.why_not_streaming else []
+    return f"no, because {' and '.join(reasons)}" if reasons else "yes"
 
 
 def _model(folder: Path) -> str:
@@ -149,7 +145,7 @@ def _model(folder: Path) -> str:
     return "\n".join(
         [
             f"{visible(str(folder))}: a model of {recognizer.model.num_parameters():,} parameters",
-            *_input_and_encoder(recognizer.config),
+            *_input_and_encoder(recognizer.features, recognizer.model.encoder),
             f"  output: {len(recognizer.tokenizer)} symbols ({recognizer.tokenizer.kind}) and blank",
         ]
     )

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from rnnt import cli
-from rnnt.info import _obstacles_to_streaming, describe
+from rnnt.info import describe
 from rnnt.recognizer import Recognizer
 from rnnt.settings import from_tree, load_config, presets, to_yaml
 from rnnt.tokenizer import Symbols
@@ -56,7 +56,8 @@ def test_the_mlperf_preset(call):
         "  parameters: 49,006,080 with 1023 symbols (sentencepiece) and blank\n"
         "  input: 16000 Hz, 80 mel bins, one encoder frame every 60 ms\n"
         "  encoder: 2 + 3 LSTM layers of 1024\n"
-        "  streaming: no, because features are normalized over the utterance and silence is trimmed\n"
+        "  streaming: no, because features.normalization=utterance needs the mean of the whole utterance and "
+        "features.trim_silence=true needs the loudest place of the whole utterance\n"
         "  training: 100 epochs, batch 384, lamb\n",
         "",
     )
@@ -115,11 +116,11 @@ STREAMS = {"features": {"normalization": "none"}}
 @pytest.mark.parametrize(
     ("key", "value", "obstacle"),
     [
-        ("model.encoder.lstm.bidirectional", True, "both directions"),
-        ("features.normalization", "utterance", "normalized over the utterance"),
-        ("features.normalization", "shape", "normalized over the utterance"),
-        ("features.trim_silence", True, "silence is trimmed"),
-        ("features.peak_floor", 30.0, "loudest frame"),
+        ("model.encoder.lstm.bidirectional", True, "the encoder needs the whole utterance"),
+        ("features.normalization", "utterance", "features.normalization=utterance needs"),
+        ("features.normalization", "shape", "features.normalization=shape needs"),
+        ("features.trim_silence", True, "features.trim_silence=true needs"),
+        ("features.peak_floor", 30.0, "features.peak_floor=30 needs"),
         ("features.normalization", "global", None),
         ("features.log_floor", 1e-6, None),
         ("model.encoder.lstm.time_stack", 3, None),
@@ -128,8 +129,17 @@ STREAMS = {"features": {"normalization": "none"}}
 def test_each_obstacle_to_streaming_is_named_alone(key, value, obstacle, tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(STREAMS))
     assert "\n  streaming: yes\n" in describe(tmp_path / "a.yaml")
-    found = _obstacles_to_streaming(load_config(tmp_path / "a.yaml", [f"{key}={value}"]))
-    assert len(found) == (obstacle is not None) and all(obstacle in reason for reason in found)
+    (tmp_path / "b.yaml").write_text(to_yaml(load_config(tmp_path / "a.yaml", [f"{key}={value}"])))
+    line = next(line for line in describe(tmp_path / "b.yaml").splitlines() if "streaming: " in line)
+    assert line == "  streaming: yes" if obstacle is None else line.startswith(f"  streaming: no, because {obstacle}")
+    assert " and " not in line
+
+
+def test_all_obstacles_to_streaming_are_named(tmp_path):
+    keys = ["model.encoder.lstm.bidirectional=true", "features.peak_floor=30", "features.trim_silence=true"]
+    (tmp_path / "a.yaml").write_text(to_yaml(load_config("small", keys)))
+    line = next(line for line in describe(tmp_path / "a.yaml").splitlines() if "streaming: " in line)
+    assert all(text in line for text in ("encoder", "peak_floor=30", "trim_silence=true", "normalization="))
 
 
 ROW = {"step": 3, "epoch": 0.5, "loss": 2.5}

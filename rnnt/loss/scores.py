@@ -18,6 +18,7 @@ from rnnt.device import cpu_gains_by_bfloat16
 from rnnt.loss import tile
 from rnnt.loss.arguments import Lattices, check_joint
 from rnnt.loss.tile import Dropout, Operations
+from rnnt.text import reason
 
 # Elements of the hidden layer and the logits of a tile. On a CPU the tile then stays in the cache. On a GPU it takes an
 # eighth of the free memory, within these bounds: below the minimum, the dozen kernel launches of a tile would dominate.
@@ -205,10 +206,9 @@ def _triton_runs(device: torch.device) -> bool:
         number, index = torch.zeros(1, 1, device=device), torch.zeros(1, dtype=torch.long, device=device)
         kernels.hidden(number, number, index, index, "relu", None)
     except Exception as error:  # a missing compiler or a driver's fault: the types are not documented
-        reason = " ".join(str(error).split())[:200]
         warnings.warn(
-            f"Triton does not run on {device} ({reason}): the loss is computed in torch, more slowly. Triton needs a "
-            "C compiler and Python's headers, in Debian the packages gcc and python3-dev",
+            f"Triton does not run on {device} ({reason(error)}): the loss is computed in torch, more slowly. Triton "
+            "needs a C compiler and Python's headers, in Debian the packages gcc and python3-dev",
             stacklevel=4,
         )
         return False
