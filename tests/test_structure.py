@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import those of its own layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
     "text files fields",
-    "config device progress frames silence transcript characters",
+    "config device progress frames silence transcript characters plain_yaml",
     "settings audio mel tokenizer shard",
     "corpora readers dataset",
     "prepare sampler loader",
@@ -23,7 +23,7 @@ LAYERS = [
     "error_rate model_folder",
     "transcription evaluation",
     "recognizer",
-    "report plot convert",
+    "report report_folder plot convert",
     "training",
     "info demo",
     "cli",
@@ -139,3 +139,13 @@ def test_files_are_short(folder):
         str(path): lines for path in (ROOT / folder).rglob("*.py") if (lines := path.read_text().count("\n")) > limit
     }
     assert not long
+
+
+def test_every_module_has_a_test_file_of_its_name():
+    """rnnt/X.py is tested in tests/test_X.py, and rnnt/loss/X.py in tests/loss/test_X.py."""
+    missing = []
+    for path in FILES:
+        mirror = ROOT / "tests" / path.relative_to(PACKAGE).with_name(f"test_{path.name}")
+        if path.name != "__init__.py" and path.parent.name != "training" and not mirror.is_file():
+            missing.append(str(mirror.relative_to(ROOT)))
+    assert not missing
