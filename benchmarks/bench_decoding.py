@@ -1,10 +1,10 @@
-"""How fast greedy search is, compared with a loop over the frames of one utterance after the other, and the encoder.
+"""Measure greedy search, next to a loop over the frames of one utterance after the other, and next to the encoder.
 
     python benchmarks/bench_decoding.py [--device cuda] [--save]
 
 The model has random weights, except for a few that make it emit one symbol at some of the frames, as a trained model
 does (see `speak`). The loop steps nn.LSTM, as one would write it first; "loop, fast step" takes the predictor's own
-step instead. Each repetition times all of them one after another, so that what else the machine does meets all alike.
+step instead. Each repetition times all of them one after another, so that other work of the machine slows all alike.
 """
 
 import argparse
@@ -25,7 +25,7 @@ RATE = 3.8  # symbols a second: LibriSpeech in 1023 word pieces
 
 
 def speak(model: Transducer) -> None:
-    """Let the model emit a symbol at frames whose first value is 1 or -1, and none at those where it is 0.
+    """Let the model emit a symbol at frames whose first value is 1 or -1, and none at frames whose first value is 0.
 
     A 1 stands for the even symbols, a -1 for the odd ones. Unit 0 of the predictor tells of which kind the last symbol
     was, and the joint emits none of the same kind again. So one frame emits one symbol if the values alternate.
@@ -54,7 +54,7 @@ def speak(model: Transducer) -> None:
 
 
 def frames(batch: int, length: int, symbols: int, width: int, device: str) -> torch.Tensor:
-    """Encoder frames (B, T, D); so many of each utterance emit a symbol."""
+    """Encoder frames (B, T, D), of which `symbols` in each utterance emit a symbol."""
     generator = torch.Generator().manual_seed(batch)
     x_BTD = torch.randn(batch, length, width, generator=generator)
     x_BTD[:, :, 0] = 0.0
@@ -107,7 +107,7 @@ def alternate(calls: dict[str, Callable], repeats: int, device: str) -> dict[str
 
 
 def measure(model: Transducer, config: Config, batch: int, seconds: float, repeats: int, device: str) -> list[dict]:
-    """A row for each of loop, loop with the fast step, greedy search and encoder, on so many utterances at once."""
+    """A row for each of loop, loop with the fast step, greedy search and encoder, for a batch of this size."""
     features = Features(config.features)
     inputs = round(seconds / features.frame_seconds)
     length = -(-inputs // model.encoder.stride)

@@ -139,7 +139,7 @@ def _memory() -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where the batches are needed")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="device that gets the batches")
     parser.add_argument("--batch", type=int, default=384, help="utterances in a batch")
     parser.add_argument("--megabytes", type=int, default=1024, help="size of the shards for the rate")
     parser.add_argument("--utterances", type=int, default=10_000_000, help="utterances in the index")

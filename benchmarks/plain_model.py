@@ -1,4 +1,4 @@
-"""The arrangement that others train with, in plain torch: nn.LSTM, and the logits of the padded lattice stored."""
+"""The model as other projects train it, in plain torch: nn.LSTM, and the logits of the padded lattice stored."""
 
 from importlib.util import find_spec
 
@@ -11,7 +11,7 @@ from rnnt.model import Transducer
 
 
 def loss_name() -> str:
-    """Whose loss the plain model has."""
+    """Name the library whose loss the plain model uses."""
     return "torchaudio" if find_spec("torchaudio") else "rnnt.rnnt_loss"
 
 

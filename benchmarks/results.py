@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parent / "results"
 def append_rows(name: str, rows: Sequence[Mapping[str, object]], device: str = "cpu", folder: Path = FOLDER) -> Path:
     """Append `rows` to `folder`/`name`.csv, with date, commit, device, torch version and threads as first columns.
 
-    device: "cpu" or "cuda", where the rows were measured. Numbers are rounded to four digits. New columns are added to
+    device: "cpu" or "cuda", used by the measurements. Numbers are rounded to four digits. New columns are added to
     the file; rows without a value for a column leave it empty. Returns the file's path.
     """
     path = folder / f"{name}.csv"

@@ -1,4 +1,4 @@
-"""One process of a training benchmark: takes steps as the trainer does, and notes time, memory and where the time goes.
+"""One process of a training benchmark: takes steps as the trainer does, and measures the time and memory of each stage.
 
 Started by bench_training, alone or by torchrun; the first process writes what was measured to a JSON file.
 """
@@ -37,7 +37,7 @@ STAGED_STEPS = 3  # on a GPU
 
 
 def work(task: dict) -> dict:
-    """What one process measures of `task` (see bench_training); the same in all, summed where it is a sum."""
+    """Measure `task` (see bench_training) in one process. All processes return the same: sums are over all."""
     torch.set_num_threads(task["threads"])
     config = load_config(task["preset"], task["settings"])
     processes = Processes(config.device)
@@ -70,7 +70,7 @@ def work(task: dict) -> dict:
     steps = _steps(stepper, plan, loader, config, processes, marks)
     for _ in range(task["warmup"]):
         next(steps)
-    marks.on = device.type == "cpu"  # where nothing has to be waited for
+    marks.on = device.type == "cpu"  # reading the clock costs nothing there; on a GPU it means waiting
     seconds, cpu_seconds, sums = _timed(steps, task, processes, config, len(tokenizer) + 1)
     result["step_mib"] = peak(device) - bare
     staged = len(seconds)
@@ -201,7 +201,7 @@ def _timed(steps, task: dict, processes: Processes, config: Config, vocabulary: 
 
 
 def _loss(recognizer: Recognizer, batch: Batch) -> float:
-    """Mean over a batch as it is, without dropout: what two arrangements of one model must agree on."""
+    """Mean loss of a batch, without dropout. It must be the same for all implementations of a model."""
     recognizer.eval()
     with torch.no_grad(), autocast(recognizer.config.precision, recognizer.device):
         encoder, lengths = recognizer.model.encoder(*recognizer.features(batch.inputs, batch.input_lengths))
@@ -223,7 +223,7 @@ def _one_pass(recognizer: Recognizer, batch: Batch, device: torch.device) -> flo
 
 
 def _load_libraries(device: torch.device) -> None:
-    """What torch loads when an LSTM and an optimizer are first used is no part of what the model takes."""
+    """Load the libraries of LSTMs and optimizers, so that their memory is not counted as the model's."""
     lstm = torch.nn.LSTM(8, 8).to(device)
     optimizer = make_optimizer(lstm.parameters(), "lamb", lr=0.1)
     lstm(torch.zeros(1, 1, 8, device=device))[0].sum().backward()

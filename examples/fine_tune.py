@@ -1,4 +1,4 @@
-"""Go on training a model on prepared utterances, in a loop of your own.
+"""Train a model further on prepared utterances, in a loop that you can change.
 
     rnnt prepare folder RECORDINGS --out data/mine
     python examples/fine_tune.py runs/small data/mine/train models/mine

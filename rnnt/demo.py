@@ -54,7 +54,7 @@ def run(out: Path) -> None:
     transcript = recognizer.transcribe([speak(SENTENCE, VOICE, sample_rate=recognizer.config.features.sample_rate)])[0]
     print(f"   said:  {SENTENCE}\n   heard: {transcript.text}")
 
-    command = "rnnt" if shutil.which("rnnt") else Path(sys.argv[0]).absolute()  # where .venv is not activated
+    command = "rnnt" if shutil.which("rnnt") else Path(sys.argv[0]).absolute()  # without an activated .venv
     heading("Done. What there is now, and what to try next")
     print(
         f"   model           {run_folder / 'best'}\n"

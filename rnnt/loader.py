@@ -17,8 +17,8 @@ from rnnt.tokenizer import Tokenizer, UnknownSymbolError
 class Batch:
     """Padded utterances.
 
-    inputs: (B, N) int16 samples, or (B, S) int64 symbols, on the device that computes. The others stay on the host,
-    where the loss checks them: input_lengths (B,), targets (B, U) int64, target_lengths (B,). ids: of the utterances.
+    inputs: (B, N) int16 samples, or (B, S) int64 symbols, on the device that computes. The others stay on the host
+    for the loss to check: input_lengths (B,), targets (B, U) int64, target_lengths (B,). ids: of the utterances.
     """
 
     inputs: torch.Tensor

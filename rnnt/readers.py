@@ -47,7 +47,7 @@ class Readers:
             return
         if kind is not None:
             self._end.close()  # ends the processes in the middle of what they read; nobody waits for it any more
-        # Always waits: a pool that still shuts down when Python exits can print a traceback of its own.
+        # Always waits: a pool that still shuts down when Python exits can print another traceback.
         self._pool.shutdown(cancel_futures=True)
         self._end.close()
 

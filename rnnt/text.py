@@ -57,7 +57,7 @@ def visible(text: str) -> str:
 
 
 def tsv_line(*cells: str) -> str:
-    r"""Return the cells as a line of a .tsv file, where a cell that a spreadsheet would compute gets an apostrophe.
+    r"""Return the cells as a line of a .tsv file. A cell that a spreadsheet would compute gets an apostrophe.
 
     >>> tsv_line("=1+1", "the text\nis empty")
     "'=1+1\tthe text is empty\n"

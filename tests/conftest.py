@@ -7,12 +7,12 @@ import hypothesis
 import numpy as np
 import pytest
 
-# How long an example takes says nothing about its being right.
+# Examples have no time limit: a slow machine must not make a correct one fail.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-# Read when torch is imported. The tests' tensors are tiny: several threads gain nothing on them, and where another
-# process keeps a core busy they wait for each other, which made the tests eight times as slow.
+# Read when torch is imported. The tests' tensors are tiny: several threads gain nothing on them. If another
+# process keeps a core busy, threads wait for each other, which made the tests eight times as slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch  # noqa: E402
@@ -24,7 +24,7 @@ if not torch.cuda.is_available():
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data that lies beside the checkout; tests that need it are skipped where it is absent."""
+    """The folder of real data next to the checkout. Tests that need it are skipped if it is absent."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}")

@@ -1,4 +1,4 @@
-"""Reading audio: formats, rates, channels, and everything that can be wrong with a file."""
+"""Reading audio: formats, rates, channels, and damaged files."""
 
 import io
 import struct

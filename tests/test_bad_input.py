@@ -1,4 +1,4 @@
-"""What users have lying about: each kind of bad file gets its skip in `prepare` and its line in `transcribe`."""
+"""Bad files of each kind: `prepare` lists them as skipped, `transcribe` prints a line about each."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The command as its users meet it: what it prints, writes and returns, and what it says of mistakes."""
+"""The command line: output, files, exit codes, and messages about mistakes."""
 
 import errno
 import json
@@ -42,7 +42,7 @@ def call(*arguments) -> int:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory) -> Path:
-    """Tones of three pitches with their names as text; one file has no text and one is cut off."""
+    """Tones of three pitches with their names as text; one file has no text and one is truncated."""
     folder = tmp_path_factory.mktemp("recordings")
     rng = np.random.default_rng(0)
     for i in range(40):
@@ -263,7 +263,7 @@ def test_commands_of_the_readme_exist():
 
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    """A copy of the scripts with a stand-in for the installed command: their own work is what they hand to it."""
+    """A copy of the scripts with a stand-in for the installed command, which records its arguments."""
     folder = tmp_path / "a checkout"
     shutil.copytree(ROOT / "scripts", folder / "scripts")
     (folder / "install.sh").touch()

@@ -1,4 +1,4 @@
-"""The demo from end to end, with a corpus and a training run cut short."""
+"""The demo from end to end, with a small corpus and a short training run."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The setting `precision`: what it switches on a GPU, what a CPU makes of it, and how float16 scales its loss."""
+"""The setting `precision`: its effect on a GPU and on a CPU, and the loss scale of float16."""
 
 import pytest
 import torch

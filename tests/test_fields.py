@@ -1,4 +1,4 @@
-"""Fields of settings: what each kind of range allows, and that the complaint names the key."""
+"""Fields of settings: the values that each kind of range allows, and error messages that name the key."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Numbers of the program as it was before it was taken apart into the present modules; they must never change.
+"""Numbers that the program gave before it was divided into the present modules. They must never change.
 
 `golden/` holds what that program wrote: prepared data, a model, and a run that was stopped after four of ten steps. So
 these tests also show that old data, models and runs still load. Everything goes through the command.

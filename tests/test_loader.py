@@ -1,4 +1,4 @@
-"""Loading: order, padding, what cannot be used, and reader threads that neither hide errors nor outlive their user."""
+"""Loading: order, padding, unusable utterances, and reader threads that hide no error and end with their loader."""
 
 import threading
 import time
@@ -55,7 +55,7 @@ def test_texts_are_read_only_where_a_character_is_unknown(dataset, monkeypatch):
 
 
 class Composing:
-    """Knows e and the accent, and not the letter that it makes of them, as normalizing SentencePiece models do."""
+    """Knows e and the accent, but not the letter into which it merges them, like normalizing SentencePiece models."""
 
     kind = "sentencepiece"
 

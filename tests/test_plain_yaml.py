@@ -1,4 +1,4 @@
-"""Plain YAML: what the library reads, but for dates, and nothing that can grow."""
+"""Plain YAML: the same values as the library reads, except for dates and for aliases that can grow."""
 
 import pytest
 import yaml

@@ -33,7 +33,7 @@ def interrupt(sample_rate):
 
 
 def utterances(count, **replaced):
-    """Good utterances `u0`, `u1`, ..., of which `replaced` names some to read in another way."""
+    """Good utterances `u0`, `u1`, ...; those in `replaced` are read by the function given there."""
     return [
         Utterance(f"u{n}", f"text {n}", f"s{n % 2}", replaced.get(f"u{n}", partial(noise, n, 0.2 + 0.02 * (n % 7))))
         for n in range(count)

@@ -1,4 +1,4 @@
-"""The pool of readers: same results and order for any number of processes, and none that outlives its use."""
+"""The pool of readers: the same results and order for any number of processes, all of which end with the pool."""
 
 import os
 import signal

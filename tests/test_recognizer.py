@@ -16,7 +16,7 @@ def test_training_mode_is_refused(make, utterances):
 
 
 def test_several_threads_share_a_model(recognizer, utterances, expected, same):
-    """Each thread decodes the utterances in an order and in batches of its own, all at the same time."""
+    """Each thread decodes the utterances in another order and in other batches, all at the same time."""
 
     def work(number):
         order = [(3 * i + number) % len(utterances) for i in range(len(utterances))]

@@ -1,4 +1,4 @@
-"""The folder of a report: a name for each model and data, and never old and new files together."""
+"""The folder of a report: one name for each model and data, and no mixture of old and new files."""
 
 import fcntl
 import json

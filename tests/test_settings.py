@@ -1,4 +1,4 @@
-"""Settings are read, overridden, refused with a line that says what to mend, written in full, and listed."""
+"""Settings: reading, overrides, error messages that say how to mend, writing and listing."""
 
 import dataclasses
 import os
@@ -158,7 +158,7 @@ def test_a_file_and_overrides_of_different_shapes(file):
         load_config(file("optim: [a]"), ["optim.lr=3"])
 
 
-# What a stranger may write into a file of settings, and what is said of it.
+# Hostile files of settings, and the error messages about them.
 BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi"))
 HOSTILE = {
     "environment": ("device: ${oc.env:RNNT_TEST_TOKEN}", r"device holds .*; settings stand for"),
@@ -276,11 +276,11 @@ def lengths(config):
         ("features: {sample_rate: '8000'}", [], (8000, 256, 160, 80, 4000)),
         ("", ["features.sample_rate=44100"], (44100, 2048, 882, 441, 8000)),
         ("", ["features.sample_rate=11025"], (11025, 512, 220, 110, 5512.5)),
-        # What is given along with the rate is meant, in the same file or in the same command.
+        # A setting in the same file or command as the rate is kept as it is.
         ("features: {sample_rate: 8000, hop: 100}", [], (8000, 256, 160, 100, 4000)),
         ("", ["features.hop=100", "features.sample_rate=8000"], (8000, 256, 160, 100, 4000)),
         ("features: {sample_rate: 8000, window: 320, hop: 160, n_fft: 512}", [], (8000, 512, 320, 160, 4000)),
-        # What is given for one rate follows to another.
+        # A setting that was made for one rate is scaled when another rate is chosen.
         ("features: {hop: 100, n_fft: 400, high_hz: 3000}", ["features.sample_rate=8000"], (8000, 256, 160, 50, 3000)),
         ("features: {sample_rate: 8000}", ["features.sample_rate=16000"], (16000, 512, 320, 160, 8000)),
         ("features: {sample_rate: 8000, hop: 100}", ["features.sample_rate=16000"], (16000, 512, 320, 200, 8000)),

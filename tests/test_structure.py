@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rnnt"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Each module may import those of its own layer and of the layers above it in this list (docs/architecture.md).
+# Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
     "text files fields",
     "config device progress frames silence transcript characters plain_yaml",
@@ -42,7 +42,7 @@ MODULES = {module_name(path): path for path in FILES}
 
 
 def imports(path):
-    """The modules of the package that a file imports, also inside functions; those for type checkers alone not."""
+    """The modules of the package that a file imports, also inside functions, except those for type checkers alone."""
     tree = ast.parse(path.read_text())
     checked = {
         id(node)

@@ -1,4 +1,4 @@
-"""Tokenizers: there and back, what they do not know, and what is not one."""
+"""Tokenizers: encoding and decoding, unknown characters, and files that are no tokenizers."""
 
 import io
 import json

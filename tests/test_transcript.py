@@ -40,7 +40,7 @@ def test_transcripts_of_a_model_are_consistent_and_go_through_json_and_pickle():
     transcripts = model.transcribe(inputs)
     assert any(transcript.tokens for transcript in transcripts)
     for samples, transcript in zip(inputs, transcripts):
-        assert transcript.seconds == len(samples) / 16000
+        assert transcript.seconds == len(samples) / model.config.features.sample_rate
         assert transcript.text == model.tokenizer.decode(transcript.tokens)
         count = len(transcript.tokens)
         assert len(transcript.frames) == len(transcript.times) == len(transcript.log_probs) == count

@@ -1,4 +1,4 @@
-"""The command with models, data and files from a stranger: nothing in them reaches the terminal, or stops it."""
+"""The command with hostile models, data and files: no escape sequence of theirs reaches the terminal or ends a run."""
 
 import io
 import json
@@ -38,14 +38,14 @@ def rnnt(*arguments) -> subprocess.CompletedProcess:
 
 
 def assert_harmless(text: str, layout: str = "\n\t") -> None:
-    """Nothing but the layout is a character that a terminal obeys."""
+    """The output has no control characters except tabs and line feeds."""
     obeyed = {c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in "\u202e\u2066"}
     assert obeyed <= set(layout)
 
 
 @pytest.fixture(scope="module")
 def evil(recognizer, tmp_path_factory) -> Path:
-    """A model whose words are full of what a terminal obeys."""
+    """A model whose words are full of control characters and escape sequences."""
     symbols = [f"{word}{EVIL}" for word in recognizer.tokenizer.symbols]
     other = Recognizer(recognizer.config, Symbols("words", symbols))
     other.load_state_dict(recognizer.state_dict())

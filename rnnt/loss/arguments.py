@@ -39,7 +39,7 @@ def check_lattices(
 ) -> Lattices:
     """Validate the targets and lengths that belong to scores of `shape` (B, T, U+1) over `vocabulary` symbols.
 
-    device: where the scores are; scores, lengths: the caller's names for the scores and for `encoder_lengths`, used in
+    device: of the scores; scores, lengths: the caller's names for the scores and for `encoder_lengths`, used in
     error messages. Padding of the targets may hold anything.
     Returns the lattices, with tensors on `device`. Raises ValueError, with the argument's name and the utterance's
     index, for a wrong type, shape, length or symbol.

@@ -120,7 +120,7 @@ def test_a_model_that_only_says_blank_emits_nothing():
 @pytest.mark.parametrize("length", [1, *(_CPU_WINDOW + i for i in (-1, 0, 1)), *(2 * _CPU_WINDOW + i for i in (0, 1))])
 @pytest.mark.parametrize("per_frame", [1, 3])
 def test_symbols_at_the_edges_of_the_look_ahead(length, per_frame):
-    """One frame speaks, the others are silent: wherever it lies, it is found and speaks as often as it may."""
+    """If one frame alone emits symbols, it is found at any place, and emits up to the limit."""
     model = make_model(3, vocabulary=3)
     with torch.no_grad():
         for layer in (model.joint.encoder, model.joint.predictor, model.joint.output):
@@ -154,7 +154,7 @@ def test_the_batch_does_not_matter(activation):
 
 
 def chunks_of(frames, lengths, sizes):
-    """Chunks (frames, lengths): of each stream, in turn, as many frames as the columns of `sizes` (chunks, B) say."""
+    """Yield chunks (frames, lengths) of all streams: with `sizes` (chunks, B) frames of each."""
     places = [0] * len(lengths)
     for row in sizes:
         row = [min(size, int(length) - place) for size, length, place in zip(row, lengths, places)]

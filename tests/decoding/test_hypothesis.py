@@ -21,7 +21,7 @@ def test_a_hypothesis_is_a_value():
 
 
 def test_the_file_needs_no_torch():
-    """So that results can be handled where torch is not installed."""
+    """Results can then be handled on machines that have no torch."""
     program = "import runpy, sys; runpy.run_path(sys.argv[1]); sys.exit('torch' in sys.modules)"
     path = Path(rnnt.decoding.hypothesis.__file__)
     assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == 0

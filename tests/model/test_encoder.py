@@ -1,4 +1,4 @@
-"""What every encoder must do: its number of frames, invariance to padding, batch, order and chunks."""
+"""Requirements on every encoder: number of frames, invariance to padding, batch, order and chunks."""
 
 import pytest
 import torch
@@ -96,7 +96,7 @@ def test_it_describes_itself_in_a_line(encoder):
 
 
 def in_chunks(encoder, x_BSF, lengths, sizes):
-    """The frames of each stream, from chunks that hold as many frames of it as the columns of `sizes` say."""
+    """Encode streams in chunks, of `sizes` (chunks, B) frames; return the encoder frames of each stream."""
     batch = len(lengths)
     outputs = [[] for _ in range(batch)]
     places = [0] * batch
@@ -144,7 +144,7 @@ def test_equal_chunks(name, size):
 
 @pytest.mark.parametrize("name", STREAMING)
 def test_states_are_joined_and_split_along_dim_0(name):
-    """A stream joins another one's batch after 4 frames of that, and both go on alone after 6 more."""
+    """A second stream joins the first one's batch after 4 frames. After 6 more, each continues alone."""
     encoder = make(STREAMING[name])
     x_BSF, lengths = batch([11, 8])
     whole, counts = encoder(x_BSF, lengths)

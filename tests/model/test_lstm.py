@@ -54,15 +54,15 @@ def test_valid_frames_never_see_padding(bidirectional):
     stack = LstmStack(4, 3, 2, 0.0, bidirectional)
     x = torch.randn(5, 9, 4)
     plain = stack(x, LENGTHS)
-    behind = (torch.arange(9) >= LENGTHS[:, None])[:, :, None]
-    poisoned = stack(x.masked_fill(behind, torch.nan), LENGTHS)
-    assert torch.equal(plain.masked_fill(behind, 0), poisoned.masked_fill(behind, 0))
+    padding = (torch.arange(9) >= LENGTHS[:, None])[:, :, None]
+    poisoned = stack(x.masked_fill(padding, torch.nan), LENGTHS)
+    assert torch.equal(plain.masked_fill(padding, 0), poisoned.masked_fill(padding, 0))
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("batch, frames", [(1, 1), (7, 1), (8, 1), (70, 1), (1, 20), (9, 5), (3, 42), (3, 43), (9, 20)])
 def test_short_and_long_inputs_run_alike(layers, batch, frames):
-    """The sizes are on both sides of each limit between the ways to compute the same."""
+    """The sizes lie on both sides of each limit at which another way of computing is chosen."""
     torch.manual_seed(0)
     lstm = nn.LSTM(4, 5, layers, batch_first=True).double()
     x = torch.randn(batch, frames, 4, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The whole model: its size, its parts put together, and what must not matter."""
+"""The whole model: its size, its modules put together, and invariances."""
 
 import pytest
 import torch
@@ -80,7 +80,7 @@ def test_the_loss_is_that_of_the_parts(kind, activation):
 
 @pytest.mark.parametrize("kind", ["network", "additive"])
 def test_fastemit_reaches_the_loss(kind):
-    """It leaves the loss as it is, and adds to the gradient `weight` times that of the labels' arcs."""
+    """FastEmit leaves the loss unchanged, and adds `weight` times the gradient of the labels' arcs."""
     model = of_kind(kind)
     gradients = []
     for fastemit in (0.0, 0.5, 1.0):

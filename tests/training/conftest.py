@@ -46,7 +46,7 @@ def tones(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run_processes():
-    """Trains in processes of their own (see server.py): call it with a job's fields, get (exit code, stderr) each."""
+    """Trains in separate processes (see server.py): call it with a job's fields, get (exit code, stderr) each."""
     command = [sys.executable, str(Path(__file__).parent / "server.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout.readline() == "ready\n"

@@ -1,4 +1,4 @@
-"""Training runs in processes of their own, forked from one that has imported everything already.
+"""Training runs in separate processes, forked from one that has imported everything already.
 
 A line of standard input is a job, an object: `settings` (a YAML file), `overrides`, `data`, `out`, `count` of
 processes, and `faults`, each {rank, place, call, delay, signals}: `delay` seconds after the call'th call of `place`

@@ -23,7 +23,7 @@ RULESETS = ("2.1.0", "3.0.0")  # 3.0.0 no longer asks for what 2.1.0 does about 
 TINY = ("train.epochs=5", "train.batch=8", "train.accumulation=2", "train.validate_every=2", "model.encoder.hidden=8")
 STEPS = 4  # of an epoch
 SAVED_EVERY = 3  # steps; and at an epoch's end
-# What the checker may find in a small run: the rules that only LibriSpeech's dev-clean and its target WER can meet.
+# Rules that a small run cannot meet: they need LibriSpeech's dev-clean and its target WER.
 FULL_SIZE = ({"eval_samples"}, ["Failed checks for eval_accuracy : v['value'] <= 0.058 and v['value'] > 0.0"])
 CPU = torch.device("cpu")
 
@@ -33,7 +33,7 @@ def settings(*overrides):
 
 
 def complaints(path, ruleset="3.0.0"):
-    """What MLPerf's checker finds: the keys of its rules, and complaints that are not about one line."""
+    """Run MLPerf's checker; return the keys of the rules that failed, and the errors that are not about one line."""
     checker = mlp_compliance.make_checker("training", ruleset, quiet=False, werror=True)
     checker.check_file(str(path), f"training_{ruleset}/common.yaml")
     return set(checker.overwritable), checker.not_overwritable

@@ -1,4 +1,4 @@
-"""Signals are taken for requests while a run goes on, and for what they are before and after it."""
+"""Signals are requests to stop while a run is going on. Before and after, they have their usual effect."""
 
 import os
 import signal
