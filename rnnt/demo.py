@@ -24,7 +24,7 @@ SENTENCE = "call maria on the third of june"
 
 
 def run(out: Path) -> None:
-    """Everything below `out`; what is there already, from a demo that was interrupted, is taken up again."""
+    """Run the demo in the folder `out`. A demo that was interrupted continues there."""
     started = time.monotonic()
 
     def heading(text: str) -> None:

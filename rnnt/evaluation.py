@@ -37,7 +37,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class _Result:
-    """One utterance: its place in the dataset and either its pair or the problem because of which there is none."""
+    """One utterance: its place in the dataset and either its pair or the reason why it was not scored."""
 
     index: int
     pair: Pair | None = None

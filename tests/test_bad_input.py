@@ -128,7 +128,7 @@ def test_what_is_skipped_does_not_stop_training_and_transcribing(data, recording
     assert "model.safetensors is damaged or of another model" in done.stderr
 
 
-def test_a_checkpoint_cut_short_costs_only_itself(data, tmp_path):
+def test_only_the_truncated_checkpoint_is_lost(data, tmp_path):
     command = ["train", "digits", "--data", data, "--out", tmp_path / "run", *SETTINGS]
     assert rnnt(*command, "train.epochs=2").returncode == 0
     newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]

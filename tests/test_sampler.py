@@ -83,7 +83,7 @@ def test_the_curriculum_admits_at_least_a_batch():
     assert make([5, 6], batch=8, curriculum_epochs=4).admitted(0) == 2
 
 
-def test_a_part_of_the_batches_is_cut_like_a_list():
+def test_the_batches_are_sliced_like_a_list():
     batches = make(np.linspace(1, 10, 50), batch=4).batches(0)
     whole = [part.tolist() for part in batches]
     for part in (slice(3, 7), slice(5, None), slice(None, -2), slice(9, 3)):

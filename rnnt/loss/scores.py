@@ -76,7 +76,7 @@ def node_scores(
 
 @dataclass(frozen=True)
 class JointSettings:
-    """Everything that `LatticeJoint` needs in addition to the joint network's inputs."""
+    """The arguments of `LatticeJoint` other than the joint network's inputs."""
 
     lattices: Lattices
     activation: str  # "relu", "tanh", or "identity" for the additive joint
@@ -216,6 +216,6 @@ def _triton_runs(device: torch.device) -> bool:
 
 
 def _free_bytes(device: torch.device) -> int:
-    """Memory of a GPU that torch can use: what the system has free, and what torch has reserved and does not use."""
+    """Memory of a GPU that torch can use: free in the system, or reserved by torch and not in use."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused

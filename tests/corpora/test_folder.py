@@ -20,7 +20,7 @@ def everything(source):
     return {u.id: (u.text.strip(), u.speaker) for u in split.utterances}, dict(split.problems), split
 
 
-def test_audio_with_a_text_beside_each(tmp_path):
+def test_audio_with_a_text_next_to_each(tmp_path):
     record(tmp_path / "a.wav")
     record(tmp_path / "deep" / "er" / "b.flac", rate=96000)
     record(tmp_path / "deep" / "c.WAV", rate=8000)

@@ -90,7 +90,7 @@ def test_resumed_log_equals_an_undisturbed_one(tmp_path, board_off, tail, resume
     assert (tmp_path / "killed" / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
 
 
-def test_a_cut_last_line_of_the_resumed_step_is_dropped(tmp_path, board_off):
+def test_a_truncated_last_line_of_the_resumed_step_is_dropped(tmp_path, board_off):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"step": 2, "loss": 1.0}')  # whole but for its line end
     Events(tmp_path, 2).close()
     assert lines(tmp_path) == [{"step": 1}]
