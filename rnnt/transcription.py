@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from rnnt.audio import AUDIO_SUFFIXES, read_audio, to_pcm
+from rnnt.audio import AUDIO_SUFFIXES, mono_blocks, read_audio, to_pcm
 from rnnt.decoding import Hypothesis
 from rnnt.loader import collate
 from rnnt.sampler import batches_by_length
@@ -110,6 +110,10 @@ def waveform(item: Audio, sample_rate: int) -> np.ndarray:
         raise ValueError(f"a waveform must be int16 or float in [-1, 1], not {samples.dtype}")
     if not np.isfinite(samples).all():
         raise ValueError("a waveform holds NaN or infinity")
+    try:
+        (samples,) = mono_blocks([samples[:, None]])
+    except ValueError as error:
+        raise ValueError(f"a waveform {error}") from None
     return to_pcm(samples)
 
 

@@ -10,7 +10,7 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 from lhotse.serialization import load_manifest_lazy_or_eager
 
-from rnnt.audio import resample, to_pcm
+from rnnt.audio import mono_blocks, resample, to_pcm
 from rnnt.corpora import Split, Utterance
 from rnnt.text import reason
 
@@ -81,6 +81,8 @@ def _read(cut: Cut, sample_rate: int) -> np.ndarray:
     if not cut.has_recording:
         raise ValueError(f"cut {cut.id} has no recording")
     samples = cut.load_audio()  # (channels, N), float32
-    if not np.isfinite(samples).all():
-        raise ValueError(f"cut {cut.id} holds samples that are NaN or infinite")
-    return to_pcm(resample(samples.mean(axis=0), cut.sampling_rate, sample_rate))
+    try:
+        (mono,) = mono_blocks([samples.T])
+        return to_pcm(resample(mono, cut.sampling_rate, sample_rate))
+    except ValueError as error:
+        raise ValueError(f"cut {cut.id} {error}") from None
