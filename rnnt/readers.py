@@ -17,6 +17,8 @@ from rnnt.corpora import Utterance
 from rnnt.text import reason
 
 MIN_SECONDS = 0.1
+_SILENCE = 2  # range of the samples in digital silence; some recorders add noise of one step
+_EDGE_SECONDS = 0.02  # left out of it at both ends: a constant that was resampled rings there
 
 _CHUNK = 8  # utterances that a process gets at once
 _CHUNKS_AHEAD = 3  # for each process; limits how much audio waits in memory
@@ -54,8 +56,9 @@ class Readers:
     def read(self, utterances: Iterable[Utterance]) -> Iterator[tuple[Utterance, np.ndarray | str]]:
         """Yield each utterance with its samples, int16 (N,), or with the reason why it is left out.
 
-        It is left out if it cannot be read, has no text, is not valid Unicode or is shorter than `MIN_SECONDS`. Raises
-        ChildProcessError if a process dies, and TypeError if a corpus breaks the contract of `Utterance.read`.
+        It is left out if it cannot be read, has no text, is not valid Unicode, is silent, or is shorter than
+        `MIN_SECONDS`. Raises ChildProcessError if a process dies, and TypeError if a corpus breaks the contract of
+        `Utterance.read`.
         """
         if self._workers == 1:
             for utterance in utterances:
@@ -126,4 +129,8 @@ def _read(utterance: Utterance, sample_rate: int) -> np.ndarray | str:
         raise TypeError(f"{utterance.id}: read() gave {samples.dtype} of shape {samples.shape}, expected int16 (N,)")
     if len(samples) < MIN_SECONDS * sample_rate:
         return f"only {len(samples) / sample_rate:.3f} s long, the minimum is {MIN_SECONDS} s"
+    edge = round(_EDGE_SECONDS * sample_rate)
+    inner = samples[edge : len(samples) - edge]
+    if int(inner.max()) - int(inner.min()) <= _SILENCE:
+        return "holds only silence, but has a text"
     return samples

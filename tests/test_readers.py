@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rnnt import readers
+from rnnt.audio import resample, to_pcm
 from rnnt.corpora import Utterance
 from rnnt.readers import Readers
 
@@ -22,8 +23,20 @@ def refuse(error, sample_rate):
     raise error
 
 
+def constant(value, sample_rate):
+    return np.full(sample_rate // 2, value, np.int16)
+
+
+def ringing(value, sample_rate):
+    return to_pcm(resample(constant(value, 8000) / np.float32(32768), 8000, sample_rate))
+
+
+def noisy(value, sample_rate):
+    return constant(value, sample_rate) + np.random.default_rng(0).integers(-1, 2, sample_rate // 2).astype(np.int16)
+
+
 def process(sample_rate):
-    return np.full(sample_rate, os.getpid() % 30000, np.int16)
+    return np.tile(np.array([os.getpid() % 30000, 0], np.int16), sample_rate // 2)
 
 
 def good(count):
@@ -38,6 +51,7 @@ BAD = {
     "its id, text or speaker is not valid Unicode; rename the file or correct the text": Utterance(
         "gr\udcfcn", "text", "", partial(noise, 0, 0.2)
     ),
+    "holds only silence, but has a text": Utterance("silence", "text", "", partial(constant, 0)),
     "only 0.099 s long, the minimum is 0.1 s": Utterance("short", "text", "", partial(noise, 0, 0.099)),
 }
 
@@ -53,6 +67,24 @@ def test_each_utterance_has_its_samples_or_a_reason_in_order(workers):
         assert [result for _, result in results[30:-7]] == list(BAD)
         assert [len(result) for _, result in results[-7:]] == [1600] * 7
         assert list(pool.read([])) == []
+
+
+@pytest.mark.parametrize("encode", [constant, ringing, noisy])
+@pytest.mark.parametrize("value", [0, 8, -256])  # of A-law, and of a recorder of 8 bits
+def test_silence_with_a_text_is_left_out(encode, value):
+    """The model would learn to give words where nobody speaks."""
+    utterances = [Utterance("u", "text", "", partial(encode, value)), *good(1)]
+    with Readers(16000, 1) as pool:
+        (_, result), (_, samples) = pool.read(utterances)
+    assert result == "holds only silence, but has a text"
+    assert len(samples) == 3200
+
+
+def test_the_softest_speech_is_no_silence():
+    soft = np.rint(4 * np.sin(np.arange(16000) / 10)).astype(np.int16)
+    with Readers(16000, 1) as pool:
+        ((_, samples),) = pool.read([Utterance("u", "text", "", lambda sample_rate: soft)])
+    assert samples is soft
 
 
 def test_processes_serve_every_call_and_end_with_the_block():
@@ -98,7 +130,7 @@ from rnnt.readers import Readers
 
 def process(sample_rate):
     time.sleep(0.02)
-    return np.full(sample_rate, os.getpid() % 30000, np.int16)
+    return np.tile(np.array([os.getpid() % 30000, 0], np.int16), sample_rate // 2)
 
 if __name__ == "__main__":
     utterances = [Utterance(str(n), "text", "", process) for n in range(16)]
