@@ -120,15 +120,38 @@ def waveform(item: Audio, sample_rate: int) -> np.ndarray:
 def audio_files(inputs: Sequence[Path]) -> list[Path]:
     """Return the files named and, sorted, the audio files in the folders named.
 
-    Raises ValueError if a folder holds none.
+    Hidden files and folders are passed over. Linked folders are entered, but no folder twice. A folder that cannot be
+    read stands for itself, so that transcribing it gives the reason. Raises ValueError if a folder holds no audio.
     """
     paths = []
     for item in inputs:
-        if not item.is_dir():
-            paths.append(item)
-            continue
-        found = sorted(path for path in item.rglob("[!.]*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+        found = _audio_in(item) if os.path.isdir(item) else [item]
         if not found:
             raise ValueError(f"{item} holds no audio files")
         paths += found
     return paths
+
+
+def _audio_in(root: Path) -> list[Path]:
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()  # device and inode of each folder
+    folders, links = [root], []
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)  # links last, so that paths without a link win
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            if folder != root and root.resolve().is_relative_to(folder.resolve()):  # a link upwards
+                continue
+            entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        except OSError:
+            found.append(folder)
+            continue
+        for path in entries:
+            if os.path.isdir(path):
+                (links if path.is_symlink() else folders).append(path)
+            elif path.suffix.lower() in AUDIO_SUFFIXES:
+                found.append(path)
+    return sorted(found)

@@ -133,6 +133,35 @@ def test_folders_are_searched_for_audio(tmp_path):
         audio_files([tmp_path / "a.mp3", tmp_path / "empty"])
 
 
+def test_linked_folders_are_entered_once(tmp_path):
+    """Also through links that lead in a circle, upwards, to themselves, or nowhere."""
+    for name in ("root/a/1.wav", "root/b/2.wav", "far/3.wav", "far/deep/4.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    root = tmp_path / "root"
+    (root / "far").symlink_to(tmp_path / "far")
+    (root / "again").symlink_to(tmp_path / "far")
+    (root / "a" / "up").symlink_to(root)
+    (root / "above").symlink_to(tmp_path)
+    (tmp_path / "far" / "back").symlink_to(root)
+    (tmp_path / "far" / "deep" / "same").symlink_to(tmp_path / "far" / "deep")
+    (root / "self").symlink_to(root / "self")
+    (root / "nowhere").symlink_to(tmp_path / "gone")
+    (root / "5.wav").symlink_to(tmp_path / "far" / "3.wav")
+    found = audio_files([root])
+    names = sorted(path.name for path in found)
+    assert names == ["1.wav", "2.wav", "3.wav", "4.wav", "5.wav"]
+    assert root / "a" / "1.wav" in found and root / "b" / "2.wav" in found
+    (tmp_path / "link").symlink_to(root)
+    assert sorted(path.name for path in audio_files([tmp_path / "link"])) == names
+
+
+def test_a_link_to_a_file_that_is_gone_is_named(recognizer, tmp_path):
+    (tmp_path / "a.wav").symlink_to(tmp_path / "gone.wav")
+    ((path, error),) = recognizer.transcribe_files(audio_files([tmp_path]))
+    assert path == tmp_path / "a.wav" and "a.wav: no such file" in str(error)
+
+
 def test_trimmed_silence_does_not_shift_the_times(recognizer, utterances, make, expected):
     silent = np.zeros(RATE, np.int16)
     samples = np.concatenate([silent, utterances[2], silent])
