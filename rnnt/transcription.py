@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rnnt.recognizer import Recognizer
 
 BATCH_SECONDS = 1200  # of padded audio in a batch: some 4 GB of memory with the MLPerf model
-Audio = str | os.PathLike | np.ndarray | torch.Tensor
+_NO_MEMORY = "DefaultCPUAllocator"  # torch has no error class for the memory of a CPU
+Audio = str | os.PathLike | bytes | BinaryIO | np.ndarray | torch.Tensor
 
 
 def transcribe(recognizer: Recognizer, inputs: Iterable[Audio], batch_size: int | None = None) -> list[Transcript]:
@@ -53,8 +54,25 @@ def transcribe_files(
                 audio[path] = waveform(path, recognizer.config.features.sample_rate)
             except (ValueError, OSError) as error:
                 results[path] = error
-        results |= zip(audio, transcribe(recognizer, audio.values(), batch_size))
+        results |= _transcribe_or_report(recognizer, audio, batch_size)
         yield from ((path, results[path]) for path in paths[start : start + batch_size])
+
+
+def _transcribe_or_report(
+    recognizer: Recognizer, audio: dict[Path, np.ndarray], batch_size: int
+) -> dict[Path, Transcript | ValueError]:
+    """Transcribe waveforms together, or each alone if memory is short. One that is too long alone gets an error."""
+    try:
+        return dict(zip(audio, transcribe(recognizer, list(audio.values()), batch_size)))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and _NO_MEMORY not in str(error):
+            raise
+    if len(audio) == 1:
+        return {path: ValueError(f"{path}: is too long for the memory of this machine; split it") for path in audio}
+    results = {}
+    for path, samples in audio.items():
+        results |= _transcribe_or_report(recognizer, {path: samples}, batch_size)
+    return results
 
 
 def _transcribe_batch(recognizer: Recognizer, audio: list[np.ndarray]) -> list[Transcript]:

@@ -122,6 +122,44 @@ def test_files_are_transcribed_one_bad_one_or_not(recognizer, expected, tmp_path
                 same(result, expected[i])
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate")]
+)
+def test_a_file_too_long_for_the_memory_leaves_the_others(
+    recognizer, expected, tmp_path, utterances, same, monkeypatch, error
+):
+    paths = [tmp_path / f"{i}.wav" for i in range(4)]
+    for path, samples in zip(paths, utterances):
+        soundfile.write(path, samples, RATE)
+    longest = max(map(len, utterances[:4]))
+    encode = recognizer.encode
+
+    def short_of_memory(batch):
+        if max(batch.input_lengths) >= longest:
+            raise error
+        return encode(batch)
+
+    monkeypatch.setattr(recognizer, "encode", short_of_memory)
+    for (path, result), samples, alone in zip(recognizer.transcribe_files(paths), utterances, expected):
+        if len(samples) == longest:
+            assert str(result) == f"{path}: is too long for the memory of this machine; split it"
+        else:
+            same(result, alone)
+    monkeypatch.setattr(recognizer, "encode", lambda batch: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # a bug is no bad file
+        list(recognizer.transcribe_files(paths))
+
+
+def test_names_that_no_file_can_have_and_files_of_one_stem(recognizer, tmp_path, utterances):
+    for name in ("a.wav", "a.flac", "a.aiff"):
+        soundfile.write(tmp_path / name, utterances[2], RATE)
+    paths = [tmp_path / name for name in ("a.wav", "zero\0byte.wav", "a.flac", "half\ud83d.wav", "x" * 300, "a.aiff")]
+    results = list(recognizer.transcribe_files(paths))
+    assert [path for path, _ in results] == paths
+    assert [path for path, result in results if isinstance(result, (ValueError, OSError))] == [*paths[1:5:2], paths[4]]
+    assert len({result.text for _, result in results[::5]}) == 1
+
+
 def test_folders_are_searched_for_audio(tmp_path):
     for name in ("b/2.FLAC", "b/1.wav", "a.mp3", "b/c/notes.txt", "b/c/3.ogg", "b/._2.FLAC", "b/c/4.m4a"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
