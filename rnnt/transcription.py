@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -25,15 +26,18 @@ _NO_MEMORY = "DefaultCPUAllocator"  # torch has no error class for the memory of
 Audio = str | os.PathLike | bytes | BinaryIO | np.ndarray | torch.Tensor
 
 
-def transcribe(recognizer: Recognizer, inputs: Iterable[Audio], batch_size: int | None = None) -> list[Transcript]:
+def transcribe(
+    recognizer: Recognizer, inputs: Audio | Iterable[Audio], batch_size: int | None = None
+) -> list[Transcript]:
     """Return the transcripts of audio files (any format and rate) or waveforms (N,) at the model's rate.
 
-    Waveforms are int16, or float in [-1, 1]. Utterances of similar length share a batch, of 20 minutes unless a single
-    one is longer. The results are in the order of the inputs, and none depends on its batch. Raises ValueError that
-    names an input which cannot be read.
+    inputs: one input, or several. A file is a path, the bytes of a file, or a binary file object. A waveform is int16,
+    or float in [-1, 1]. Utterances of similar length share a batch, of 20 minutes unless a single one is longer. The
+    results are a list in the order of the inputs, also for one input, and none depends on its batch. Raises ValueError
+    that names an input which cannot be read.
     """
     rate = recognizer.config.features.sample_rate
-    audio = [named_waveform(item, rate, number) for number, item in enumerate(inputs)]
+    audio = [named_waveform(item, rate, number) for number, item in enumerate(_several(inputs))]
     size = batch_size or recognizer.config.decoding.batch
     results: dict[int, Transcript] = {}
     with recognizer.inference():
@@ -43,9 +47,13 @@ def transcribe(recognizer: Recognizer, inputs: Iterable[Audio], batch_size: int 
 
 
 def transcribe_files(
-    recognizer: Recognizer, paths: Sequence[Path], batch_size: int = 16
+    recognizer: Recognizer, paths: str | os.PathLike | Sequence[Path], batch_size: int = 16
 ) -> Iterator[tuple[Path, Transcript | ValueError | OSError]]:
-    """Yield each path, in order, with its transcript or with the error that says why there is none."""
+    """Yield each path, in order, with its transcript or with the error that says why there is none.
+
+    paths: one path, or several.
+    """
+    paths = _several(paths)
     for start in range(0, len(paths), batch_size):
         results: dict[Path, Transcript | ValueError | OSError] = {}
         audio = {}
@@ -105,25 +113,38 @@ def make_transcript(recognizer: Recognizer, hypothesis: Hypothesis, start: int, 
     )
 
 
+def _several(inputs: Audio | Iterable[Audio]) -> Iterable[Audio]:
+    """Return a single input as a list of one."""
+    single = isinstance(inputs, (str, os.PathLike, bytes, bytearray)) or hasattr(inputs, "read")
+    if isinstance(inputs, torch.Tensor) or (isinstance(inputs, np.ndarray) and inputs.dtype.kind not in "OSU"):
+        single = inputs.ndim < 2
+    elif isinstance(inputs, (list, tuple)):
+        single = len(inputs) > 0 and isinstance(inputs[0], Real)
+    return [inputs] if single else inputs
+
+
 def named_waveform(item: Audio, sample_rate: int, number: int) -> np.ndarray:
     """Return an input as `waveform` does. The message of a ValueError names the file, or the input's number."""
-    if isinstance(item, (str, os.PathLike)):
+    if isinstance(item, (str, os.PathLike)) or isinstance(getattr(item, "name", None), str):
         return waveform(item, sample_rate)
     try:
         return waveform(item, sample_rate)
     except ValueError as error:
-        raise ValueError(f"input {number}: {error}") from None
+        raise ValueError(f"input {number}: {str(error).removeprefix('<bytes>: ')}") from None
 
 
 def waveform(item: Audio, sample_rate: int) -> np.ndarray:
     """Return an input as int16 samples (N,) at a sample rate. Raises ValueError if it is not audio."""
-    if isinstance(item, (str, os.PathLike)):
+    if isinstance(item, (str, os.PathLike, bytes, bytearray)) or hasattr(item, "read"):
         return read_audio(item, sample_rate)
-    samples = item.detach().cpu().numpy() if isinstance(item, torch.Tensor) else np.asarray(item)
+    if isinstance(item, torch.Tensor):
+        item = item.detach().cpu()
+        item = (item.float() if item.dtype in (torch.bfloat16, torch.float16) else item).numpy()  # numpy lacks bfloat16
+    samples = np.asarray(item)
     if samples.ndim != 1 or len(samples) == 0:
         raise ValueError(f"a waveform must be (N,) with N > 0, not {samples.shape}")
-    if samples.dtype == np.int16:
-        return samples
+    if np.issubdtype(samples.dtype, np.int16):
+        return samples.astype(np.int16, copy=False)  # the bytes of a number may be in the other order
     if not np.issubdtype(samples.dtype, np.floating):
         raise ValueError(f"a waveform must be int16 or float in [-1, 1], not {samples.dtype}")
     if not np.isfinite(samples).all():

@@ -1,7 +1,9 @@
 """Transcription: all kinds of input, the order of the results, and that the batch does not matter."""
 
 import dataclasses
+import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +75,38 @@ def test_files_and_arrays_of_every_kind_give_the_same(recognizer, expected, tmp_
         same(result, transcript)
 
 
+def test_a_single_input_is_taken_as_one(recognizer, expected, tmp_path, utterances, same):
+    samples, path = utterances[2], tmp_path / "a.flac"
+    soundfile.write(path, samples, RATE)
+    floats = samples.astype(np.float32) / 32768
+    with path.open("rb") as file:
+        for item in (
+            path, str(path), np.str_(path), path.read_bytes(), bytearray(path.read_bytes()), file,
+            io.BytesIO(path.read_bytes()), samples, floats, floats.tolist(), tuple(floats.tolist()), list(floats),
+            torch.from_numpy(samples), torch.from_numpy(floats), samples.astype(">i2"),
+        ):  # fmt: skip
+            (result,) = recognizer.transcribe(item)
+            same(result, expected[2])
+    ((found, result),) = recognizer.transcribe_files(path)
+    assert found == path
+    same(result, expected[2])
+    several = [samples[:8000], samples[8000:16000]]
+    for items in (np.stack(several), torch.from_numpy(np.stack(several)), tuple(several), iter(several)):
+        assert len(recognizer.transcribe(items)) == 2
+    assert len(recognizer.transcribe([path, samples, path.read_bytes()])) == 3
+
+
+@pytest.mark.parametrize("kind", [np.float16, torch.float16, torch.bfloat16, torch.float64])
+def test_waveforms_of_every_float_type(recognizer, utterances, kind):
+    floats = torch.from_numpy(utterances[2].astype(np.float32) / 32768)
+    item = floats.numpy().astype(kind) if kind is np.float16 else floats.to(kind)
+    rounded = np.clip(np.rint(np.array(item.tolist()) * 32768), -32768, 32767).astype(np.int16)
+    (expected,) = recognizer.transcribe(rounded)
+    for inputs in (item, [item]):
+        (result,) = recognizer.transcribe(inputs)
+        assert result.tokens == expected.tokens and result.log_probs == pytest.approx(expected.log_probs, abs=1e-4)
+
+
 def test_a_file_of_another_rate_is_resampled(recognizer, tmp_path, utterances):
     soundfile.write(tmp_path / "a.wav", np.stack([utterances[2]] * 2, 1), 8000)
     (transcript,) = recognizer.transcribe([tmp_path / "a.wav"])
@@ -96,6 +130,14 @@ def test_the_shortest_waveforms_have_a_transcript(recognizer, length, utterances
         (np.zeros(0, np.float32), r"input 1: a waveform must be \(N,\)"),
         (np.zeros(10, np.int32), "input 1: a waveform must be int16 or float in .*, not int32"),
         (np.array([0.1, np.nan]), "input 1: a waveform holds NaN or infinity"),
+        (np.full(1000, 3000.0, np.float32), "input 1: a waveform holds samples of up to 3000, but full scale is 1"),
+        (np.full(1000, 3000.0, np.float16), "input 1: a waveform holds samples of up to 3000"),
+        (torch.full((1000,), 3000.0).bfloat16(), "input 1: a waveform holds samples of up to"),
+        (np.tile(np.float32([2, -2]), 8000), "input 1: a waveform is too loud"),
+        (b"no audio", "input 1: is not audio"),
+        (io.BytesIO(b""), "input 1: is empty"),
+        (torch.tensor(0.5), r"input 1: a waveform must be \(N,\)"),
+        (Path("gone.wav"), r"gone\.wav: no such file"),
         (torch.tensor([0.1, math.inf]), "input 1: a waveform holds NaN"),
         ("gone.wav", r"gone\.wav: no such file"),
     ],
