@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from rnnt.text import one_line, visible
+from rnnt.threads import Threads, adapting
 from rnnt.training.launch import tell_launcher
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -149,8 +150,9 @@ def evaluate_command(
     from rnnt.report import write_default_report, write_report
     from rnnt.report_folder import split_names, subject_of
 
+    threads = Threads()
     folder = find_model(model)
-    result = load(folder, device).evaluate(Dataset(*data), batch_size, track)
+    result = load(folder, device).evaluate(Dataset(*data), batch_size, lambda *of: adapting(track(*of), threads))
     if result.pairs:
         _show(str(word_error_rate(result.pairs)), str(character_error_rate(result.pairs)))
         loss = f"loss {result.loss:.4f} nats a symbol" if result.symbols else "no loss"
@@ -194,10 +196,11 @@ def transcribe_command(
     from rnnt.recognizer import load
     from rnnt.transcription import audio_files
 
+    threads = Threads()
     paths = audio_files(inputs)
     recognizer = load(model, device)
     failed = 0
-    for path, result in recognizer.transcribe_files(paths, batch_size):
+    for path, result in adapting(recognizer.transcribe_files(paths, batch_size), threads):
         if isinstance(result, Exception):
             failed += 1
             _show(f"error: {result}", file=sys.stderr)

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
-    "text files fields",
+    "text files fields threads",
     "config device progress frames silence transcript characters plain_yaml",
     "settings audio mel tokenizer shard",
     "corpora readers dataset",

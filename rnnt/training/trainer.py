@@ -12,6 +12,7 @@ from rnnt.device import set_precision
 from rnnt.error_rate import word_error_rate
 from rnnt.evaluation import Evaluation
 from rnnt.recognizer import Recognizer
+from rnnt.threads import Threads
 from rnnt.training.data import TrainingData, open_splits
 from rnnt.training.distributed import Processes
 from rnnt.training.events import Events
@@ -42,6 +43,7 @@ class Trainer:
         self.processes = Processes(config.device)
         self.device = self.processes.device
         mlperf = MlperfLog(mlperf_log, config) if mlperf_log and self.processes.main else None  # its clock starts
+        self.threads = Threads()
         self.notes = set_precision(config.precision, self.device)
         check_shares(config.train, self.processes)
         rate = config.features.sample_rate
@@ -159,6 +161,7 @@ class Trainer:
         started = time.monotonic()
         stopped = False
         for size, shares in self.data.rest_of_epoch(self.position, total, self.processes):
+            self.threads.adapt()
             epoch = self.position.epoch + self.position.batch / length
             outcome = self.stepper.take(shares, size, self.position.step, epoch, stop)
             self.position = self.position.after_step(bool(outcome.problem))
@@ -224,6 +227,7 @@ class Trainer:
         return rate.rate if rate.rate <= best_wer and self._save_best() else best_wer
 
     def _validation_progress(self, done: int, total: int) -> None:
+        self.threads.adapt()
         for listener in self.listeners:
             listener.validation_progress(done, total)
 
