@@ -2,6 +2,9 @@
 
 import itertools
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -123,6 +126,38 @@ def test_threads_are_adapted_before_each_item(machine):
 
     assert list(adapting(items(), adapted)) == [1, 2, 3]
     assert seen == [4, 3, 2] and torch.get_num_threads() == 1
+
+
+GRADIENTS = """
+import torch
+from rnnt.model import Transducer
+from rnnt.settings import load_config
+
+torch.manual_seed(0)
+model = Transducer(160, 29, load_config("demo").model)
+for batch, length in ((16, 150), (16, 61), (7, 400)):
+    inputs, lengths = torch.randn(batch, length, 160), torch.randint(length // 2, length + 1, (batch,))
+    targets, target_lengths = torch.randint(28, (batch, 30)), torch.randint(10, 31, (batch,))
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        torch.manual_seed(1)  # of dropout
+        model.zero_grad()
+        frames, frame_lengths, *_ = model.encoder(inputs, lengths)
+        model.loss(frames, frame_lengths, targets, target_lengths).sum().backward()
+        found.append([x.grad for x in model.parameters() if x.grad is not None])
+    assert all(torch.equal(*pair) for others in found[1:] for pair in zip(found[0], others))
+"""
+
+
+@pytest.mark.skipif(
+    not torch.backends.mkl.is_available() or "GenuineIntel" not in Path("/proc/cpuinfo").read_text(),
+    reason="MKL promises the same bits for any number of threads on Intel's processors",
+)
+def test_gradients_have_the_same_bits_for_any_number_of_threads():
+    environment = {key: value for key, value in os.environ.items() if key not in ("MKL_CBWR", "OMP_NUM_THREADS")}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", GRADIENTS], env=environment, check=True)
 
 
 def test_real_cores_are_read():
