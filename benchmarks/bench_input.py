@@ -26,7 +26,8 @@ from memory import status_kib
 from results import append_rows
 
 from rnnt.config import TokenizerConfig
-from rnnt.dataset import DESCRIPTION, Dataset, write_split
+from rnnt.dataset import Dataset, write_split
+from rnnt.description import DESCRIPTION
 from rnnt.files import write_json
 from rnnt.loader import Loader
 from rnnt.sampler import Sampler

@@ -11,10 +11,9 @@ A split, DATA/<split>/, holds:
 """
 
 import copy
-import json
+import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,11 @@ import numpy as np
 import pyarrow as pa
 
 from rnnt.characters import Characters, find_characters
-from rnnt.files import replacing_folder, sha256_of, sync_file, write_json
-from rnnt.shard import LENGTH_COLUMNS, Shard, ShardReader, ShardWriter, StoredUtterance, open_shard
+from rnnt.description import audio_hours, read_description, read_lengths, write_description
+from rnnt.files import replacing_folder, sha256_of
+from rnnt.shard import Shard, ShardWriter, StoredUtterance, open_shard
 from rnnt.silence import speech_bounds
 
-VERSION = 1
-DESCRIPTION = "dataset.json"
-SKIPPED = "skipped.tsv"
 SHARD_BYTES = 256 << 20
 
 
@@ -74,11 +71,11 @@ class Dataset(Sequence[StoredUtterance]):
         sizes = [sum(len(shard.batches) for shard in description["shards"]) for description in descriptions]
         self._folder_first_batch = np.cumsum([0, *sizes])
         self._characters: list[Characters | None] = [description.get("characters") for description in descriptions]
-        self.lengths: np.ndarray = np.concatenate([_read_lengths(folder, self.input) for folder in self.folders])
+        self.lengths: np.ndarray = np.concatenate([read_lengths(folder, self.input) for folder in self.folders])
         self._chosen: np.ndarray | None = None  # of a subset: the places of its utterances
         if len(self.lengths) != self._batch_first[-1]:
             raise ValueError(
-                f"{', '.join(map(str, self.folders))}: {_lengths_file(self.input)} does not fit the shards; "
+                f"{', '.join(map(str, self.folders))}: the lengths do not fit the shards; "
                 "prepare it again"
             )
 
@@ -88,7 +85,21 @@ class Dataset(Sequence[StoredUtterance]):
     @property
     def hours(self) -> float:
         """Hours of audio; 0 for symbols."""
-        return _hours(self.lengths, self.sample_rate)
+        return audio_hours(self.lengths, self.sample_rate)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the utterances and their order, found without reading them.
+
+        It is made of the checksums of the shards, so that a copied or renamed folder keeps its fingerprint. A change of
+        an input, a text, an id or a speaker changes it.
+        """
+        sha256 = hashlib.sha256(f"{self.input} {self.sample_rate}\n".encode())
+        for _, checksum in self._shards:
+            sha256.update(f"{checksum}\n".encode())
+        if self._chosen is not None:
+            sha256.update(self._chosen.tobytes())
+        return sha256.hexdigest()
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> "Dataset":
         """Return a dataset of some of these utterances, in the given order. Nothing is copied but their lengths."""
@@ -199,56 +210,6 @@ class Dataset(Sequence[StoredUtterance]):
         return open_shard(*self._shards[shard]).batch(int(number - self._shard_first_batch[shard]))
 
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """Read `dataset.json` and check that all shards are there in full; raises ValueError if not.
-
-    In the result `shards` are `Shard`s, `characters` is a `Characters` or None, and `input` is always there.
-    """
-    path = folder / DESCRIPTION
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such dataset; `rnnt prepare` makes one")
-    if not path.is_file():
-        below = sorted(file.parent.name for file in folder.glob(f"[!.]*/{DESCRIPTION}"))
-        mend = f"it holds the splits {', '.join(below)}: name one of them" if below else "`rnnt prepare` makes one"
-        raise ValueError(f"{folder}: is not a dataset (it has no {DESCRIPTION}); {mend}")
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        version = description["version"]
-        shards = [Shard(**shard) for shard in description["shards"]] if version == VERSION else []
-        known = version == VERSION and "characters" in description  # earlier programs did not note them
-        characters = Characters(**description["characters"]) if known else None
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path}: cannot be read; remove the folder and prepare it again") from None
-    if version != VERSION:
-        raise ValueError(f"{path}: has format version {version}, this program reads {VERSION}; prepare it again")
-    for shard in shards:
-        file = folder / shard.name
-        try:
-            size = file.stat().st_size
-        except FileNotFoundError:
-            size = None
-        if size != shard.bytes:
-            found = "is missing" if size is None else f"has {size} bytes instead of {shard.bytes}"
-            raise ValueError(f"{file}: {found}; copy it again, or remove {folder} and prepare it again")
-    return {"input": "audio", **description, "shards": shards, "characters": characters}
-
-
-def _lengths_file(input: str) -> str:
-    return f"{LENGTH_COLUMNS[input]}.npy"
-
-
-def _read_lengths(folder: Path, input: str) -> np.ndarray:
-    path = folder / _lengths_file(input)
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); remove {folder} and prepare it again") from None
-
-
-def _hours(lengths: np.ndarray, sample_rate: int) -> float:
-    return float(lengths.sum(dtype=np.int64)) / sample_rate / 3600 if sample_rate else 0.0
-
-
 def write_split(
     folder: Path,
     utterances: Iterable[StoredUtterance],
@@ -287,32 +248,3 @@ def write_split(
         if writer:
             shards.append(writer.close())
         write_description(partial, shards, sample_rate if input == "audio" else 0, input, **more)
-
-
-def write_description(
-    folder: Path, shards: Sequence[Shard], sample_rate: int, input: str = "audio", **more: Any
-) -> None:
-    """Complete a folder of shards: write the lengths and, last, `dataset.json` with `more` in it."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for shard in shards:
-            reader = ShardReader(str(folder / shard.name))
-            yield from (reader.batch(number) for number in range(len(shard.batches)))
-
-    lengths = np.concatenate([np.array(batch.column(LENGTH_COLUMNS[input]), np.int32) for batch in batches()])
-    characters = find_characters(text for batch in batches() for text in batch.column("text").to_pylist())
-    with (folder / _lengths_file(input)).open("wb") as file:
-        np.save(file, lengths, allow_pickle=False)
-        sync_file(file)
-    description = {
-        "version": VERSION,
-        "input": input,
-        "utterances": len(lengths),
-        "hours": _hours(lengths, sample_rate),
-        "sample_rate": sample_rate,
-        "source": "",
-        **more,
-        "characters": asdict(characters),
-        "shards": [asdict(shard) for shard in shards],
-    }
-    write_json(folder / DESCRIPTION, description)

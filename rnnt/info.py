@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from rnnt.config import Config
-from rnnt.dataset import Dataset, read_description
+from rnnt.dataset import Dataset
+from rnnt.description import read_description
 from rnnt.features import Features
 from rnnt.model import Transducer
 from rnnt.model.encoder import Encoder

@@ -15,12 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rnnt.corpora import Split
-from rnnt.dataset import DESCRIPTION, SKIPPED, VERSION, read_description, write_description
+from rnnt.description import DESCRIPTION, VERSION, read_description, write_description
 from rnnt.files import locked, sync_file, sync_folder, write_json
 from rnnt.progress import track
 from rnnt.readers import Readers
 from rnnt.shard import Shard, ShardWriter, StoredUtterance
 from rnnt.text import one_line, read_lines, read_text, tsv_line
+
+SKIPPED = "skipped.tsv"
 
 _PROGRESS = "progress.json"
 _LOCK = "lock"

@@ -1,14 +1,17 @@
 import json
 import os
 import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from rnnt.characters import RARE
-from rnnt.dataset import Dataset, write_description, write_split
+from rnnt.dataset import Dataset, write_split
+from rnnt.description import write_description
 from rnnt.shard import BATCH_BYTES, ShardWriter, StoredUtterance
 from rnnt.silence import trim_silence
 from rnnt.text import duration
@@ -187,6 +190,27 @@ def test_a_rewritten_folder_is_read_anew(tmp_path):
     same(Dataset(write(tmp_path / "a", utterances(3, 1)))[1], utterances(3, 1)[1])
 
 
+def test_a_fingerprint_tells_data_apart(tmp_path):
+    one, other = utterances(6), utterances(6)
+    other[3].input[0] ^= 1
+    folders = [write(tmp_path / name, part[:4], part[4:]) for name, part in (("a", one), ("b", other))]
+    write(tmp_path / "text", one[:4], [replace(one[4], text="another"), one[5]])
+    write(tmp_path / "speaker", one[:4], [replace(one[4], speaker="another"), one[5]])
+    write(tmp_path / "rate", one[:4], one[4:], sample_rate=8000)
+    write(tmp_path / "fewer", one[:4])
+    datasets = [Dataset(tmp_path / name) for name in ("a", "b", "text", "speaker", "rate", "fewer")]
+    datasets += [Dataset(*folders), Dataset(*folders[::-1]), datasets[0].subset([1, 2]), datasets[0].subset([2, 1])]
+    assert len({dataset.fingerprint for dataset in datasets}) == len(datasets)
+    shutil.copytree(folders[0], tmp_path / "copy")
+    path = tmp_path / "copy" / "dataset.json"
+    description = json.loads(path.read_text())
+    assert len(description["shards"]) == 2
+    for late in ("input", "characters"):  # as an earlier version left it
+        del description[late]
+    path.write_text(json.dumps(description | {"source": "elsewhere"}))
+    assert Dataset(tmp_path / "copy").fingerprint == datasets[0].fingerprint
+
+
 def test_verify_finds_a_changed_byte(tmp_path):
     folder = write(tmp_path / "a", utterances(5), utterances(5, 1))
     Dataset(folder).verify()
@@ -250,7 +274,7 @@ def test_a_description_that_is_damaged_or_of_another_version(tmp_path):
 def test_the_lengths_must_fit(tmp_path):
     folder = write(tmp_path / "a", utterances(2))
     np.save(folder / "num_samples.npy", np.zeros(3, np.int32))
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="do not fit"):
         Dataset(folder)
     (folder / "num_samples.npy").write_bytes(b"")
     with pytest.raises(ValueError, match=r"num_samples.npy: cannot be read"):

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     "text files fields threads",
     "config device progress frames silence transcript characters plain_yaml",
-    "settings audio mel tokenizer shard",
+    "settings audio mel tokenizer shard description",
     "corpora readers dataset",
     "prepare sampler loader",
     "augment features loss",
