@@ -50,7 +50,7 @@ def prepare_command(
     sample_rate: Annotated[int, typer.Option(help="samples per second of the prepared audio")] = 16000,
     workers: Annotated[int | None, typer.Option(help="processes; all cores by default")] = None,
 ) -> None:
-    """Turn a corpus into memory-mapped splits, once.
+    """Turn a corpus into splits of decoded audio, once.
 
     Example: rnnt prepare librispeech /data/LibriSpeech --out /data/prepared
     """

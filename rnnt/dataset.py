@@ -1,4 +1,4 @@
-"""Utterances on disk: a folder of Arrow shards that are memory-mapped, and `dataset.json` that describes them.
+"""Utterances on disk: a folder of Arrow shards, and `dataset.json` that describes them.
 
 A split, DATA/<split>/, holds:
 - `shard-00000.arrow` ...: columns id, text, speaker, and either num_samples, audio (int16 PCM, mono), speech_start and
@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from rnnt.characters import Characters, find_characters
 from rnnt.description import audio_hours, read_description, read_lengths, write_description
 from rnnt.files import replacing_folder, sha256_of
-from rnnt.shard import Shard, ShardWriter, StoredUtterance, open_shard
+from rnnt.shard import Shard, ShardReader, ShardWriter, StoredUtterance, open_shard
 from rnnt.silence import speech_bounds
 
 SHARD_BYTES = 256 << 20
@@ -33,7 +32,8 @@ SHARD_BYTES = 256 << 20
 class Dataset(Sequence[StoredUtterance]):
     """One or several splits on disk, one after the other: `Dataset("data/train-clean-100", "data/train-clean-360")`.
 
-    Reading an utterance copies nothing. It is safe from several threads, in forked processes, and after pickling.
+    Reading is safe from several threads, in forked processes, and after pickling. A shard that is damaged, truncated or
+    overwritten gives a ValueError that names it, also in the middle of reading.
     Raises ValueError if a folder is missing, is no dataset, lacks (part of) a shard, or if the folders differ in sample
     rate or kind of input.
 
@@ -119,22 +119,18 @@ class Dataset(Sequence[StoredUtterance]):
 
         trim: remove the silence at both ends of its audio.
         """
-        batch, row = self._locate(index)
+        shard, batch, row = self._locate(index)
+        given = shard.symbols(batch, row) if self.input == "symbols" else shard.audio(batch, row)
+        if len(given) != self.lengths[index]:
+            raise shard.damaged("an input is not as long as the list of lengths says")
         start = 0
-        if self.input == "symbols":
-            given = batch.column("symbols")[row].as_py()
-        else:
-            given = batch.column("audio")[row].values.to_numpy(zero_copy_only=True)
-            if trim:
-                start, end = self._speech_bounds(batch, row, given)
-                given = given[start:end]
-        text, speaker = batch.column("text")[row].as_py(), batch.column("speaker")[row].as_py()
-        return StoredUtterance(batch.column("id")[row].as_py(), given, text, speaker), start
-
-    def _speech_bounds(self, batch: pa.RecordBatch, row: int, audio: np.ndarray) -> tuple[int, int]:
-        if batch.schema.get_field_index("speech_end") < 0:  # an earlier version wrote the shard
-            return speech_bounds(audio)
-        return batch.column("speech_start")[row].as_py(), batch.column("speech_end")[row].as_py()
+        if trim and self.input == "audio":
+            # An earlier version did not store the bounds.
+            stored = shard.has_speech_bounds
+            start, end = shard.speech(batch, row, len(given)) if stored else speech_bounds(given)
+            given = given[start:end]
+        identity, text, speaker = (shard.text(column, batch, row) for column in ("id", "text", "speaker"))
+        return StoredUtterance(identity, given, text, speaker), start
 
     def id(self, index: int) -> str:
         """Return the id of an utterance."""
@@ -184,7 +180,8 @@ class Dataset(Sequence[StoredUtterance]):
 
     def _texts(self, start: int, end: int) -> Iterator[str]:
         for number in range(start, end):
-            yield from self._batch(number).column("text").to_pylist()
+            shard, batch = self._batch(number)
+            yield from shard.texts("text", batch)
 
     def _characters_of(self, folder: int) -> Characters:
         if self._characters[folder] is None:
@@ -193,21 +190,28 @@ class Dataset(Sequence[StoredUtterance]):
         return self._characters[folder]
 
     def _field(self, column: str, index: int) -> str:
-        batch, row = self._locate(index)
-        return batch.column(column)[row].as_py()
+        shard, batch, row = self._locate(index)
+        return shard.text(column, batch, row)
 
-    def _locate(self, index: int) -> tuple[pa.RecordBatch, int]:
+    def _locate(self, index: int) -> tuple[ShardReader, int, int]:
+        """Return an utterance's shard, its record batch in it and its row in that."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"utterance {index} of {len(self)}")
         index = index % len(self)
         if self._chosen is not None:
             index = self._chosen[index]
         number = int(np.searchsorted(self._batch_first, index, side="right")) - 1
-        return self._batch(number), int(index - self._batch_first[number])
+        return *self._batch(number), int(index - self._batch_first[number])
 
-    def _batch(self, number: int) -> pa.RecordBatch:
-        shard = self._batch_shard[number]
-        return open_shard(*self._shards[shard]).batch(int(number - self._shard_first_batch[shard]))
+    def _batch(self, number: int) -> tuple[ShardReader, int]:
+        """Return the shard of a record batch and its number in it."""
+        place = self._batch_shard[number]
+        shard = open_shard(*self._shards[place])
+        batch = int(number - self._shard_first_batch[place])
+        rows = self._batch_first[number + 1] - self._batch_first[number]
+        if shard.input != self.input or batch >= len(shard.rows) or shard.rows[batch] != rows:
+            raise shard.damaged("it does not hold the utterances that dataset.json says")
+        return shard, batch
 
 
 def write_split(

@@ -1,13 +1,12 @@
 """`dataset.json` and the lengths of a split: read with every doubt, and written when its shards are complete."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from rnnt.characters import Characters, find_characters
 from rnnt.files import sync_file, write_json
@@ -74,13 +73,10 @@ def write_description(
 ) -> None:
     """Complete a folder of shards: write the lengths and, last, `dataset.json` with `more` in it."""
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        for shard in shards:
-            reader = ShardReader(str(folder / shard.name))
-            yield from (reader.batch(number) for number in range(len(shard.batches)))
-
-    lengths = np.concatenate([np.array(batch.column(LENGTH_COLUMNS[input]), np.int32) for batch in batches()])
-    characters = find_characters(text for batch in batches() for text in batch.column("text").to_pylist())
+    readers = [ShardReader(str(folder / shard.name)) for shard in shards]
+    batches = [(reader, number) for reader in readers for number in range(len(reader.rows))]
+    lengths = np.concatenate([reader.lengths(number) for reader, number in batches])
+    characters = find_characters(text for reader, number in batches for text in reader.texts("text", number))
     with (folder / _lengths_file(input)).open("wb") as file:
         np.save(file, lengths, allow_pickle=False)
         sync_file(file)

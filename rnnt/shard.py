@@ -1,21 +1,23 @@
 """A shard: one Arrow file of a dataset, on the disk whole or not at all. Two schemas: audio and symbols as input."""
 
 import hashlib
-import mmap
 import os
-import threading
+import struct
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from rnnt.arrow import read_layout
 from rnnt.files import sync_folder
 from rnnt.silence import speech_bounds
 
-# Small batches: to find an utterance, Arrow parses the description of its batch, and a writer holds one in memory.
+# Small batches: a writer holds one in memory.
 BATCH_BYTES = 4 << 20
 
 
@@ -44,6 +46,19 @@ _SCHEMAS = {
     ),
 }
 LENGTH_COLUMNS = {"audio": "num_samples", "symbols": "num_symbols"}
+# By the names of the columns: the kind of the input, and whether the bounds of the speech are there. Shards of earlier
+# versions lack these.
+_KINDS = {
+    tuple(_SCHEMAS["audio"].names): ("audio", True),
+    tuple(_SCHEMAS["audio"].names[:-2]): ("audio", False),
+    tuple(_SCHEMAS["symbols"].names): ("symbols", False),
+}
+# The numbers of the buffers in a record batch. Each column has one that could mark nulls, then: offsets and content
+# (texts), numbers (lengths), or offsets and the buffers of another column (audio, symbols).
+_TEXT_COLUMNS = {"id": 1, "text": 6, "speaker": 9}
+_LENGTHS, _INPUTS, _SPEECH = 4, 12, 16
+_NUM_BUFFERS = {("audio", True): 19, ("audio", False): 15, ("symbols", False): 16}
+_INT = struct.Struct("<i")
 
 
 @dataclass(frozen=True)
@@ -51,8 +66,8 @@ class StoredUtterance:
     """One utterance of a dataset."""
 
     id: str
-    # Audio: int16 samples (N,); one read from a dataset is a read-only view of the mapped shard, so copy it before
-    # writing into it. Or a list of symbols, such as the letters of a word.
+    # Audio: int16 samples (N,); those read from a dataset are read-only, so copy them before writing into them.
+    # Or a list of symbols, such as the letters of a word.
     input: np.ndarray | list[str]
     text: str
     speaker: str = ""  # "" if it is not known
@@ -168,37 +183,110 @@ class _HashingFile:
 
 
 class ShardReader:
-    """A shard that is mapped into memory; safe from several threads.
+    """An open shard; safe from several threads and in forked processes.
 
-    Raises ValueError that names the file if it is damaged.
+    It is read and not mapped: a mapped file that is truncated by another program would end this process. Nothing in it
+    is trusted. Raises ValueError that names the file if it is damaged, OSError that names it if the disk fails.
+
+    rows: the number of utterances in each record batch.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
+        descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
         try:
-            # Arrow's own mapping advises the system to fetch the whole batch for each utterance that is read from it,
-            # which takes ten times as long as reading.
-            with open(path, "rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._reader = pa.ipc.open_file(pa.py_buffer(mapped))
-        except ValueError as error:  # pa.ArrowInvalid among them
-            raise _damaged(path, error) from None
-        self._lock = threading.Lock()  # Arrow does not promise that its reader is thread-safe
+            names, self._batches = read_layout(self._read, os.fstat(descriptor).st_size)
+        except ValueError as error:
+            raise self.damaged(str(error)) from None
+        self.input, self.has_speech_bounds = _KINDS.get(tuple(names), ("", False))
+        if not self.input:
+            raise self.damaged("its columns are not those of a shard")
+        self.rows = [batch.rows for batch in self._batches]
+        if any(len(batch.buffers) != _NUM_BUFFERS[self.input, self.has_speech_bounds] for batch in self._batches):
+            raise self.damaged("a record batch lacks a column")
+        if any(not 0 <= 4 * batch.rows <= batch.buffers[_LENGTHS][1] for batch in self._batches):
+            raise self.damaged("a record batch has another number of utterances than its columns")
 
-    def batch(self, number: int) -> pa.RecordBatch:
-        """Return a record batch, without copying it."""
-        with self._lock:
-            try:
-                return self._reader.get_batch(number)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise _damaged(self._path, error) from None
+    def text(self, column: str, batch: int, row: int) -> str:
+        """Return the id, the text or the speaker of one utterance."""
+        offsets = _TEXT_COLUMNS[column]
+        start, end = self._bounds("<2i", batch, offsets, row)
+        return self._decoded(self._part(batch, offsets + 1, start, end - start))
+
+    def texts(self, column: str, batch: int) -> list[str]:
+        """Return the ids, texts or speakers of all utterances of a record batch."""
+        return self._strings(batch, _TEXT_COLUMNS[column], 0, self.rows[batch])
+
+    def lengths(self, batch: int) -> np.ndarray:
+        """Return the lengths of all inputs of a record batch, int32."""
+        return np.frombuffer(self._part(batch, _LENGTHS, 0, 4 * self.rows[batch]), "<i4")
+
+    def audio(self, batch: int, row: int) -> np.ndarray:
+        """Return the samples of one utterance, int16 (N,), read-only."""
+        start, end = self._bounds("<2q", batch, _INPUTS, row)
+        return np.frombuffer(self._part(batch, _INPUTS + 2, 2 * start, 2 * (end - start)), "<i2")
+
+    def symbols(self, batch: int, row: int) -> list[str]:
+        """Return the symbols of one utterance."""
+        start, end = self._bounds("<2i", batch, _INPUTS, row)
+        return self._strings(batch, _INPUTS + 2, start, end)
+
+    def speech(self, batch: int, row: int, length: int) -> tuple[int, int]:
+        """Return the bounds of the speech of one utterance of `length` samples."""
+        start, end = (_INT.unpack(self._part(batch, _SPEECH + 2 * i, 4 * row, 4))[0] for i in range(2))
+        if not 0 <= start <= end <= length:
+            raise self.damaged("the bounds of the speech are not within the audio")
+        return start, end
+
+    def _bounds(self, kind: str, batch: int, buffer: int, row: int) -> tuple[int, int]:
+        size = struct.calcsize(kind)
+        start, end = struct.unpack(kind, self._part(batch, buffer, row * size // 2, size))
+        if not 0 <= start <= end:
+            raise self.damaged("its offsets do not increase")
+        return start, end
+
+    def _strings(self, batch: int, offsets: int, start: int, end: int) -> list[str]:
+        if start == end:
+            return []
+        places = np.frombuffer(self._part(batch, offsets, 4 * start, 4 * (end - start + 1)), "<i4")
+        if places[0] < 0 or (np.diff(places.astype(np.int64)) < 0).any():
+            raise self.damaged("its offsets do not increase")
+        first = int(places[0])
+        content = self._part(batch, offsets + 1, first, int(places[-1]) - first)
+        return [self._decoded(content[a:b]) for a, b in pairwise((places - first).tolist())]
+
+    def _decoded(self, content: bytes) -> str:
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            raise self.damaged("a text is not UTF-8") from None
+
+    def _part(self, batch: int, buffer: int, start: int, size: int) -> bytes:
+        place, length = self._batches[batch].buffers[buffer]
+        if min(start, size) < 0 or start + size > length:
+            raise self.damaged("an offset is not within its record batch")
+        return self._read(place + start, size)
+
+    def _read(self, place: int, size: int) -> bytes:
+        try:
+            content = os.pread(self._descriptor, size, place)
+            while len(content) < size:  # more than the system reads at once, or the end of the file
+                more = os.pread(self._descriptor, size - len(content), place + len(content))
+                if not more:
+                    raise self.damaged("it ends early")
+                content += more
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from None
+        return content
+
+    def damaged(self, problem: str) -> ValueError:
+        """Return the error that names this file and says how to mend it."""
+        return ValueError(f"{self._path}: is damaged ({problem}); remove the folder and prepare it again")
 
 
-def _damaged(path: str, error: Exception) -> ValueError:
-    return ValueError(f"{path}: is damaged ({error}); remove the folder and prepare it again")
-
-
-# A mapped shard keeps its file open, and a process may often open no more than 1024. LibriSpeech is 430 shards.
+# An open shard keeps its file open, and a process may often open no more than 1024. LibriSpeech is 430 shards.
 @lru_cache(maxsize=512)
 def open_shard(path: str, sha256: str) -> ShardReader:
     """Open a shard once a process, for all datasets.

@@ -12,7 +12,7 @@ import pytest
 from rnnt.characters import RARE
 from rnnt.dataset import Dataset, write_split
 from rnnt.description import write_description
-from rnnt.shard import BATCH_BYTES, ShardWriter, StoredUtterance
+from rnnt.shard import BATCH_BYTES, ShardWriter, StoredUtterance, open_shard
 from rnnt.silence import trim_silence
 from rnnt.text import duration
 
@@ -146,12 +146,28 @@ def test_many_folders_are_one_dataset(tmp_path):
     assert list(dataset.holding("0")) == [i for i, utterance in enumerate(expected) if "0" in utterance.text]
 
 
-def test_audio_is_a_view_of_the_mapped_shard(stored):
-    dataset = Dataset(stored[0] / "a")
-    before = pa.total_allocated_bytes()
-    audio = [dataset[index].input for index in range(len(dataset))]
-    assert pa.total_allocated_bytes() == before
-    assert not any(samples.flags.owndata or samples.flags.writeable for samples in audio)
+def test_audio_cannot_be_written_into(stored):
+    assert not any(utterance.input.flags.writeable for utterance in Dataset(stored[0] / "a"))
+
+
+def test_a_dataset_whose_shard_is_damaged_while_it_is_open(tmp_path):
+    folder = write(tmp_path / "a", utterances(2), utterances(3, 1))
+    dataset, other = Dataset(folder), utterances(3, 2)
+    assert len(list(dataset)) == 5
+    shard = folder / "shard-00001.arrow"
+    whole = shard.read_bytes()
+    for content in (b"", whole[:100], b"\xff" * len(whole)):
+        shard.write_bytes(content)
+        for read in (lambda: dataset[3], lambda: dataset.text(4), lambda: list(dataset.texts())):
+            with pytest.raises(ValueError, match=r"shard-00001.arrow: is damaged"):
+                read()
+        same(dataset[1], utterances(2)[1])
+    write(tmp_path / "b", other)  # another shard under the checksum of this one
+    shard.unlink()
+    os.link(tmp_path / "b" / "shard-00000.arrow", shard)
+    open_shard.cache_clear()
+    with pytest.raises(ValueError, match=r"shard-00001.arrow: is damaged \(an input is not as long"):
+        dataset[3]
 
 
 def test_many_threads_read_at_once(stored):
