@@ -283,7 +283,9 @@ class ShardReader:
 
     def damaged(self, problem: str) -> ValueError:
         """Return the error that names this file and says how to mend it."""
-        return ValueError(f"{self._path}: is damaged ({problem}); remove the folder and prepare it again")
+        folder = Path(self._path).parent
+        mend = f"remove {folder} and run `rnnt prepare CORPUS SOURCE --out {folder.parent}` again"
+        return ValueError(f"{self._path}: is damaged ({problem}); copy it again, or {mend}")
 
 
 # An open shard keeps its file open, and a process may often open no more than 1024. LibriSpeech is 430 shards.

@@ -290,7 +290,7 @@ def test_a_description_that_is_damaged_or_of_another_version(tmp_path):
 def test_the_lengths_must_fit(tmp_path):
     folder = write(tmp_path / "a", utterances(2))
     np.save(folder / "num_samples.npy", np.zeros(3, np.int32))
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match=r"num_samples.npy: does not fit the shards"):
         Dataset(folder)
     (folder / "num_samples.npy").write_bytes(b"")
     with pytest.raises(ValueError, match=r"num_samples.npy: cannot be read"):
