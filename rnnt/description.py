@@ -16,6 +16,7 @@ from rnnt.text import one_line
 
 VERSION = 1
 DESCRIPTION = "dataset.json"
+_ORIGIN = ("fingerprint", "dates", "contents")  # of the utterances and files that a split is made of
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -55,7 +56,8 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def _checked(description: dict[str, Any]) -> dict[str, Any]:
     """Return a description with `Shard`s and `Characters`. An error of any kind says what is wrong with it."""
-    description = {"input": "audio", "source": "", "skipped": 0, "fingerprint": "", **description}  # some came later
+    later = {"input": "audio", "source": "", "skipped": 0, **dict.fromkeys(_ORIGIN, "")}  # earlier versions lack some
+    description = later | description
     shards = [Shard(**shard) for shard in description["shards"]]
     names = [shard.name for shard in shards]
     for shard in shards:
@@ -70,7 +72,8 @@ def _checked(description: dict[str, Any]) -> dict[str, Any]:
     hours = description["hours"]
     _require(isinstance(hours, (int, float)) and not isinstance(hours, bool) and 0 <= hours < 1e9, "hours")
     _require(_is_count(description["skipped"]), "skipped")
-    _require(all(isinstance(description[name], str) for name in ("source", "fingerprint")), "source or fingerprint")
+    for name in ("source", *_ORIGIN):
+        _require(isinstance(description[name], str), name)
     characters = None  # earlier versions did not note them
     if description.get("characters") is not None:
         characters = Characters(**description["characters"])

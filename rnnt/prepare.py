@@ -11,13 +11,15 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rnnt.corpora import Split
-from rnnt.description import DESCRIPTION, VERSION, read_description, write_description
+from rnnt.description import DESCRIPTION, VERSION, read_description, renew, write_description
 from rnnt.files import locked, sync_file, sync_folder, write_json
-from rnnt.progress import track
+from rnnt.origin import Origin, add_contents, find_origin
+from rnnt.progress import Display, track
 from rnnt.readers import Readers
 from rnnt.shard import Shard, ShardWriter, StoredUtterance
 from rnnt.text import one_line, read_lines, read_text, tsv_line
@@ -43,7 +45,8 @@ class Summary:
 class _Progress:
     """The state of an unfinished split: everything that a second run needs to continue after the last shard."""
 
-    fingerprint: str
+    origin: Origin
+    contents: str = ""  # SHA-256 of the files of these utterances
     consumed: int = 0  # utterances of the corpus that are written or skipped
     skipped: int = 0
     skipped_bytes: int = 0  # length of skipped.tsv at that point
@@ -61,7 +64,8 @@ def prepare(
     """Write every split to `out/<split>` at `sample_rate`, decoding in `workers` processes (default: all cores).
 
     The result does not depend on `workers`. Utterances that cannot be read, have no text or are shorter than 0.1 s are
-    left out and listed in `skipped.tsv`. A split that was already prepared from the same utterances is left unchanged.
+    left out and listed in `skipped.tsv`. A split that was already prepared from the same utterances and audio, with the
+    same settings, is left unchanged; see `rnnt.origin`.
     Raises ValueError if a different split of that name exists or no utterance of a split is usable. Raises OSError if
     the disk is full or a worker dies; the same call then continues.
     """
@@ -80,20 +84,21 @@ def prepare(
 
 
 def _prepare_split(name: str, split: Split, out: Path, readers: Readers, source: str, shard_bytes: int) -> Summary:
-    fingerprint = _fingerprint(split, readers.sample_rate, shard_bytes)
+    origin = find_origin(split, VERSION, readers.sample_rate, shard_bytes)
     final, partial = out / name, out / f".{name}.partial"
     if final.exists():
-        return _finished(final, fingerprint)
+        earlier = _earlier_fingerprint(split, readers.sample_rate, shard_bytes)
+        return _finished(final, split, origin, earlier, source)
     partial.mkdir(exist_ok=True)
     with locked(partial / _LOCK, f"{partial}: another process is preparing this split"):
-        progress = _saved_progress(partial, fingerprint)
+        progress = _saved_progress(partial, origin)
         _remove_leftovers(partial, progress)
         try:
             for saved in _write_shards(name, split, partial, progress, readers, shard_bytes):
                 progress = saved  # also for the error message below
             if progress.shards:
-                more = {"source": source, "skipped": progress.skipped, "fingerprint": fingerprint}
-                write_description(partial, progress.shards, readers.sample_rate, **more)
+                more = {"source": source, "skipped": progress.skipped, "contents": progress.contents}
+                write_description(partial, progress.shards, readers.sample_rate, **asdict(origin), **more)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -119,6 +124,7 @@ def _write_shards(
     utterances = split.utterances
     remaining = (utterances[i] for i in range(progress.consumed, len(utterances)))
     consumed, skipped, shards = progress.consumed, progress.skipped, progress.shards
+    contents = progress.contents
     writer = None
     with (partial / SKIPPED).open("r+b") as skips:
         skips.seek(progress.skipped_bytes)
@@ -130,7 +136,7 @@ def _write_shards(
 
         def save() -> _Progress:
             sync_file(skips)  # first, so that the noted length is never more than what is on the disk
-            saved = _Progress(progress.fingerprint, consumed, skipped, skips.tell(), shards)
+            saved = _Progress(progress.origin, contents, consumed, skipped, skips.tell(), shards)
             write_json(partial / _PROGRESS, asdict(saved))
             return saved
 
@@ -142,6 +148,7 @@ def _write_shards(
             total = len(utterances) - consumed
             for utterance, result in track(readers.read(remaining), total, name):
                 consumed += 1
+                contents = add_contents(contents, utterance)  # its files were just read: they are in memory
                 if isinstance(result, str):
                     skip(utterance.id, result)
                     continue
@@ -161,24 +168,50 @@ def _write_shards(
                 writer.abort()
 
 
-def _fingerprint(split: Split, sample_rate: int, shard_bytes: int) -> str:
-    """Return a hash of everything that determines the prepared split, except the audio files' contents."""
+def _finished(final: Path, split: Split, origin: Origin, earlier: str, source: str) -> Summary:
+    """Return the summary of a split that exists already. Raises ValueError if it holds something else.
+
+    earlier: the fingerprint that earlier versions would have noted.
+    """
+    if not (final / DESCRIPTION).is_file():
+        raise ValueError(f"{final} exists and is not a dataset; choose another --out")
+    description = read_description(final)
+    mend = renew(final, source)
+    if not description["dates"] and description["fingerprint"] == earlier:
+        text = f"{final}: an earlier version prepared it and did not note the audio; if that has changed, {mend}"
+        with Display() as display:
+            display.note(text)
+    elif description["fingerprint"] != origin.fingerprint or (
+        description["dates"] != origin.dates and not _same_contents(final, split, description["contents"], origin.dates)
+    ):
+        raise ValueError(
+            f"{final} holds other utterances, other audio or another sample rate; choose another --out, or {mend}"
+        )
+    _remove_traces(final)
+    return _summary(final, already_prepared=True)
+
+
+def _same_contents(final: Path, split: Split, contents: str, dates: str) -> bool:
+    """Whether a split's files hold what they held when it was prepared. If so, their dates are noted."""
+    found = ""
+    for utterance in track(split.utterances, len(split.utterances), f"{final.name}: comparing files"):
+        found = add_contents(found, utterance)
+    if found != contents:
+        return False
+    with suppress(OSError):  # the split may be on a disk that can only be read
+        path = final / DESCRIPTION
+        write_json(path, json.loads(read_text(path)) | {"dates": dates})
+    return True
+
+
+def _earlier_fingerprint(split: Split, sample_rate: int, shard_bytes: int) -> str:
+    """Return what earlier versions noted as the fingerprint of a split: nothing of the audio is in it."""
     sha256 = hashlib.sha256(f"{VERSION} {sample_rate} {shard_bytes}\n".encode())
     for utterance in split.utterances:
         sha256.update(json.dumps([utterance.id, utterance.text, utterance.speaker]).encode())
     for problem in split.problems:
         sha256.update(json.dumps(problem).encode())
     return sha256.hexdigest()
-
-
-def _finished(final: Path, fingerprint: str) -> Summary:
-    """Return the summary of a split that exists already. Raises ValueError if it holds other utterances."""
-    if not (final / DESCRIPTION).is_file():
-        raise ValueError(f"{final} exists and is not a dataset; choose another --out")
-    if read_description(final).get("fingerprint") != fingerprint:
-        raise ValueError(f"{final} holds other utterances or another sample rate; remove it or choose another --out")
-    _remove_traces(final)
-    return _summary(final, already_prepared=True)
 
 
 def _remove_traces(final: Path) -> None:
@@ -195,16 +228,17 @@ def _summary(final: Path, already_prepared: bool = False) -> Summary:
     return Summary(final, description["utterances"], description["hours"], description["skipped"], already_prepared)
 
 
-def _saved_progress(partial: Path, fingerprint: str) -> _Progress:
-    """Return the progress of an earlier run of the same preparation; none if a shard of it is missing."""
-    path = partial / _PROGRESS
-    if path.is_file():
-        saved = json.loads(read_text(path))
+def _saved_progress(partial: Path, origin: Origin) -> _Progress:
+    """Return the progress of an earlier run of the same preparation; none if it is damaged or lacks a shard."""
+    try:
+        saved = json.loads(read_text(partial / _PROGRESS))
         shards = [Shard(**shard) for shard in saved["shards"]]
-        sizes = {file.name: file.stat().st_size for file in partial.iterdir()}
-        if saved["fingerprint"] == fingerprint and all(sizes.get(shard.name) == shard.bytes for shard in shards):
-            return _Progress(**{**saved, "shards": shards})
-    return _Progress(fingerprint)
+        progress = _Progress(**{**saved, "origin": Origin(**saved["origin"]), "shards": shards})
+        whole = all((partial / shard.name).stat().st_size == shard.bytes for shard in shards)
+        whole = whole and (partial / SKIPPED).stat().st_size >= progress.skipped_bytes
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return _Progress(origin)
+    return progress if whole and progress.origin == origin else _Progress(origin)
 
 
 def _remove_leftovers(partial: Path, progress: _Progress) -> None:

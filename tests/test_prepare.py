@@ -1,7 +1,9 @@
 import errno
+import hashlib
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -16,6 +18,7 @@ from rnnt.corpora import Split, Utterance, folder
 from rnnt.dataset import Dataset
 from rnnt.files import locked
 from rnnt.prepare import prepare
+from rnnt.readers import Readers
 
 SHARD_BYTES = 60_000
 
@@ -240,15 +243,17 @@ def test_a_killed_worker_is_reported_and_the_work_continues(tmp_path):
     assert len(Dataset(tmp_path / "train")) == 60
 
 
-def test_a_finished_split_is_left_alone(tmp_path):
+def test_a_finished_split_is_left_alone(tmp_path, monkeypatch):
     first = prepare({"train": Split(utterances(3))}, tmp_path, workers=1)["train"]
     before = contents(tmp_path)
-    again = prepare({"train": Split(utterances(3, u0=partial(refuse, "never read")))}, tmp_path, workers=1)["train"]
+    monkeypatch.setattr(Readers, "read", None)  # no audio is decoded
+    again = prepare({"train": Split(utterances(3))}, tmp_path, workers=1)["train"]
     assert (again.utterances, again.hours, again.skipped) == (first.utterances, first.hours, first.skipped)
     assert again.already_prepared and not first.already_prepared
     assert contents(tmp_path) == before
     for other, rate in ((utterances(4), 16000), (utterances(3), 8000)):
-        with pytest.raises(ValueError, match=r"remove it or choose another --out"):
+        mend = f"choose another --out, or remove {tmp_path}/train and run `rnnt prepare .* --out {tmp_path}` again"
+        with pytest.raises(ValueError, match=mend):
             prepare({"train": Split(other)}, tmp_path, rate, workers=1)
     assert contents(tmp_path) == before
 
@@ -328,3 +333,137 @@ def test_a_partial_folder_that_lost_a_shard_starts_again(tmp_path):
     (tmp_path / ".all.partial" / "shard-00000.arrow").unlink()
     prepare({"all": Split(utterances(30))}, tmp_path, workers=1, shard_bytes=SHARD_BYTES)
     assert len(list(Dataset(tmp_path / "all").texts())) == 30
+
+
+def test_a_split_of_an_earlier_version_is_accepted_with_a_word(tmp_path, recordings, capsys):
+    """That version noted neither files nor how they are read. Its fingerprint is written out here."""
+    split = folder.splits(recordings, split="all")
+    prepare(split, tmp_path, workers=1, source="folder X")
+    path = tmp_path / "all" / "dataset.json"
+    description = json.loads(path.read_text())
+    for name in ("dates", "contents"):
+        del description[name]
+    sha256 = hashlib.sha256(f"1 16000 {256 << 20}\n".encode())
+    for utterance in split["all"].utterances:
+        sha256.update(json.dumps([utterance.id, utterance.text, utterance.speaker]).encode())
+    for problem in split["all"].problems:
+        sha256.update(json.dumps(problem).encode())
+    path.write_text(json.dumps(description | {"fingerprint": sha256.hexdigest()}))
+    assert len(Dataset(tmp_path / "all")) == 32
+    capsys.readouterr()
+    assert prepare(split, tmp_path, workers=1, source="folder X")["all"].already_prepared
+    noted = capsys.readouterr().err
+    assert "an earlier version prepared it" in noted
+    assert f"remove {tmp_path}/all and run `rnnt prepare folder X --out {tmp_path}` again" in noted
+    for fingerprint in ("", "0" * 64):
+        path.write_text(json.dumps(description | {"fingerprint": fingerprint}))
+        with pytest.raises(ValueError, match=r"holds other utterances.*run `rnnt prepare folder X --out"):
+            prepare(split, tmp_path, workers=1, source="folder X")
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A list of segments of two recordings, in a corpus of its own."""
+    source = tmp_path / "corpus"
+    source.mkdir()
+    for name in ("a", "b"):
+        soundfile.write(source / f"{name}.wav", noise(ord(name), 20, 16000), 16000)
+        os.utime(source / f"{name}.wav", (1, 1))  # two files of one size and one date
+    lines = [
+        {"audio": f"{name}.wav", "id": f"{name}{n}", "text": "t", "offset": 2.0 * n, "duration": 1.0, "speaker": "s"}
+        for name in ("a", "b")
+        for n in range(9)
+    ]
+    (source / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return source
+
+
+def prepare_list(source, out, shard_bytes=SHARD_BYTES):
+    return prepare(folder.splits(source / "list.jsonl", split="all"), out, workers=1, shard_bytes=shard_bytes)["all"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"offset": 2.5}, {"duration": 1.5}, {"audio": "a.wav"}, {"text": "u"}, {"id": "new"}, {"speaker": "other"}],
+)
+def test_a_change_of_the_list_is_noticed(tmp_path, listed, changes):
+    prepare_list(listed, tmp_path / "out")
+    assert prepare_list(listed, tmp_path / "out").already_prepared
+    lines = (listed / "list.jsonl").read_text().splitlines()
+    lines[-1] = json.dumps(json.loads(lines[-1]) | changes)
+    (listed / "list.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="holds other utterances, other audio"):
+        prepare_list(listed, tmp_path / "out")
+
+
+def test_a_file_that_changes_is_noticed(tmp_path, listed):
+    out = tmp_path / "out"
+    prepare_list(listed, out)
+    path = listed / "b.wav"
+    whole, status = path.read_bytes(), path.stat()
+    for changed in (whole[:-2], whole + b"\0\0", whole[:300_001] + b"\x7f" + whole[300_002:], None):
+        if changed is None:
+            path.unlink()
+        else:
+            path.write_bytes(changed)
+        with pytest.raises(ValueError, match="holds other utterances, other audio"):
+            prepare_list(listed, out)
+    path.write_bytes(whole)
+    before = json.loads((out / "all" / "dataset.json").read_text())
+    assert prepare_list(listed, out).already_prepared  # of another date
+    after = json.loads((out / "all" / "dataset.json").read_text())
+    assert before.pop("dates") != after.pop("dates") and before == after
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert prepare_list(listed, out).already_prepared
+
+
+def test_a_bad_file_that_was_replaced_is_noticed(tmp_path, listed):
+    good = (listed / "b.wav").read_bytes()
+    for number, bad in enumerate((b"", bytes(len(good)), None)):
+        (listed / "b.wav").unlink() if bad is None else (listed / "b.wav").write_bytes(bad)
+        out = tmp_path / f"out{number}"
+        assert prepare_list(listed, out).skipped == 9
+        assert prepare_list(listed, out).already_prepared
+        (listed / "b.wav").write_bytes(good)
+        with pytest.raises(ValueError, match="holds other utterances, other audio"):
+            prepare_list(listed, out)
+
+
+def test_a_copied_corpus_is_not_prepared_again(tmp_path, listed, monkeypatch, capsys):
+    out = tmp_path / "out"
+    prepare_list(listed, out)
+    copied = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(listed, copied, copy_function=shutil.copyfile)  # with the dates of today
+    monkeypatch.setattr(Readers, "read", None)
+    capsys.readouterr()
+    assert prepare_list(copied, out).already_prepared
+    assert "comparing files" in capsys.readouterr().err
+    monkeypatch.setattr(rnnt.prepare, "add_contents", None)
+    assert prepare_list(copied, out).already_prepared  # the new dates were noted
+
+
+def test_files_that_change_after_a_kill_are_read_again(tmp_path, listed, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rnnt.prepare, "write_description", die)
+        with pytest.raises(Killed):
+            prepare_list(listed, tmp_path / "out")
+    samples = noise(5, 20, 16000)
+    soundfile.write(listed / "a.wav", samples, 16000)
+    prepare_list(listed, tmp_path / "out")
+    np.testing.assert_array_equal(Dataset(tmp_path / "out" / "all")[0].input, samples[:16000])
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[", b"[" * 10**5, b"null", b'{"shards": 1}', b'{"shards": [], "origin": {}}', b"\xff"]
+)
+def test_a_damaged_progress_starts_again(tmp_path, content):
+    with pytest.raises(KeyboardInterrupt):
+        prepare({"all": Split(utterances(30, u25=interrupt))}, tmp_path, workers=1, shard_bytes=SHARD_BYTES)
+    (tmp_path / ".all.partial" / "progress.json").write_bytes(content)
+    assert prepare({"all": Split(utterances(30))}, tmp_path, workers=1, shard_bytes=SHARD_BYTES)["all"].utterances == 30

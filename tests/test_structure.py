@@ -15,7 +15,7 @@ LAYERS = [
     "text files fields threads arrow",
     "config device progress frames silence transcript characters plain_yaml",
     "settings audio mel tokenizer shard description",
-    "corpora readers dataset",
+    "corpora readers dataset origin",
     "prepare sampler loader",
     "augment features loss",
     "model",
