@@ -24,6 +24,7 @@ import numpy as np
 from rnnt.characters import Characters, find_characters
 from rnnt.description import audio_hours, read_description, read_lengths, write_description
 from rnnt.files import replacing_folder, sha256_of
+from rnnt.progress import Display
 from rnnt.shard import Shard, ShardReader, ShardWriter, StoredUtterance, open_shard
 from rnnt.silence import speech_bounds
 
@@ -34,7 +35,8 @@ class Dataset(Sequence[StoredUtterance]):
     """One or several splits on disk, one after the other: `Dataset("data/train-clean-100", "data/train-clean-360")`.
 
     Reading is safe from several threads, in forked processes, and after pickling. A shard that is damaged, truncated or
-    overwritten gives a ValueError that names it, also in the middle of reading.
+    overwritten gives a ValueError that names it, also in the middle of reading. Shards that were replaced by others of
+    the same name, or removed, are read as they were while they stay open: make a new Dataset for the new ones.
     Raises ValueError if a folder is missing, is no dataset, lacks (part of) a shard, or if the folders differ in sample
     rate or kind of input.
 
@@ -169,10 +171,38 @@ class Dataset(Sequence[StoredUtterance]):
             yield from (int(self._batch_first[start]) + place for place in places)
 
     def verify(self) -> None:
-        """Read every shard and compare its SHA-256. Raises ValueError that names the damaged shards."""
-        damaged = [path for path, sha256 in self._shards if sha256_of(Path(path)) != sha256]
+        """Read every shard, compare its SHA-256, and compare lengths and characters with what was noted of them.
+
+        Raises ValueError that names the damaged files.
+        """
+        damaged: list[str] = []
+        with Display() as display:
+            task = display.task(f"verifying {self.folders[0]}", len(self._shards), "shards")
+            for done, (path, sha256) in enumerate(self._shards, 1):
+                try:
+                    if sha256_of(Path(path)) != sha256:
+                        damaged.append(path)
+                except OSError as error:  # the disk fails
+                    damaged.append(f"{path} ({error.strerror})")
+                task.update(done)
+            task.remove()
+        damaged = damaged or list(self._inconsistent())
         if damaged:
-            raise ValueError(f"damaged: {', '.join(damaged)}; remove the folder and prepare it again")
+            mend = "copy them again, or remove the folder and prepare it again"
+            raise ValueError(f"damaged: {', '.join(damaged)}; {mend}")
+
+    def _inconsistent(self) -> Iterator[str]:
+        """Yield the folders whose lengths or characters are not those of their shards."""
+        lengths = np.concatenate(list(map(read_lengths, self.folders, map(read_description, self.folders))))
+        for folder, (start, end) in enumerate(pairwise(self._folder_first_batch)):
+            batches = [self._batch(number) for number in range(start, end)]
+            expected = np.concatenate([shard.lengths(batch) for shard, batch in batches])
+            found = lengths[self._batch_first[start] : self._batch_first[end]]
+            noted = self._characters[folder]
+            if not np.array_equal(found, expected):
+                yield f"{self.folders[folder]} (its lengths are not those of its shards)"
+            elif noted is not None and noted != find_characters(self._texts(start, end)):
+                yield f"{self.folders[folder]} (its characters are not those of its shards)"
 
     def _texts(self, start: int, end: int) -> Iterator[str]:
         for number in range(start, end):
@@ -202,7 +232,9 @@ class Dataset(Sequence[StoredUtterance]):
     def _batch(self, number: int) -> tuple[ShardReader, int]:
         """Return the shard of a record batch and its number in it."""
         place = self._batch_shard[number]
-        shard = open_shard(*self._shards[place])
+        path, sha256 = self._shards[place]
+        shard = open_shard(path, sha256)
+        shard.require_unchanged(sha256)
         batch = int(number - self._shard_first_batch[place])
         rows = self._batch_first[number + 1] - self._batch_first[number]
         if shard.input != self.input or batch >= len(shard.rows) or shard.rows[batch] != rows:

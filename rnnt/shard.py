@@ -196,8 +196,10 @@ class ShardReader:
         descriptor = os.open(path, os.O_RDONLY)
         self._descriptor = descriptor
         weakref.finalize(self, os.close, descriptor)
+        status = os.fstat(descriptor)
+        self._seen = (status.st_size, status.st_mtime_ns)
         try:
-            names, self._batches = read_layout(self._read, os.fstat(descriptor).st_size)
+            names, self._batches = read_layout(self._read, status.st_size)
         except ValueError as error:
             raise self.damaged(str(error)) from None
         self.input, self.has_speech_bounds = _KINDS.get(tuple(names), ("", False))
@@ -239,6 +241,19 @@ class ShardReader:
         if not 0 <= start <= end <= length:
             raise self.damaged("the bounds of the speech are not within the audio")
         return start, end
+
+    def require_unchanged(self, sha256: str) -> None:
+        """Raise ValueError if another program wrote into the open file and its checksum is no longer this one."""
+        status = os.fstat(self._descriptor)
+        seen = (status.st_size, status.st_mtime_ns)
+        if seen == self._seen:
+            return
+        found = hashlib.sha256()
+        for place in range(0, status.st_size, 1 << 20):
+            found.update(self._read(place, min(1 << 20, status.st_size - place)))
+        if found.hexdigest() != sha256:
+            raise self.damaged("another program wrote into it while it was open")
+        self._seen = seen
 
     def _bounds(self, kind: str, batch: int, buffer: int, row: int) -> tuple[int, int]:
         size = struct.calcsize(kind)

@@ -1,9 +1,11 @@
+import errno
 import json
 import os
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pytest
 from rnnt.characters import RARE
 from rnnt.dataset import Dataset, write_split
 from rnnt.description import write_description
+from rnnt.progress import Display
 from rnnt.shard import BATCH_BYTES, ShardWriter, StoredUtterance, open_shard
 from rnnt.silence import trim_silence
 from rnnt.text import duration
@@ -236,6 +239,61 @@ def test_verify_finds_a_changed_byte(tmp_path):
     shard.write_bytes(data)
     with pytest.raises(ValueError, match=r"damaged: .*shard-00001.arrow; "):
         Dataset(folder).verify()
+
+
+def test_verify_compares_lengths_and_characters_with_the_shards(tmp_path):
+    folder = write(tmp_path / "a", utterances(5), utterances(5, 1))
+    other = write(tmp_path / "b", utterances(3))
+    Dataset(folder, other).verify()
+    for name in ("num_samples.npy", "dataset.json"):
+        whole = (folder / name).read_bytes()
+        if name == "dataset.json":
+            description = json.loads(whole)
+            description["characters"]["common"] += "ż"
+            (folder / name).write_text(json.dumps(description))
+        else:
+            np.save(folder / name, np.load(folder / name)[::-1])
+        with pytest.raises(ValueError, match=rf"^damaged: {folder} \(its (lengths|characters) are not[^,]*; copy"):
+            Dataset(other, folder).verify()
+        (folder / name).write_bytes(whole)
+    Dataset(folder, other).verify()
+
+
+def test_verify_shows_progress_and_names_a_failing_disk(tmp_path, monkeypatch, capsys):
+    folder = write(tmp_path / "a", utterances(5), utterances(5, 1))
+    monkeypatch.setattr("rnnt.dataset.Display", partial(Display, seconds=0))
+    Dataset(folder).verify()
+    assert capsys.readouterr().err.splitlines()[0].startswith(f"verifying {folder}: 1 of 2 shards")
+
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("rnnt.dataset.sha256_of", fail)
+    with pytest.raises(ValueError, match=r"shard-00000\.arrow \(Input/output error\), .*shard-00001"):
+        Dataset(folder).verify()
+
+
+def test_a_shard_that_is_overwritten_in_place_is_noticed(tmp_path):
+    """The other one has the same size and layout, so that only its checksum tells."""
+    folder = write(tmp_path / "a", utterances(3))
+    path = folder / "shard-00000.arrow"
+    whole = path.read_bytes()
+    other = bytearray(whole)
+    dataset = Dataset(folder)
+    samples = dataset[1].input
+    place = whole.index(samples.tobytes())
+    other[place : place + samples.nbytes] = (samples ^ 1).tobytes()
+    os.utime(path, (1, 1))  # any other date
+    np.testing.assert_array_equal(dataset[1].input, samples)  # the same contents
+    path.write_bytes(other)
+    for read in (lambda: dataset[1], lambda: dataset.text(1), lambda: list(dataset.texts()), lambda: dataset.id(0)):
+        with pytest.raises(ValueError, match=r"shard-00000\.arrow: is damaged \(another program wrote into it"):
+            read()
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(dataset[1].input, samples)
+    path.unlink()  # the open one is still there
+    path.write_bytes(other)
+    np.testing.assert_array_equal(dataset[1].input, samples)
 
 
 def test_mistakes_are_explained(tmp_path):
