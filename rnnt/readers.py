@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 import numpy as np
 
 from rnnt.corpora import Utterance
+from rnnt.progress import Display
 from rnnt.text import reason
 
 MIN_SECONDS = 0.1
@@ -29,7 +30,8 @@ class Readers:
 
     Results come in the order of the utterances, and a limited number of utterances is read ahead. The processes start
     when they are first needed and serve every later call of `read`. They end with the `with` block, and also if this
-    process is killed. One worker needs no processes: it reads in this one.
+    process is killed. One worker needs no processes: it reads in this one. So do several if the system lacks what their
+    processes would share (/dev/shm on Linux); a line on standard error says so.
 
         with Readers(16000, workers=4) as readers:
             for utterance, result in readers.read(split.utterances):
@@ -60,7 +62,7 @@ class Readers:
         `MIN_SECONDS`. Raises ChildProcessError if a process dies, and TypeError if a corpus breaks the contract of
         `Utterance.read`.
         """
-        if self._workers == 1:
+        if self._workers == 1 or self._started() is None:
             for utterance in utterances:
                 yield utterance, _read(utterance, self.sample_rate)
             return
@@ -80,7 +82,8 @@ class Readers:
                 "run the same command again, with fewer workers if that is the reason: it continues where it stopped"
             ) from None
 
-    def _started(self) -> ProcessPoolExecutor:
+    def _started(self) -> ProcessPoolExecutor | None:
+        """Return the pool, or None if the system has no semaphores for it."""
         if self._pool is None:
             # Never "fork": a child would inherit locks that threads of this process hold, and wait for them for ever.
             methods = multiprocessing.get_all_start_methods()
@@ -88,8 +91,17 @@ class Readers:
             if "forkserver" in methods:
                 context.set_forkserver_preload([__name__])
             # The connection ends when this process closes it, or is killed.
-            ended, self._end = context.Pipe(duplex=False)
-            self._pool = ProcessPoolExecutor(self._workers, context, initializer=_start_worker, initargs=(ended,))
+            ended, end = context.Pipe(duplex=False)
+            try:
+                self._pool = ProcessPoolExecutor(self._workers, context, initializer=_start_worker, initargs=(ended,))
+            except (OSError, ImportError, NotImplementedError) as error:
+                self._workers = 1
+                ended.close()
+                end.close()
+                with Display() as display:
+                    display.note(f"audio is read in one process: /dev/shm cannot be used ({reason(error)})")
+                return None
+            self._end = end
         return self._pool
 
 

@@ -1,5 +1,6 @@
 """The pool of readers: the same results and order for any number of processes, all of which end with the pool."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -160,3 +161,51 @@ def test_ctrl_c_is_handled_by_the_parent_alone_and_at_once(tmp_path, wait):
         _, errors = run.communicate(timeout=60)
     assert run.returncode in (1, -signal.SIGINT)
     assert errors.count("Traceback") == errors.count("KeyboardInterrupt\n") == 1
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EROFS, "Read-only file system"), ImportError("no sem_open")])
+def test_without_semaphores_it_reads_in_one_process(monkeypatch, capfd, error):
+    def fail(*_, **__):
+        raise error
+
+    before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+    monkeypatch.setattr(readers, "ProcessPoolExecutor", fail)
+    with Readers(16000, workers=3) as pool:
+        for _ in range(2):
+            results = [result for _, result in pool.read(good(20))]
+            for number, samples in enumerate(results):
+                np.testing.assert_array_equal(samples, noise(number, 0.2, 16000))
+    assert not before or len(os.listdir("/proc/self/fd")) <= len(before)
+    noted = capfd.readouterr().err
+    assert noted.startswith("audio is read in one process: /dev/shm cannot be used (") and len(noted.splitlines()) == 1
+
+
+READ = """
+from functools import partial
+import numpy as np
+from rnnt.corpora import Utterance
+from rnnt.readers import Readers
+
+def read(sample_rate):
+    return np.arange(sample_rate, dtype=np.int16)
+
+if __name__ == "__main__":
+    with Readers(16000, workers=2) as pool:
+        print(sum(len(samples) for _, samples in pool.read([Utterance("u", "text", "", read)] * 20)))
+"""
+
+
+@pytest.mark.parametrize("options", ["ro", "size=4k,nr_inodes=1"])
+def test_an_unusable_shared_memory(tmp_path, options):
+    (tmp_path / "read.py").write_text(READ)
+    mounted = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o {options} none /dev/shm && "$@"', "sh"]
+    try:
+        able = subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        able = False
+    if not able:
+        pytest.skip("needs Linux with namespaces of users")
+    command = [*mounted, sys.executable, tmp_path / "read.py"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout) == (0, "320000\n"), run.stderr
+    assert "/dev/shm cannot be used" in run.stderr and len(run.stderr.splitlines()) == 1
