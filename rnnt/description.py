@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnnt.characters import Characters, find_characters
-from rnnt.files import sync_file, write_json
+from rnnt.files import naming, sync_file, write_json
 from rnnt.shard import LENGTH_COLUMNS, Shard, ShardReader
 from rnnt.text import one_line
 
@@ -139,7 +139,8 @@ def write_description(
     batches = [(reader, number) for reader in readers for number in range(len(reader.rows))]
     lengths = np.concatenate([reader.lengths(number) for reader, number in batches])
     characters = find_characters(text for reader, number in batches for text in reader.texts("text", number))
-    with (folder / _lengths_file(input)).open("wb") as file:
+    path = folder / _lengths_file(input)
+    with naming(path), path.open("wb") as file:
         np.save(file, lengths, allow_pickle=False)
         sync_file(file)
     description = {

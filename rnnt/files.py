@@ -28,9 +28,20 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError name this file if it names none: writing into an open file gives those of a full disk so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def write_file(path: Path, content: bytes | str) -> None:
     """Replace a file's content; text is written as UTF-8."""
-    with replacing(path) as file:
+    with naming(path), replacing(path) as file:
         # Python shows the bytes of a file name that is not UTF-8 as lone surrogates: write these escaped.
         file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
@@ -138,6 +149,7 @@ def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rnnt.corpora import Split
 from rnnt.description import DESCRIPTION, VERSION, read_description, renew, write_description
-from rnnt.files import locked, sync_file, sync_folder, write_json
+from rnnt.files import locked, naming, sync_file, sync_folder, write_json
 from rnnt.origin import Origin, add_contents, find_origin
 from rnnt.progress import Display, track
 from rnnt.readers import Readers
@@ -94,11 +94,12 @@ def _prepare_split(name: str, split: Split, out: Path, readers: Readers, source:
         progress = _saved_progress(partial, origin)
         _remove_leftovers(partial, progress)
         try:
-            for saved in _write_shards(name, split, partial, progress, readers, shard_bytes):
-                progress = saved  # also for the error message below
-            if progress.shards:
-                more = {"source": source, "skipped": progress.skipped, "contents": progress.contents}
-                write_description(partial, progress.shards, readers.sample_rate, **asdict(origin), **more)
+            with naming(partial):
+                for saved in _write_shards(name, split, partial, progress, readers, shard_bytes):
+                    progress = saved  # also for the error message below
+                if progress.shards:
+                    more = {"source": source, "skipped": progress.skipped, "contents": progress.contents}
+                    write_description(partial, progress.shards, readers.sample_rate, **asdict(origin), **more)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from rnnt.arrow import read_layout
-from rnnt.files import sync_folder
+from rnnt.files import naming, sync_file, sync_folder
 from rnnt.silence import speech_bounds
 
 # Small batches: a writer holds one in memory.
@@ -158,6 +158,7 @@ class _HashingFile:
     """A file that computes the SHA-256 of its contents as they are written, so that no shard is read back for it."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("wb")
         self.sha256 = hashlib.sha256()
         self.bytes = 0
@@ -169,17 +170,20 @@ class _HashingFile:
     def write(self, data: bytes) -> int:
         self.sha256.update(data)
         self.bytes += len(data)
-        return self._file.write(data)
+        with naming(self._path):
+            return self._file.write(data)
 
     def flush(self) -> None:
-        self._file.flush()
+        with naming(self._path):
+            self._file.flush()
 
     def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            sync_file(self._file)
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
 
 class ShardReader:

@@ -467,3 +467,80 @@ def test_a_damaged_progress_starts_again(tmp_path, content):
         prepare({"all": Split(utterances(30, u25=interrupt))}, tmp_path, workers=1, shard_bytes=SHARD_BYTES)
     (tmp_path / ".all.partial" / "progress.json").write_bytes(content)
     assert prepare({"all": Split(utterances(30))}, tmp_path, workers=1, shard_bytes=SHARD_BYTES)["all"].utterances == 30
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EFBIG, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("call", range(1, 30, 3))
+def test_any_failure_of_the_disk_is_named_and_leaves_no_split(tmp_path, monkeypatch, code, call):
+    """Each flush to the disk fails in turn: of shards, progress, lengths, description, folders."""
+    count = 0
+    fsync = os.fsync
+
+    def failing(descriptor):
+        nonlocal count
+        count += 1
+        if count == call:
+            raise OSError(code, os.strerror(code))
+        fsync(descriptor)
+
+    data = {"train": Split(utterances(30))}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        try:
+            prepare(data, tmp_path / "out", workers=1, shard_bytes=SHARD_BYTES)
+            assert count < call
+        except OSError as error:
+            assert error.errno == code
+            assert str(tmp_path / "out") in f"{error.filename} {error.strerror}"
+    final = tmp_path / "out" / "train"
+    if final.exists():
+        assert len(list(Dataset(final))) == 30
+    assert not prepare(data, tmp_path / "out", workers=1, shard_bytes=SHARD_BYTES)["train"].skipped
+    Dataset(final).verify()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["train"]
+
+
+FILL = """
+import sys
+from functools import partial
+from pathlib import Path
+import numpy as np
+from rnnt.corpora import Split, Utterance
+from rnnt.dataset import write_split
+from rnnt.prepare import prepare
+from rnnt.shard import StoredUtterance
+
+def noise(sample_rate):
+    return np.random.default_rng(0).integers(-3000, 3000, sample_rate).astype(np.int16)
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    split = Split([Utterance(f"u{n}", "text", "", noise) for n in range(40)])
+    for run in (
+        lambda: prepare({"train": split}, out, workers=1, shard_bytes=150_000),
+        lambda: write_split(out / "other", [StoredUtterance("u", noise(16000), "text")] * 40),
+    ):
+        try:
+            run()
+        except OSError as error:
+            print(error.strerror if error.filename is None else error.filename)
+        print(*sorted(path.name for path in out.iterdir()))
+"""
+
+
+@pytest.mark.parametrize("size", ["8k", "200k", "700k", "1M"])
+def test_a_disk_that_is_full(tmp_path, size):
+    (tmp_path / "fill.py").write_text(FILL)
+    (tmp_path / "disk").mkdir()
+    mounted = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size={size} none "$1" && shift && "$@"', "sh"]
+    try:
+        able = subprocess.run([*mounted, tmp_path / "disk", "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        able = False
+    if not able:
+        pytest.skip("needs Linux with namespaces of users")
+    command = [*mounted, tmp_path / "disk", sys.executable, tmp_path / "fill.py", tmp_path / "disk"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    message, left, path, still = run.stdout.splitlines()
+    assert f"the disk of {tmp_path}/disk is full; make room and run the same command again" in message
+    assert path.startswith(f"{tmp_path}/disk/.other.tmp") and left == still == ".train.partial"
