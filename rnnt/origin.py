@@ -82,18 +82,28 @@ def _files(value: Any) -> Iterator[Path]:
 
 
 def _describe(value: Any) -> Any:
-    """Return a function with its arguments as JSON allows it. Paths are left out: their files are compared instead."""
+    """Return a function with its arguments as JSON allows it. Paths are left out: their files are compared instead.
+
+    Numbers, texts, bytes, arrays, lists, tuples, dicts, dataclasses and functions with bound arguments are described
+    in full, other objects by their type alone.
+    """
     if isinstance(value, Path):
         return "file"
     if value is None or isinstance(value, str | int | float):
         return value
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, bytes):
+        return ["bytes", hashlib.sha256(value).hexdigest()]
     return [_name(value), *map(_describe, _parts(value))]
 
 
 def _parts(value: Any) -> list[Any]:
     """Return the parts of a function's argument, or of a function whose first arguments are bound."""
+    if isinstance(value, type):
+        return []
     if isinstance(value, partial):
         return [value.func, *value.args, value.keywords]
     if isinstance(value, dict):

@@ -58,6 +58,12 @@ DIFFERENT = [
             partial(read, Place(Path("a"), 2.0)),
             Place(Path("a"), 1.0).read,
             Place(Path("a"), 2.0).read,
+            partial(read, np.arange(4).astype(np.int8)),
+            partial(read, b"RIFF"),
+            partial(read, b"FORM"),
+            partial(read, Place),
+            partial(read, len),
+            partial(read, np.float32(0.5)),
             partial(read, "\udcff"),
         )
     ),
