@@ -17,6 +17,7 @@ from rnnt.loader import collate
 from rnnt.sampler import batches_by_length
 from rnnt.silence import speech_bounds
 from rnnt.transcript import Transcript
+from rnnt.tree import find_files
 
 if TYPE_CHECKING:
     from rnnt.recognizer import Recognizer
@@ -164,33 +165,12 @@ def audio_files(inputs: Sequence[Path]) -> list[Path]:
     """
     paths = []
     for item in inputs:
-        found = _audio_in(item) if os.path.isdir(item) else [item]
+        found = [item]
+        if os.path.isdir(item):
+            tree = find_files(item)
+            audio = (path for path in tree.files if path.suffix.lower() in AUDIO_SUFFIXES)
+            found = sorted([*audio, *tree.unreadable])
         if not found:
             raise ValueError(f"{item} holds no audio files")
         paths += found
     return paths
-
-
-def _audio_in(root: Path) -> list[Path]:
-    found: list[Path] = []
-    seen: set[tuple[int, int]] = set()  # device and inode of each folder
-    folders, links = [root], []
-    while folders or links:
-        folder = folders.pop() if folders else links.pop(0)  # links last, so that paths without a link win
-        try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            if folder != root and root.resolve().is_relative_to(folder.resolve()):  # a link upwards
-                continue
-            entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        except OSError:
-            found.append(folder)
-            continue
-        for path in entries:
-            if os.path.isdir(path):
-                (links if path.is_symlink() else folders).append(path)
-            elif path.suffix.lower() in AUDIO_SUFFIXES:
-                found.append(path)
-    return sorted(found)

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
     "text files fields threads arrow",
-    "config device progress frames silence transcript characters plain_yaml",
+    "config device progress frames silence transcript characters plain_yaml tree",
     "settings audio mel tokenizer shard description",
     "corpora readers dataset origin",
     "prepare sampler loader",
