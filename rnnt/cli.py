@@ -14,6 +14,7 @@ import yaml
 from rnnt.text import one_line, visible
 from rnnt.threads import Threads, adapting
 from rnnt.training.launch import tell_launcher
+from rnnt.tree import distinct_folders
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -82,7 +83,7 @@ def tokenizer_command(
     from rnnt.dataset import Dataset
     from rnnt.tokenizer import train_tokenizer
 
-    learned = train_tokenizer(Dataset(*data).texts(), TokenizerConfig(kind, size))
+    learned = train_tokenizer(Dataset(*distinct_folders(data)).texts(), TokenizerConfig(kind, size))
     out.mkdir(parents=True, exist_ok=True)
     learned.save(out)
     _show(f"{out}: {kind}, {learned.learned} symbols")
@@ -151,7 +152,7 @@ def evaluate_command(
     from rnnt.report_folder import split_names, subject_of
 
     threads = Threads()
-    folder = find_model(model)
+    folder, data = find_model(model), distinct_folders(data)
     result = load(folder, device).evaluate(Dataset(*data), batch_size, lambda *of: adapting(track(*of), threads))
     if result.pairs:
         _show(str(word_error_rate(result.pairs)), str(character_error_rate(result.pairs)))
@@ -175,9 +176,8 @@ def evaluate_command(
         else:
             write_report(out, *report, subject_of(folder, data))
     except OSError as error:
-        where = out or folder.parent
         why = error.strerror or error
-        raise OSError(f"cannot write the report in {where}: {why}; give --out another folder") from error
+        raise OSError(f"cannot write the report in {out or folder.parent}: {why}; give --out another folder") from error
     _show(f"report: {out / 'report.html'}")
 
 

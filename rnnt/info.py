@@ -21,6 +21,7 @@ from rnnt.settings import find_preset, load_config, presets
 from rnnt.text import duration, visible
 from rnnt.tokenizer import load_chosen_tokenizer
 from rnnt.training import checkpoint
+from rnnt.tree import distinct_folders
 
 
 def describe(path: Path) -> str:
@@ -61,10 +62,10 @@ def verify_shards(path: Path) -> str:
 
 
 def _splits(path: Path) -> list[Path]:
-    """The folder itself if it is a split, else the splits in it."""
+    """The folder itself if it is a split, else the splits in it, each once."""
     if (path / "dataset.json").is_file():
         return [path]
-    return sorted(file.parent for file in path.glob("[!.]*/dataset.json"))
+    return distinct_folders(sorted(file.parent for file in path.glob("[!.]*/dataset.json")))
 
 
 def _split(path: Path) -> str:

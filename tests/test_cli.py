@@ -118,6 +118,19 @@ def test_evaluate_prints_rates_and_writes_the_report(run, data, tmp_path, capsys
     assert len(pairs) == json.loads((data / "valid" / "dataset.json").read_text())["utterances"]
 
 
+def test_a_split_by_two_paths_counts_once(run, data, tmp_path, monkeypatch, capsys):
+    (tmp_path / "link").symlink_to(data / "valid")
+    monkeypatch.chdir(data)
+    paths = ["valid", "./valid/", f"../{data.name}/valid", tmp_path / "link", data / "valid"]
+    for out, words in (("one", paths[:1]), ("several", paths)):
+        data_options = [word for path in words for word in ("--data", path)]
+        assert call("evaluate", run, *data_options, "--out", tmp_path / out) == 0
+        assert call("tokenizer", *words, "--out", tmp_path / out, "--kind", "words") == 0
+    assert "valid+valid" not in capsys.readouterr().out
+    for name in ("pairs.jsonl", "scores.json", "tokenizer.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "several" / name).read_bytes()
+
+
 def test_transcribe_goes_on_past_bad_files(run, recordings, capsys):
     assert call("transcribe", run, recordings, recordings / "absent.wav") == 1
     out, err = capsys.readouterr()

@@ -191,6 +191,13 @@ def test_names_and_sources_are_shown_without_what_a_terminal_obeys(call, data, t
         assert (code, out) == (2, "") and shown.replace(r"\n", " ") in err and len(err.splitlines()) == 1
 
 
+def test_a_split_with_two_names_is_described_once(call, data):
+    _, before, _ = call(data)
+    (data / "zz-link").symlink_to(sorted(path.parent.name for path in data.glob("*/dataset.json"))[0])
+    assert call(data) == (0, before, "")
+    assert "zz-link" not in call(data, "--verify")[1]
+
+
 def test_verified_data(call, data):
     code, out, err = call(data, "--verify")
     assert (code, err) == (0, "") and out == call(data)[1] + f"{data}/train: verified\n{data}/valid: verified\n"

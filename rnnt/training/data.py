@@ -16,13 +16,15 @@ from rnnt.tokenizer import Tokenizer
 from rnnt.training.distributed import Processes
 from rnnt.training.position import Position
 from rnnt.training.share import Share, own_shares
+from rnnt.tree import distinct_folders
 
 
 def split_folders(data: Path, patterns: list[str]) -> list[Path]:
     """Return the folders of the prepared splits that match, in the order of the patterns.
 
     patterns: names of splits in `data`, or shell patterns such as train-*. One may begin with another folder, relative
-    to `data` or absolute: ../more/train-*. Raises ValueError, listing the splits that exist, if one matches nothing.
+    to `data` or absolute: ../more/train-*. A folder to which several paths lead counts once. Raises ValueError, listing
+    the splits that exist, if a pattern matches nothing.
     """
     chosen: list[Path] = []
     for pattern in patterns:
@@ -32,8 +34,8 @@ def split_folders(data: Path, patterns: list[str]) -> list[Path]:
         if not found:
             have = f"it holds {', '.join(there)}" if there else "it holds no prepared split; run `rnnt prepare` first"
             raise ValueError(f"no split {pattern} in {folder}; {have}")
-        chosen += [folder / name for name in found if folder / name not in chosen]
-    return chosen
+        chosen += [folder / name for name in found]
+    return distinct_folders(chosen)
 
 
 def open_splits(data: Path, patterns: list[str], sample_rate: int) -> Dataset:

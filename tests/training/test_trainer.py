@@ -397,6 +397,15 @@ def test_splits_are_found_by_pattern(tones):
         split_folders(tones / "train", ["train"])
 
 
+def test_a_split_to_which_two_patterns_lead_counts_once(tones, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, target in {"a": "train", "b": "train", "c": "more"}.items():
+        (data / name).symlink_to(tones / target)
+    for patterns in (["a", "b", "c"], ["a", f"{tones}/train", "c/", f"../{data.name}/*"], ["*"]):
+        assert split_folders(data, patterns) == [data / "a", data / "c"]
+
+
 def test_data_of_another_rate_is_refused(tones, tmp_path):
     with pytest.raises(ValueError, match=r"at 8000 Hz, the model at 16000 Hz; .* with --sample-rate 16000$") as caught:
         Trainer(settings(tmp_path, "features.sample_rate=16000"), tones, tmp_path / "run")
