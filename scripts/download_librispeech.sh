@@ -58,8 +58,32 @@ fetch() { # part archive
     mv "$partial" "$2"
 }
 
+# Print why an archive must not be unpacked: it holds more than files and folders, a file that would run as its owner,
+# or a name that leads out of the folder. Print tar's messages too, and return its exit code.
+faults() { # archive
+    {
+        LC_ALL=C tar -tvzf "$1" 2>&3 | awk '
+            !/^[-d]/ { print "refused: is neither a file nor a folder: " $0; next }
+            !/^.[-r][-w][-x][-r][-w][-x][-r][-w][-x]/ { print "refused: has a setuid, setgid or sticky bit: " $0; next }
+            / \// || /(^|[ \/])\.\.(\/|$)/ { print "refused: leads out of the folder: " $0 }
+        '
+    } 3>&1
+}
+
+# Print the reason among tar's messages.
+reason() { # messages code
+    awk -v code="$2" '
+        /Ignoring unknown extended header|Removing leading/ || !NF { next }
+        { lines[++n] = $0 }
+        /[Nn]o space left|[Qq]uota exceeded/ { full = $0 }
+        END {
+            if (full) print "the disk is full; make room and run the same command again (" full ")"
+            else print n ? lines[1] : "tar ended with code " code
+        }' <<<"$1"
+}
+
 get_part() { # part
-    local part=$1 archive=$dir/archives/$1.tar.gz wanted found temporary=$dir/.$1.unpacking
+    local part=$1 archive=$dir/archives/$1.tar.gz wanted found code=0 temporary=$dir/.$1.unpacking
     if [ -f "$dir/LibriSpeech/$part/.complete" ]; then
         echo "$part: already there"
         return
@@ -85,7 +109,13 @@ get_part() { # part
     echo "$part: unpacking"
     rm -rf "$temporary"
     mkdir -p "$temporary" "$dir/LibriSpeech"
-    tar -xzf "$archive" -C "$temporary" || fail "$archive could not be unpacked into $dir (is the disk full?)"
+    found=$(faults "$archive") || code=$?
+    case $found in
+        *"refused: "*) fail "$archive is not unpacked: an entry $(awk 'sub(/^refused: /, "") { print; exit }' <<<"$found")" ;;
+    esac
+    [ "$code" -eq 0 ] || fail "$archive could not be read: $(reason "$found" "$code")"
+    found=$(LC_ALL=C tar -xzf "$archive" -C "$temporary" --no-same-owner --no-same-permissions 2>&1) || code=$?
+    [ "$code" -eq 0 ] || fail "$archive could not be unpacked into $dir: $(reason "$found" "$code")"
     [ -d "$temporary/LibriSpeech/$part" ] || fail "$archive holds no LibriSpeech/$part"
     touch "$temporary/LibriSpeech/$part/.complete"
     mv "$temporary/LibriSpeech/$part" "$dir/LibriSpeech/$part"

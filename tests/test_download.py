@@ -185,6 +185,91 @@ def test_the_rest_of_an_unpacking_that_was_killed(download, tmp_path):
     assert not list((tmp_path / "data/LibriSpeech").rglob("half.flac"))
 
 
+def hostile(name="LibriSpeech/dev-clean/84/1/x", kind=tarfile.REGTYPE, mode=0o644, link=""):
+    """An archive with one more entry, which is not the first, so that another would be unpacked before it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for entry in (tarfile.TarInfo("LibriSpeech/dev-clean/84/1/first"), tarfile.TarInfo(name)):
+            if entry.name == name:
+                entry.type, entry.mode, entry.linkname = kind, mode, link
+            tar.addfile(entry)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({"kind": tarfile.SYMTYPE, "link": "/etc"}, "neither a file nor a folder"),
+        ({"kind": tarfile.SYMTYPE, "link": "first"}, "neither a file nor a folder"),
+        ({"kind": tarfile.LNKTYPE, "link": "LibriSpeech/dev-clean/84/1/first"}, "neither a file nor a folder"),
+        ({"kind": tarfile.FIFOTYPE}, "neither a file nor a folder"),
+        ({"kind": tarfile.CHRTYPE}, "neither a file nor a folder"),
+        ({"mode": 0o4755}, "setuid"),
+        ({"mode": 0o2755}, "setuid"),
+        ({"mode": 0o4644}, "setuid"),
+        ({"mode": 0o2775, "kind": tarfile.DIRTYPE}, "setuid"),
+        ({"mode": 0o1777, "kind": tarfile.DIRTYPE}, "sticky"),
+        ({"name": "/tmp/escaped"}, "leads out of the folder"),
+        ({"name": "../escaped"}, "leads out of the folder"),
+        ({"name": ".."}, "leads out of the folder"),
+        ({"name": "LibriSpeech/../../escaped"}, "leads out of the folder"),
+        ({"name": "LibriSpeech/dev-clean/84/..", "kind": tarfile.DIRTYPE}, "leads out of the folder"),
+    ],
+)
+def test_an_archive_with_more_than_files_and_folders_is_not_unpacked(server, download, tmp_path, entry, why):
+    server.files["dev-clean.tar.gz"] = hostile(**entry)
+    run = download("dev-clean")
+    assert run.returncode == 2 and run.stdout.endswith("unpacking\n")
+    assert len(run.stderr.splitlines()[-1:]) == 1 and why in run.stderr.splitlines()[-1]
+    assert "dev-clean.tar.gz is not unpacked: an entry " in run.stderr and "disk" not in run.stderr
+    assert not list(tmp_path.rglob("first")) and not list(tmp_path.rglob("escaped"))
+
+
+def test_names_that_only_look_odd_are_unpacked(server, download, tmp_path):
+    server.files["dev-clean.tar.gz"] = hostile("LibriSpeech/dev-clean/a..b/..c/d.. e/...", mode=0o777)
+    assert download("dev-clean").returncode == 0
+    (odd,) = tmp_path.rglob("...")
+    assert odd.stat().st_mode & 0o7022 == 0  # the umask holds, also for root
+
+
+def test_a_failed_unpacking_is_put_down_to_its_cause(server, download, tmp_path):
+    whole = server.files["dev-clean.tar.gz"]
+    server.files["dev-clean.tar.gz"] = whole[: len(whole) // 2]  # with the sum that belongs to it
+    run = download("dev-clean")
+    assert run.returncode == 2 and "could not be read: " in run.stderr
+    assert "unexpected end of file" in run.stderr and "disk" not in run.stderr
+    server.files["dev-clean.tar.gz"] = b"no archive"
+    (tmp_path / "md5").unlink()
+    (tmp_path / "data/archives/dev-clean.tar.gz").unlink()
+    run = download("dev-clean")
+    assert run.returncode == 2 and "not in gzip format" in run.stderr and "disk" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("says", "shown"),
+    [
+        ("echo 'tar: a.flac: Cannot write: No space left on device' >&2; exit 2", "the disk is full; make room"),
+        ("echo 'tar: a: Cannot write: Disk quota exceeded' >&2; exit 2", "the disk is full; make room"),
+        ("echo 'tar: a: Cannot open: Permission denied' >&2; exit 2", "data: tar: a: Cannot open: Permission denied"),
+        ("kill -9 $$", "data: tar ended with code 137"),
+        (
+            "echo 'tar: Ignoring unknown extended header keyword' >&2; echo 'tar: b: Input/output error' >&2; exit 2",
+            "data: tar: b: Input/output error",
+        ),
+    ],
+)
+def test_what_tar_says_while_it_unpacks_is_passed_on(download, tmp_path, says, shown):
+    tar = tmp_path / "bin" / "tar"
+    tar.parent.mkdir()
+    tar.write_text(f'#!/bin/sh\ncase $1 in -t*) exec {shutil.which("tar")} "$@";; esac\n{says}\n')
+    tar.chmod(0o755)
+    run = download("dev-clean", PATH=f"{tar.parent}:{os.environ['PATH']}")
+    assert run.returncode == 2 and shown in run.stderr.splitlines()[-1]
+    assert ("disk is full" in run.stderr) == ("disk is full" in shown)
+    assert not (tmp_path / "data/LibriSpeech/dev-clean").exists()
+    assert download("dev-clean").returncode == 0  # with the archive that is there
+
+
 def test_without_curl(server, download, tmp_path):
     tools = tmp_path / "bin"
     tools.mkdir()
