@@ -13,13 +13,8 @@ from multiprocessing.connection import Connection, wait
 
 import numpy as np
 
-from rnnt.corpora import Utterance
+from rnnt.corpora import Utterance, read_utterance
 from rnnt.progress import Display
-from rnnt.text import reason
-
-MIN_SECONDS = 0.1
-_SILENCE = 2  # range of the samples in digital silence; some recorders add noise of one step
-_EDGE_SECONDS = 0.02  # left out of it at both ends: a constant that was resampled rings there
 
 _CHUNK = 8  # utterances that a process gets at once
 _CHUNKS_AHEAD = 3  # for each process; limits how much audio waits in memory
@@ -58,13 +53,12 @@ class Readers:
     def read(self, utterances: Iterable[Utterance]) -> Iterator[tuple[Utterance, np.ndarray | str]]:
         """Yield each utterance with its samples, int16 (N,), or with the reason why it is left out.
 
-        It is left out if it cannot be read, has no text, is not valid Unicode, is silent, or is shorter than
-        `MIN_SECONDS`. Raises ChildProcessError if a process dies, and TypeError if a corpus breaks the contract of
-        `Utterance.read`.
+        `rnnt.corpora.read_utterance` says which utterances are left out. Raises ChildProcessError if a process dies,
+        and TypeError if a corpus breaks the contract of `Utterance.read`.
         """
         if self._workers == 1 or self._started() is None:
             for utterance in utterances:
-                yield utterance, _read(utterance, self.sample_rate)
+                yield utterance, read_utterance(utterance, self.sample_rate)
             return
         remaining = iter(utterances)
         waiting: deque[tuple[list[Utterance], Future]] = deque()
@@ -122,27 +116,4 @@ def _start_worker(ended: Connection) -> None:
 
 
 def _read_all(utterances: list[Utterance], sample_rate: int) -> list[np.ndarray | str]:
-    return [_read(utterance, sample_rate) for utterance in utterances]
-
-
-def _read(utterance: Utterance, sample_rate: int) -> np.ndarray | str:
-    """Return the samples, or the reason why the utterance is left out."""
-    if not utterance.text.strip():
-        return "the text is empty"
-    try:
-        f"{utterance.id}{utterance.text}{utterance.speaker}".encode()
-    except UnicodeEncodeError:  # a file name in another encoding, or half of a surrogate pair in JSON
-        return "its id, text or speaker is not valid Unicode; rename the file or correct the text"
-    try:
-        samples = utterance.read(sample_rate)
-    except Exception as error:  # whatever is wrong with one utterance must not stop the others
-        return reason(error, limit=None)
-    if samples.dtype != np.int16 or samples.ndim != 1:
-        raise TypeError(f"{utterance.id}: read() gave {samples.dtype} of shape {samples.shape}, expected int16 (N,)")
-    if len(samples) < MIN_SECONDS * sample_rate:
-        return f"only {len(samples) / sample_rate:.3f} s long, the minimum is {MIN_SECONDS} s"
-    edge = round(_EDGE_SECONDS * sample_rate)
-    inner = samples[edge : len(samples) - edge]
-    if int(inner.max()) - int(inner.min()) <= _SILENCE:
-        return "holds only silence, but has a text"
-    return samples
+    return [read_utterance(utterance, sample_rate) for utterance in utterances]

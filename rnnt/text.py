@@ -26,6 +26,21 @@ def read_lines(path: Path) -> list[str]:
     return read_text(path).split("\n")
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it holds no lone surrogates.
+
+    These come from file names in another encoding, and from JSON that holds half of a surrogate pair.
+
+    >>> is_unicode("grün"), is_unicode("gr\\udcfcn")
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def one_line(text: str) -> str:
     """Return the text with each run of white space replaced by one space, and none at the ends.
 

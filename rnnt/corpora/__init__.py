@@ -11,6 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from rnnt.text import is_unicode, reason
+
+MIN_SECONDS = 0.1
+_SILENCE = 2  # range of the samples in digital silence; some recorders add noise of one step
+_EDGE_SECONDS = 0.02  # left out of it at both ends: a constant that was resampled rings there
+
 # A module is imported only when its corpus is wanted: some need libraries that the others do not (lhotse, espeak-ng).
 CORPORA = {
     "librispeech": "rnnt.corpora.librispeech",
@@ -44,6 +50,34 @@ class Split:
     problems: Sequence[tuple[str, str]] = ()  # id and reason of each utterance that the scan had to leave out
 
 
+def read_utterance(utterance: Utterance, sample_rate: int) -> np.ndarray | str:
+    """Return the samples of an utterance, int16 (N,), or the reason why it cannot be used.
+
+    It cannot be used if it has no text, if its text, id or speaker is not valid Unicode, or if its audio cannot be
+    read, is silent or is shorter than `MIN_SECONDS`. Raises TypeError if its corpus breaks the contract of
+    `Utterance.read`.
+    """
+    if not utterance.text.strip():
+        return "the text is empty"
+    if not is_unicode(f"{utterance.id}{utterance.text}{utterance.speaker}"):
+        return "its id, text or speaker is not valid Unicode; rename the file or correct the text"
+    if "\0" in utterance.text:
+        return "the text holds NUL characters; if it is UTF-16, convert it to UTF-8"
+    try:
+        samples = utterance.read(sample_rate)
+    except Exception as error:  # whatever is wrong with one utterance must not stop the others
+        return reason(error, limit=None)
+    if samples.dtype != np.int16 or samples.ndim != 1:
+        raise TypeError(f"{utterance.id}: read() gave {samples.dtype} of shape {samples.shape}, expected int16 (N,)")
+    if len(samples) < MIN_SECONDS * sample_rate:
+        return f"only {len(samples) / sample_rate:.3f} s long, the minimum is {MIN_SECONDS} s"
+    edge = round(_EDGE_SECONDS * sample_rate)
+    inner = samples[edge : len(samples) - edge]
+    if int(inner.max()) - int(inner.min()) <= _SILENCE:
+        return "holds only silence, but has a text"
+    return samples
+
+
 def find_corpus(name: str) -> Callable[..., dict[str, Split]]:
     """Return the `splits` function of a corpus. Raises ValueError, which lists the corpora, for an unknown name."""
     if name not in CORPORA:
@@ -54,8 +88,8 @@ def find_corpus(name: str) -> Callable[..., dict[str, Split]]:
 def read_splits(name: str, source: Path, **options) -> dict[str, Split]:
     """Scan the corpus `name` at `source` and return its splits by name.
 
-    Raises ValueError for an unknown corpus or option, for an option's value of the wrong type, and for a source with
-    another layout than the corpus has.
+    Raises ValueError for an unknown corpus or option, for an option's value of the wrong type, for a source with
+    another layout than the corpus has, and for a split whose name is not valid Unicode.
     """
     splits = find_corpus(name)
     known = {key: kind.annotation for key, kind in inspect.signature(splits).parameters.items() if key != "source"}
@@ -67,4 +101,8 @@ def read_splits(name: str, source: Path, **options) -> dict[str, Split]:
             wanted = kind.__name__ if isinstance(kind, type) else str(kind)
             mend = f"; for a text that looks like a number write \"{key}='...'\"" if kind == str | None else ""
             raise ValueError(f"option {key!r} of corpus {name!r} must be {wanted}, not {value!r}{mend}")
-    return splits(Path(source), **options)
+    found = splits(Path(source), **options)
+    for split in found:
+        if not is_unicode(split):
+            raise ValueError(f"the name of the split {split!r} is not valid Unicode; rename its file or folder")
+    return found
