@@ -1,36 +1,36 @@
 """The user's own recordings: a folder of audio files with a `.txt` next to each, or a list of paths and texts."""
 
 import hashlib
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rnnt.audio import AUDIO_SUFFIXES, read_audio
-from rnnt.corpora import Split, Utterance
-from rnnt.text import read_lines, read_text
+from rnnt.corpora import Split, Utterance, read_utterance
+from rnnt.corpora.listing import read_list
+from rnnt.text import read_text, reason
+from rnnt.tree import find_files
 
-_PATH_KEYS = ("path", "audio", "audio_filepath")
+_CHECK_RATE = 16000  # Hz; an utterance that can be used at one sample rate can be used at any
 
 
 def splits(source: Path, valid: float = 0.05, split: str | None = None) -> dict[str, Split]:
     """Find the user's recordings: as the splits `train` and `valid`, or all in one split with the name `split`.
 
-    `source` is a folder or a list. A folder is searched at all depths for audio files with a `.txt` next to each. A
-    list names paths relative to itself. It is a TSV of path and text, or with a header that names its columns (path,
-    text, speaker, id); or it has a JSON object a line, {"audio" | "path" | "audio_filepath": ..., "text": ...,
-    and optionally "speaker", "id", "offset", "duration"}.
+    `source` is a folder or a list. A folder is searched at all depths for audio files with a `.txt` next to each
+    (`rnnt.tree.find_files` says which folders are entered). A list is a TSV or has a JSON object a line
+    (`rnnt.corpora.listing` explains both).
 
     `valid` is the share of utterances held out, chosen by a hash. All utterances of a known speaker are in the same
-    split if that is possible. Raises ValueError if nothing is found or an option's value makes no sense.
+    split, and each split has an utterance that can be used, if that is possible. Raises ValueError if nothing is found
+    or an option's value makes no sense.
     """
     if not 0 <= valid < 1:
         raise ValueError(f"valid is the share of utterances held out, at least 0 and less than 1, not {valid}")
     if not source.exists():
         raise ValueError(f"{source}: no such file or folder")
     problems: list[tuple[str, str]] = []
-    utterances = list(_paired(source, problems) if source.is_dir() else _listed(source, problems))
+    utterances = list(_paired(source, problems)) if source.is_dir() else read_list(source, problems)
     if not utterances:
         reasons = "".join(f"; {identity}: {reason}" for identity, reason in problems[:3])
         raise ValueError(
@@ -38,7 +38,7 @@ def splits(source: Path, valid: float = 0.05, split: str | None = None) -> dict[
         )
     if split is not None:
         return {split: Split(utterances, problems)}
-    held = _held_out(utterances, valid)
+    held = _usable_share(utterances, valid)
     found = {"train": Split([utterance for utterance in utterances if utterance.id not in held], problems)}
     if held:
         found["valid"] = Split([utterance for utterance in utterances if utterance.id in held])
@@ -46,8 +46,14 @@ def splits(source: Path, valid: float = 0.05, split: str | None = None) -> dict[
 
 
 def _paired(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Utterance]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    tree = find_files(folder)
+    files = tree.files
+    for path, why in {**tree.unreadable, **tree.repeated}.items():
+        problems.append((path.relative_to(folder).as_posix(), why))
     texts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
+    for path in files:
+        if path.suffix.lower() == ".txt" and texts[path.with_suffix("")] != path:
+            problems.append((path.relative_to(folder).as_posix(), f"{path}: another text has the same name"))
     heard: set[Path] = set()
     for path in files:
         if path.suffix.lower() not in AUDIO_SUFFIXES:
@@ -60,59 +66,38 @@ def _paired(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Utterance
             problems.append((identity, f"{path}: another recording has the same name and text"))
         else:
             try:
+                if not texts[stem].is_file():
+                    raise ValueError(f"{texts[stem]}: is not a file, or a link to nothing")
                 yield Utterance(identity, read_text(texts[stem]), "", partial(read_audio, path))
-            except ValueError as error:
-                problems.append((identity, str(error)))
+            except (ValueError, OSError) as error:
+                problems.append((identity, reason(error, limit=None)))
         heard.add(stem)
     for stem in sorted(texts.keys() - heard):
         problems.append((stem.relative_to(folder).as_posix(), f"{texts[stem]}: has no audio beside it"))
 
 
-def _listed(path: Path, problems: list[tuple[str, str]]) -> Iterator[Utterance]:
-    lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
-    entries = _json_lines if lines and lines[0][1].lstrip().startswith("{") else _table
-    seen: set[str] = set()
-    for number, entry in entries(lines):
-        try:
-            utterance = _utterance(entry, path.parent)
-            if utterance.id in seen:
-                raise ValueError(f"the id {utterance.id} occurs twice")
-        except (ValueError, TypeError) as error:
-            problems.append((f"line {number}", str(error)))
-            continue
-        seen.add(utterance.id)
-        yield utterance
+def _usable_share(utterances: list[Utterance], share: float) -> set[str]:
+    """Return the ids to hold out: none, or so that an utterance on each side can be used.
 
+    Audio is read only until one on each side is found, which is usually the first.
+    """
+    unusable: set[str] = set()
 
-def _json_lines(lines: list[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
-    for number, line in lines:
-        try:
-            yield number, json.loads(line)
-        except ValueError:
-            yield number, None
+    def any_usable(candidates: Iterable[Utterance]) -> bool:
+        for utterance in candidates:
+            if utterance.id in unusable:
+                continue
+            if not isinstance(read_utterance(utterance, _CHECK_RATE), str):
+                return True
+            unusable.add(utterance.id)
+        return False
 
-
-def _table(lines: list[tuple[int, str]]) -> Iterator[tuple[int, dict[str, str]]]:
-    columns = ["path", "text"]
-    for position, (number, line) in enumerate(lines):
-        cells = [cell.strip() for cell in line.split("\t")]
-        if position == 0 and cells[0].lower() in _PATH_KEYS:
-            columns = [cell.lower() for cell in cells]
-        else:
-            yield number, dict(zip(columns, cells)) if len(cells) == len(columns) else {}
-
-
-def _utterance(entry: Any, folder: Path) -> Utterance:
-    name = next((entry[key] for key in _PATH_KEYS if entry.get(key)), None) if isinstance(entry, dict) else None
-    if not isinstance(name, str) or not isinstance(entry.get("text"), str):
-        raise ValueError("expected a path and a text (path<TAB>text, or a JSON object with both)")
-    start = float(entry.get("offset") or 0)
-    seconds = entry.get("duration") if entry.get("offset") is not None else None
-    path = folder / name  # this is `name` if that is an absolute path
-    stem = path.relative_to(folder) if path.is_relative_to(folder) else path
-    identity = entry.get("id") or stem.with_suffix("").as_posix() + (f"@{start:g}" if start else "")
-    read = partial(read_audio, path, start=start, seconds=None if seconds is None else float(seconds))
-    return Utterance(str(identity), entry["text"], str(entry.get("speaker") or ""), read)
+    first = held = _held_out(utterances, share)
+    while held and not any_usable(utterance for utterance in utterances if utterance.id in held):
+        held = _held_out([utterance for utterance in utterances if utterance.id not in unusable], share)
+    if not first or (held and any_usable(utterance for utterance in utterances if utterance.id not in held)):
+        return held
+    return set() if any_usable(utterances) else first  # if none can be used, prepare() gives the reasons
 
 
 def _held_out(utterances: list[Utterance], share: float) -> set[str]:
@@ -133,7 +118,7 @@ def _first_groups(members: list[tuple[str, str]], wanted: float) -> set[str]:
     # A large speaker may exceed `wanted` by half, and at least one utterance is left for training.
     limit = min(max(1.5 * wanted, 1), len(members) - 1)
     held: set[str] = set()
-    for group in sorted(groups, key=lambda group: hashlib.sha256(group.encode()).digest()):
+    for group in sorted(groups, key=lambda group: hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest()):
         if len(held) >= wanted:
             break
         if len(held) + len(groups[group]) <= limit:

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -6,8 +7,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnt.corpora import Utterance
+from rnnt.corpora import Utterance, read_splits
 from rnnt.corpora.folder import _held_out, splits
+from rnnt.prepare import prepare
 
 
 def record(path, value=100, rate=16000, seconds=0.2):
@@ -142,3 +144,118 @@ def test_mistakes_are_explained(tmp_path):
     (tmp_path / "list.tsv").write_text("")
     with pytest.raises(ValueError, match=r"expected audio with a .txt beside each, or a list"):
         splits(tmp_path / "list.tsv")
+
+
+def sound(path, seed=0):
+    """Write a recording with its text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.random.default_rng(seed).integers(-999, 999, 3200).astype(np.int16), 16000)
+    path.with_suffix(".txt").write_text("words")
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path):
+    for name in ("a.wav", ".Trash-1000/files/b.wav", "$RECYCLE.BIN/c.wav", "._d.wav", "deep/.e/f.wav"):
+        sound(tmp_path / name)
+    (tmp_path / "._a.txt").write_bytes(b"\x00\x05\x16\x07\xff")
+    texts, problems, _ = everything(tmp_path)
+    assert list(texts) == ["a"] and not problems
+
+
+def test_linked_folders_are_entered_once(tmp_path):
+    sound(tmp_path / "source" / "a.wav")
+    sound(tmp_path / "far" / "b.wav")
+    for link, target in {"far": "far", "again": "far", "up": ".", "self": "source"}.items():
+        (tmp_path / "source" / link).symlink_to(tmp_path / target)
+    (tmp_path / "far" / "back").symlink_to(tmp_path / "source")
+    texts, problems, _ = everything(tmp_path / "source")
+    assert list(texts) == ["a", "again/b"]
+    assert problems.keys() == {"far", "again/back", "up", "self"}
+    assert all("is the same folder" in why or "is a link to a folder" in why for why in problems.values())
+
+
+def test_what_is_no_file_is_left_out_alone(tmp_path):
+    for name in ("a", "b", "c"):
+        sound(tmp_path / f"{name}.wav")
+    for name in ("b.txt", "c.wav"):
+        (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / "b.txt")  # opening it would wait forever
+    (tmp_path / "c.wav").symlink_to("gone.wav")
+    summary = prepare(splits(tmp_path, split="all"), tmp_path / "out", workers=1)["all"]
+    assert (summary.utterances, summary.skipped) == (1, 2)
+    skipped = (summary.folder / "skipped.tsv").read_text()
+    assert "b.txt: is not a file" in skipped and "c.wav: no such file" in skipped
+
+
+@pytest.mark.parametrize("valid", [0.0, 0.5])
+def test_a_name_that_is_not_utf8_leaves_out_one_recording(tmp_path, valid):
+    source = os.fsencode(tmp_path) + b"/s\xff"
+    for number in range(4):
+        sound(tmp_path / "sounds" / f"{number}.wav", number)
+    os.rename(tmp_path / "sounds", source)
+    for suffix in (b".wav", b".txt"):
+        os.rename(source + b"/0" + suffix, source + b"/gr\xfcn" + suffix)
+    os.mkdir(source + b"/\xfc")
+    found = prepare(splits(tmp_path / os.fsdecode(b"s\xff"), valid=valid), tmp_path / "out", workers=1)
+    assert sum(summary.utterances for summary in found.values()) == 3
+    assert sum(summary.skipped for summary in found.values()) == 1
+
+
+def test_a_split_with_a_name_that_is_not_utf8_is_refused(tmp_path):
+    sound(tmp_path / "a.wav")
+    with pytest.raises(ValueError, match=r"the name of the split 'a\\udcff' is not valid Unicode"):
+        read_splits("folder", tmp_path, split="a\udcff")
+
+
+def test_the_recordings_held_out_can_be_used(tmp_path):
+    """Whichever recordings are damaged: if there are two good ones, there are two splits with one of them or more."""
+    for number in range(8):
+        sound(tmp_path / f"{number}.wav", number)
+    assert len(splits(tmp_path, valid=0.1)["valid"].utterances) == 1
+    order = [splits(tmp_path, valid=0.1)["valid"].utterances[0].id]
+    for damaged in range(1, 8):
+        (tmp_path / f"{order[-1]}.wav").write_bytes(b"damaged")
+        found = splits(tmp_path, valid=0.1)
+        assert {u.id for split in found.values() for u in split.utterances} == {str(n) for n in range(8)}
+        summaries = prepare(found, tmp_path.with_name(f"{tmp_path.name}-out") / str(damaged), workers=1)
+        if damaged < 7:
+            (chosen,) = found["valid"].utterances
+            assert chosen.id not in order and summaries["train"].skipped == damaged
+            order.append(chosen.id)
+        else:
+            assert list(found) == ["train"] and summaries["train"].utterances == 1
+
+
+@pytest.mark.parametrize("damage", ["empty text", "silent", "short", "gone"])
+def test_a_single_recording_held_out_that_cannot_be_used(tmp_path, damage):
+    for number in range(20):
+        sound(tmp_path / f"{number}.wav", number)
+    (held,) = splits(tmp_path)["valid"].utterances
+    if damage == "empty text":
+        (tmp_path / f"{held.id}.txt").write_text(" ")
+    elif damage == "gone":
+        (tmp_path / f"{held.id}.wav").unlink()
+        (tmp_path / f"{held.id}.wav").symlink_to("gone")
+    else:
+        record(tmp_path / f"{held.id}.wav", seconds=0.05 if damage == "short" else 1.0)
+    found = splits(tmp_path)
+    assert [len(split.utterances) for split in found.values()] == [19, 1]
+    assert held.id in {u.id for u in found["train"].utterances}
+
+
+def test_speakers_stay_together_when_some_recordings_cannot_be_used(tmp_path):
+    for number in range(20):
+        sound(tmp_path / f"{number}.wav", number)
+    lines = [{"audio": f"{n}.wav", "text": "x", "speaker": n // 5} for n in range(20)]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+    def held():
+        utterances = splits(tmp_path / "list.jsonl", valid=0.25)["valid"].utterances
+        (speaker,) = {u.speaker for u in utterances}
+        assert len(utterances) == 5
+        return speaker
+
+    speaker = held()
+    for number in range(5):
+        assert held() == speaker  # one of its recordings, or more, can be used
+        (tmp_path / f"{5 * int(speaker) + number}.wav").write_bytes(b"damaged")
+    assert held() != speaker
