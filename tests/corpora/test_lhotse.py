@@ -1,3 +1,5 @@
+import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -123,3 +125,65 @@ def test_mistakes_are_explained(tmp_path):
     for name in ("text.jsonl", "cut.jsonl.gz", "other.json", "empty.jsonl", "odd.txt", "recordings.jsonl.gz"):
         with pytest.raises(ValueError, match=name):
             splits(tmp_path / name)
+
+
+def changed(line, **fields):
+    """A line of a manifest with other values in its cut or, with `supervision_` before their names, its supervision."""
+    cut = json.loads(line)
+    for key, value in fields.items():
+        if key.startswith("supervision_"):
+            cut["supervisions"][0][key.removeprefix("supervision_")] = value
+        else:
+            cut[key] = value
+    return json.dumps(cut)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"start": 10**400},
+        {"start": math.nan},
+        {"start": -5},
+        {"duration": 1e300},
+        {"supervision_start": math.nan},
+        {"supervision_start": 10**400},
+        {"supervision_duration": 10**400},
+        {"supervision_text": 5},
+        {"supervision_id": ["a"]},
+        {"supervision_speaker": {}},
+        "[" * 100_000,
+        "9" * 5000,
+        "{}",
+        "5",
+        "{broken",
+    ],
+)
+def test_an_absurd_line_is_left_out_alone(tmp_path, cuts, fields):
+    path = tmp_path / "cuts_train.jsonl"
+    cuts.to_file(path)
+    lines = path.read_text().splitlines()
+    bad = changed(lines[1], **fields) if isinstance(fields, dict) else fields
+    path.write_text("\n".join([lines[0], bad, lines[2]]))
+    (split,) = splits(path).values()
+    assert [u.id for u in split.utterances] == ["long-1", "long-2"]
+    problems = dict(split.problems)
+    assert len(problems) == 2 and problems.pop("c2") == "the cut has no supervision"
+    assert all(problems.values())
+
+
+def test_names_of_speakers_and_ids(tmp_path, cuts):
+    """0 is a speaker; the same id in two cuts is two utterances; the same cut twice is one."""
+    path = tmp_path / "cuts_train.jsonl"
+    cuts.to_file(path)
+    line = path.read_text().splitlines()[1]
+    others = [changed(line, supervision_speaker=0), changed(line, id="c9"), line, changed(line, supervision_id=0)]
+    path.write_text("\n".join(others))
+    (split,) = splits(path).values()
+    assert [(u.id, u.speaker) for u in split.utterances] == [("c1/stereo-1", "0"), ("c9/stereo-1", ""), ("0", "")]
+    assert split.problems == [("stereo-1", "the id c1/stereo-1 occurs twice")]
+
+
+def test_hidden_manifests_are_passed_over(tmp_path, cuts):
+    cuts.to_file(tmp_path / "cuts_train.jsonl.gz")
+    (tmp_path / "._cuts_train.jsonl.gz").write_bytes(b"\x00\x05\x16\x07")
+    assert list(splits(tmp_path)) == ["train"]
