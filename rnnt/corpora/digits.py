@@ -15,6 +15,8 @@ import numpy as np
 
 from rnnt.audio import read_audio, to_pcm
 from rnnt.corpora import Split, Utterance
+from rnnt.text import is_unicode, reason
+from rnnt.tree import visible_paths
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEST_INDICES = range(5)
@@ -67,15 +69,20 @@ def splits(
 def _scan(folder: Path) -> tuple[list[tuple[str, int, Path]], list[tuple[str, str]]]:
     """Return speaker, index and path of each usable recording, in a fixed order, and the problems of the others."""
     recordings, problems = [], []
-    for path in sorted(folder.glob("*.wav")):
+    for path in visible_paths(folder) if folder.is_dir() else []:
+        if path.suffix != ".wav":
+            continue
         name = _NAME.fullmatch(path.stem)
         if not name:
             problems.append((path.stem, f"{path}: is not named {{digit}}_{{speaker}}_{{index}}.wav"))
             continue
+        if not is_unicode(path.stem):
+            problems.append((path.stem, f"{path}: its name is not valid Unicode; rename the file"))
+            continue
         try:  # one bad recording would spoil many utterances, so it is found before they are composed
             read_audio(path)
-        except (ValueError, OSError) as error:
-            problems.append((path.stem, str(error)))
+        except Exception as error:  # whatever is wrong with one recording must not stop the others
+            problems.append((path.stem, reason(error, limit=None)))
             continue
         recordings.append((name[2], int(name[3]), path))
     return recordings, problems

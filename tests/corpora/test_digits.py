@@ -1,3 +1,5 @@
+import os
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -127,3 +129,17 @@ def test_the_real_thing(shared_data):
         for utterance in split.utterances:
             seconds = len(utterance.read(16000)) / 16000
             assert 0.2 <= seconds <= 7 * 2.5
+
+
+def test_odd_names_leave_out_one_recording(source, tmp_path):
+    shutil.copytree(source, tmp_path / "r")
+    expected = [u.id for u in splits(source)["train"].utterances]
+    (tmp_path / "r" / "._0_anna_5.wav").write_bytes(b"\x00\x05\x16\x07")
+    shutil.copy(source / "0_anna_5.wav", os.fsencode(tmp_path / "r") + b"/0_\xff_5.wav")
+    (tmp_path / "r" / "0_dan_5.wav").symlink_to("gone")
+    (tmp_path / "r" / "0_eve_5.wav").mkdir()
+    found = splits(tmp_path / "r")
+    assert [u.id for u in found["train"].utterances] == expected
+    problems = dict(found["train"].problems)
+    assert problems.keys() == {"0_\udcff_5", "0_dan_5", "0_eve_5"}
+    assert "its name is not valid Unicode" in problems["0_\udcff_5"]

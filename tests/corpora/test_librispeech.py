@@ -62,3 +62,55 @@ def test_the_real_thing(shared_data):
         shared_data / "librispeech-sample/LibriSpeech/dev-clean/2412/153948/2412-153948-0000.flac", dtype="int16"
     )
     np.testing.assert_array_equal(utterances[0].read(16000), expected)
+
+
+def test_files_of_a_mac_are_passed_over(tmp_path):
+    chapter(tmp_path, "dev-clean", "84", "1", ["A", "B"])
+    expected = [u.id for u in splits(tmp_path)["dev-clean"].utterances]
+    for name in ("84/1/._84-1.trans.txt", "84/1/._84-1-0000.flac", "84/._1", "._84", "84/.Trash-0/84-1.trans.txt"):
+        (tmp_path / "dev-clean" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "dev-clean" / name).write_bytes(b"\x00\x05\x16\x07\xff\xfe")
+    (tmp_path / "._dev-clean").write_bytes(b"\x00\x05\x16\x07\xff\xfe")
+    (tmp_path / ".Trash-1000").mkdir()
+    chapter(tmp_path, ".Trash-1000", "84", "1", ["A"])
+    found = splits(tmp_path)
+    assert list(found) == ["dev-clean"] and not found["dev-clean"].problems
+    assert [u.id for u in found["dev-clean"].utterances] == expected
+
+
+def test_a_bad_transcript_leaves_out_its_chapter_alone(tmp_path):
+    chapter(tmp_path, "dev-clean", "84", "1", ["A"])
+    chapter(tmp_path, "dev-clean", "84", "2", ["B"])
+    chapter(tmp_path, "dev-clean", "84", "3", ["C"])
+    (tmp_path / "dev-clean/84/1/84-1.trans.txt").write_bytes(b"84-1-0000 \xff\n")
+    (tmp_path / "dev-clean/84/2/84-2.trans.txt").unlink()
+    (tmp_path / "dev-clean/84/2/84-2.trans.txt").symlink_to("gone")
+    split = splits(tmp_path)["dev-clean"]
+    assert [u.id for u in split.utterances] == ["84-3-0000"]
+    problems = dict(split.problems)
+    assert "is not UTF-8 text" in problems["84-1.trans.txt"] and "link to nothing" in problems["84-2.trans.txt"]
+    assert "has no line in a .trans.txt" in problems["84-1-0000"]
+
+
+def test_an_utterance_with_two_texts_is_left_out(tmp_path):
+    chapter(tmp_path, "dev-clean", "84", "1", ["A", "B"])
+    lines = "84-1-0000 A\n84-1-0001 OTHER\n84-1-0001 B\n\n"
+    (tmp_path / "dev-clean/84/1/more.trans.txt").write_text(lines)
+    split = splits(tmp_path)["dev-clean"]
+    assert [u.id for u in split.utterances] == ["84-1-0000"]
+    assert dict(split.problems).keys() == {"84-1-0001"} and "two different texts" in split.problems[0][1]
+
+
+def test_linked_chapters_are_read_once_and_ids_differ(tmp_path):
+    part = tmp_path / "all" / "dev-clean"
+    chapter(tmp_path / "all", "dev-clean", "84", "1", ["A"])
+    chapter(tmp_path, "far", "12", "7", ["B"])
+    (part / "12").symlink_to(tmp_path / "far" / "12")
+    (part / "84" / "again").symlink_to(part / "84" / "1")
+    (part / "84" / "up").symlink_to(part)
+    (part / "99" / "1").mkdir(parents=True)
+    for file in (part / "84" / "1").iterdir():
+        (part / "99" / "1" / file.name).write_bytes(file.read_bytes())
+    split = splits(tmp_path / "all")["dev-clean"]
+    assert [u.id for u in split.utterances] == ["12-7-0000", "84/1/84-1-0000", "99/1/84-1-0000"]
+    assert {name for name, _ in split.problems} == {"84/again", "84/up"}

@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from rnnt.corpora.mlperf_json import splits
+from rnnt.prepare import prepare
 
 
 def entry(name, text, *speeds):
@@ -82,3 +83,49 @@ def test_mistakes_are_explained(tmp_path):
     (tmp_path / "other.json").write_text('{"a": 1}')
     with pytest.raises(ValueError, match=r"other.json: expected a list"):
         splits(tmp_path / "other.json")
+
+
+def test_ids_differ(tmp_path):
+    """The same name in two folders is two utterances; the same file twice is one."""
+    texts = {"a/1.wav": "one", "b/1.wav": "two", "b/2.wav": "three", "./a/1.wav": "again"}
+    write(tmp_path / "dev.json", [entry(name, text, 1) for name, text in texts.items()])
+    split = splits(tmp_path / "dev.json")["dev"]
+    assert [(u.id, u.text) for u in split.utterances] == [("a/1.wav", "one"), ("b/1.wav", "two"), ("2", "three")]
+    assert split.problems == [("dev[3]", "the id a/1.wav occurs twice")]
+    write(tmp_path / "dev.json", [entry("1.wav", "one", 1), entry("1.wav", "one", 1)])
+    split = splits(tmp_path / "dev.json")["dev"]
+    assert [u.id for u in split.utterances] == ["1"] and split.problems == [("dev[1]", "the id 1 occurs twice")]
+
+
+def test_absurd_entries_are_left_out_alone(tmp_path):
+    names = ["nul\0.wav", "x" * 5000 + ".wav", "", ".", ".."]
+    odd = [entry(name, "text", 1) for name in names]
+    odd += [{"transcript": "x", "files": [{"fname": "a.wav", "speed": speed}]} for speed in (10**400, [], {}, "fast")]
+    odd += [{"transcript": "x", "files": {}}, {"transcript": "x", "files": "a.wav"}, {"transcript": "x", "files": 5}]
+    write(tmp_path / "dev.json", [entry("a.wav", "a", 1), *odd, entry("b.wav", "b", 1)])
+    split = splits(tmp_path / "dev.json")["dev"]
+    assert {"a", "b"} <= {u.id for u in split.utterances}
+    assert len(split.utterances) + len(split.problems) == 2 + len(odd)
+    summary = prepare_all(tmp_path, split)
+    assert summary == (2, len(odd))
+
+
+def prepare_all(tmp_path, split):
+    for name in ("a", "b"):
+        noise = np.random.default_rng(0).integers(-999, 999, 16000).astype(np.int16)
+        soundfile.write(tmp_path / f"{name}.wav", noise, 16000)
+    summary = prepare({"dev": split}, tmp_path / "out", workers=1)["dev"]
+    return summary.utterances, summary.skipped
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '[{"transcript": ' * 50_000, "9" * 5000])
+def test_a_manifest_that_cannot_be_read_is_named(tmp_path, text):
+    (tmp_path / "dev.json").write_text(text)
+    with pytest.raises(ValueError, match=r"dev.json: is not JSON that can be read \("):
+        splits(tmp_path)
+
+
+def test_hidden_manifests_are_passed_over(tmp_path):
+    write(tmp_path / "dev.json", [entry("a.wav", "a", 1)])
+    (tmp_path / "._dev.json").write_bytes(b"\x00\x05\x16\x07\xff")
+    assert list(splits(tmp_path)) == ["dev"]
