@@ -15,6 +15,7 @@ import numpy as np
 
 from rnnt.corpora import Utterance, read_utterance
 from rnnt.progress import Display
+from rnnt.text import reason
 
 _CHUNK = 8  # utterances that a process gets at once
 _CHUNKS_AHEAD = 3  # for each process; limits how much audio waits in memory

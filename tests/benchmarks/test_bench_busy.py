@@ -23,7 +23,8 @@ def test_a_piece_of_training_takes_a_batch_and_changes_the_weights(tmp_path, mon
 
     def watched(stepper, shares, *rest):
         outcome = take(stepper, shares, *rest)
-        seen.append((sum(len(batch) for _, batch in shares), outcome.problem, next(stepper.model.parameters()).detach().sum()))
+        weights = next(stepper.model.parameters()).detach()
+        seen.append((sum(len(batch) for _, batch in shares), outcome.problem, weights.sum()))
         return outcome
 
     monkeypatch.setattr(bench_busy.Stepper, "take", watched)
