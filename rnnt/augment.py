@@ -149,6 +149,7 @@ class Augmentation:
             x_BSF = x_BSF.masked_fill(self._bands(config.frequency_masks, width, total, mels)[:, None, :], 0.0)
         if config.time_masks:
             width = torch.floor(num_frames * config.time_width)
+            width = width.clamp(max=config.time_frames or frames)
             x_BSF = x_BSF.masked_fill(self._bands(config.time_masks, width, num_frames, frames)[:, :, None], 0.0)
         return x_BSF
 

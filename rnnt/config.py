@@ -46,8 +46,8 @@ class FeaturesConfig:
     )
     normalization: str = setting(
         "utterance",
-        "statistics to normalize each bin: utterance, shape (one deviation for all bins), global (training data), none",
-        one_of("utterance", "shape", "global", "none"),
+        "statistics for each bin: utterance, shape (one deviation), loud (of loud frames), global (of training), none",
+        one_of("utterance", "shape", "loud", "global", "none"),
     )
     stack: int = setting(3, "neighbouring frames joined into one input of the encoder", count(1, 100))
 
@@ -81,6 +81,13 @@ class AugmentConfig:
     frequency_width: int = setting(20, "largest width of a SpecAugment mask over mel bins, in bins", count(0, 1024))
     time_masks: int = setting(0, "SpecAugment masks over frames in each utterance", count(0, 1000))
     time_width: float = setting(0.03, "largest width of a mask over frames, as a share of the utterance", between(0, 1))
+    time_frames: int = setting(0, "most frames of a mask over frames, however long the utterance; 0: any", count(0))
+    splice_epoch: int = setting(0, "first epoch with the three changes that follow, counted from 0", count(0))
+    ends_probability: float = setting(0.0, "share of batches with silence or background added at ends", between(0, 1))
+    ends_seconds: float = setting(3.0, "most seconds added at each end, within data.max_seconds", between(0, 600))
+    join_probability: float = setting(0.0, "share of batches with utterances joined into longer ones", between(0, 1))
+    join_utterances: int = setting(4, "most utterances joined into one, within data.max_seconds", count(2, 1000))
+    wordless_probability: float = setting(0.0, "share of utterances replaced by silence, noise or hum", between(0, 1))
 
     def __post_init__(self):
         check("augment.", self)

@@ -5,11 +5,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import numpy as np
 import torch
 
 from rnnt.dataset import Dataset
+from rnnt.shard import StoredUtterance
 from rnnt.tokenizer import Tokenizer, UnknownSymbolError
 
 
@@ -88,14 +90,22 @@ class Recycler:
 class Loader:
     """Reads utterances of a dataset of audio as batches, `ahead` of them in background threads.
 
-    trim: remove the silence at both ends. `usable` (int32) are the indices of the utterances whose text the tokenizer
+    trim: remove the silence at both ends. splice: returns changed utterances, given those of a batch and a seed; it is
+    called if `read` has a seed. `usable` (int32) are the indices of the utterances whose text the tokenizer
     can encode; `unusable` lists (id, reason) of the others. To find these, texts are read only if the dataset does not
     tell which characters they hold.
     """
 
     def __init__(
-        self, dataset: Dataset, tokenizer: Tokenizer, device: torch.device, trim: bool = False, ahead: int = 4
+        self,
+        dataset: Dataset,
+        tokenizer: Tokenizer,
+        device: torch.device,
+        trim: bool = False,
+        ahead: int = 4,
+        splice: Callable[[list[StoredUtterance], Sequence[int]], list[StoredUtterance]] | None = None,
     ):
+        self._splice = splice
         self.dataset, self.tokenizer, self.device = dataset, tokenizer, device
         self._trim, self._ahead = trim, ahead
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -110,28 +120,36 @@ class Loader:
                 self.unusable.append((dataset.id(i), str(error)))
         self.usable = np.delete(np.arange(len(dataset), dtype=np.int32), np.array(left_out, np.int64))
 
-    def read(self, indices: Iterable[int]) -> Batch:
-        """Read one batch. It stays on the host."""
+    def read(self, indices: Iterable[int], seed: Sequence[int] | None = None) -> Batch:
+        """Read one batch. It stays on the host. seed: of its random changes; None for none."""
         utterances = [self.dataset.read(int(i), self._trim)[0] for i in indices]
+        if self._splice and seed is not None:
+            utterances = self._splice(utterances, seed)
         inputs = [utterance.input for utterance in utterances]
         targets = [self.tokenizer.encode(utterance.text) for utterance in utterances]
         return collate(inputs, targets, [utterance.id for utterance in utterances], self._make)
 
-    def batches(self, plan: Iterable[Sequence[int]]) -> Iterator[Batch]:
-        """Yield the batches of a plan, in its order, on the device. An error of a reader is raised here."""
+    def batches(
+        self, plan: Iterable[Sequence[int]], seeds: Iterable[Sequence[int] | None] = repeat(None)
+    ) -> Iterator[Batch]:
+        """Yield the batches of a plan, in its order, on the device. An error of a reader is raised here.
+
+        seeds: one for each batch, of its random changes; None for a batch without any.
+        """
+        items = zip(plan, seeds)
         if self._stream is None:
-            yield from read_ahead(plan, self.read, self._ahead)
+            yield from read_ahead(items, lambda item: self.read(*item), self._ahead)
             return
-        for batch, copied in read_ahead(plan, self._send, self._ahead):
+        for batch, copied in read_ahead(items, self._send, self._ahead):
             stream = torch.cuda.current_stream(self.device)
             stream.wait_event(copied)
             batch.inputs.record_stream(stream)  # made on another stream, which could give its memory away too early
             yield batch
 
-    def _send(self, indices: Iterable[int]) -> tuple[Batch, torch.cuda.Event]:
+    def _send(self, item: tuple[Sequence[int], Sequence[int] | None]) -> tuple[Batch, torch.cuda.Event]:
         """Start to copy a batch to the GPU while it computes; return it with the event of its arrival."""
         with torch.cuda.stream(self._stream):  # also makes the stream's device the current one of this thread
-            return self.read(indices).to(self.device), self._stream.record_event()
+            return self.read(*item).to(self.device), self._stream.record_event()
 
 
 def _pinned(shape: tuple[int, int]) -> torch.Tensor:

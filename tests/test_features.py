@@ -66,6 +66,12 @@ def numpy_features(samples, config):
     if config.normalization == "shape":
         mel = mel - mel.mean(0)
         mel /= math.sqrt((mel**2).sum() / (len(mel) - 1) / config.mels) + 1e-5
+    if config.normalization == "loud":
+        level = 10 * np.log10(np.exp(mel).sum(1))
+        loud = 1 / (1 + np.exp(-4 * math.log(10) / 10 * (level - level.max() + 20)))
+        weight = np.array([loud[max(s - 20, 0) : s + 21].max() for s in range(len(loud))])
+        mel = mel - np.average(mel, 0, weight)
+        mel /= max(math.sqrt((weight @ mel**2).sum() / max(weight.sum() - 1, 1) / config.mels), 1.5)
     rows = []
     for start in range(0, len(mel), config.stack):
         row = np.zeros(config.stack * config.mels)
@@ -104,6 +110,7 @@ CONFIGS = [
     FeaturesConfig(dither=0.0, window=319, preemphasis=0.0),
     FeaturesConfig(dither=0.0, peak_floor=30, normalization="shape"),
     FeaturesConfig(dither=0.0, peak_floor=50, normalization="none", mels=23),
+    FeaturesConfig(dither=0.0, peak_floor=40, normalization="loud"),
 ]  # fmt: skip
 
 
@@ -143,7 +150,10 @@ def test_one_frame_is_its_own_mean():
     np.testing.assert_allclose(x, 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{}, {"peak_floor": 30, "normalization": "shape"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"peak_floor": 30, "normalization": "shape"}, {"normalization": "loud"}],
+)
 @pytest.mark.parametrize("augmented", [False, True])
 def test_batch_and_order_do_not_matter(augmented, settings):
     features = Features(FeaturesConfig(**settings))
@@ -285,6 +295,18 @@ def test_loudness_does_not_matter_under_a_peak_floor():
     np.testing.assert_allclose(loud - soft, math.log(100**2), atol=1e-3)
 
 
+def test_silence_at_the_ends_does_not_change_the_frames_of_words_in_loud_normalization():
+    """With another normalization, two seconds of silence change them by more than their deviation."""
+    words = np.pad(noise(16000), 4800) + 1e-5 * np.random.default_rng(0).standard_normal(25600)
+    silence = 1e-5 * np.random.default_rng(1).standard_normal(32000)
+    change = {}
+    for normalization in ("loud", "utterance"):
+        features = Features(FeaturesConfig(normalization=normalization, peak_floor=40, stack=1))
+        alone, between = run(features, words, np.concatenate([silence, words, silence]))
+        change[normalization] = abs(between[200:360] - alone)[5:-5].max()  # a frame at the edge sees the silence
+    assert change["loud"] < 0.1 and change["utterance"] > 1
+
+
 def test_global_normalization_takes_the_stored_statistics():
     samples = noise(8000)
     features = Features(FeaturesConfig(normalization="global", stack=1, dither=0.0))
@@ -411,6 +433,7 @@ def test_the_samples_given_to_emphasize_are_left_as_they_are():
     [
         ({}, "features.normalization=utterance"),
         ({"normalization": "shape"}, "features.normalization=shape"),
+        ({"normalization": "loud"}, "features.normalization=loud"),
         ({"normalization": "none", "peak_floor": 30}, "features.peak_floor=30"),
         ({"normalization": "global", "trim_silence": True}, "features.trim_silence=true"),
         ({"normalization": "none"}, ""),

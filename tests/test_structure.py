@@ -13,10 +13,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
     "text files fields threads arrow",
-    "config device progress frames silence transcript characters plain_yaml tree",
+    "config device progress frames silence transcript characters plain_yaml tree background",
     "settings audio mel tokenizer shard description",
     "corpora readers dataset origin",
-    "prepare sampler loader",
+    "prepare sampler loader splice",
     "augment features loss",
     "model",
     "decoding",

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rnnt.audio import read_audio, to_pcm
+from rnnt.background import noise_floor, noise_like
 from rnnt.corpora import Split, Utterance
 from rnnt.text import is_unicode, reason
 from rnnt.tree import visible_paths
@@ -26,7 +27,6 @@ END_SECONDS = (0.05, 0.3)  # before the first digit and after the last
 
 _NAME = re.compile(r"(\d)_(.+)_(\d+)")
 _FRAME_SECONDS = 0.016
-_QUIET_SHARE = 0.15  # this share of a recording's frames, the quietest ones, gives its noise floor
 
 
 def splits(
@@ -119,7 +119,7 @@ def _read(paths: tuple[Path, ...], pauses: tuple[float, ...], noise_seed: int, s
     for index, seconds in enumerate(pauses):
         # A pause sounds like the quieter of its two neighbours, whose noise floor is less likely to hold speech.
         floor = min(floors[max(index - 1, 0) : index + 1], key=np.sum)
-        pieces.append(_noise(floor, round(seconds * sample_rate), rng))
+        pieces.append(noise_like(floor, round(seconds * sample_rate), rng))
         if index < len(recordings):
             pieces.append(recordings[index][0])
     return to_pcm(np.concatenate(pieces) / np.float32(32768))
@@ -127,21 +127,6 @@ def _read(paths: tuple[Path, ...], pauses: tuple[float, ...], noise_seed: int, s
 
 @lru_cache(maxsize=4096)
 def _recording(path: Path, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the samples of a recording, and its noise floor: the amplitude spectrum of its quietest frames."""
+    """Return the samples of a recording, and its noise floor."""
     samples = read_audio(path, sample_rate)
-    size = round(_FRAME_SECONDS * sample_rate)
-    padded = np.pad(samples, (0, max(size - len(samples), 0))).astype(np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[:: size // 2]
-    window = np.hanning(size).astype(np.float32)
-    power = np.abs(np.fft.rfft(frames * window)) ** 2 / np.sum(window**2)
-    quietest = np.argsort(power.sum(axis=1))[: max(round(_QUIET_SHARE * len(power)), 1)]
-    return samples, np.sqrt(power[quietest].mean(axis=0))
-
-
-def _noise(floor: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
-    """Return noise of `length` samples with the amplitude spectrum `floor`, to make pauses sound like recordings."""
-    if length == 0:
-        return np.zeros(0, np.float32)
-    white = np.fft.rfft(rng.standard_normal(length))
-    gain = np.interp(np.linspace(0, 1, len(white)), np.linspace(0, 1, len(floor)), floor)
-    return np.fft.irfft(white * gain, length).astype(np.float32)
+    return samples, noise_floor(samples, round(_FRAME_SECONDS * sample_rate))

@@ -3,6 +3,7 @@
 import fnmatch
 from collections.abc import Iterator
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from rnnt.config import Config, DataConfig
 from rnnt.dataset import Dataset
 from rnnt.loader import Batch, Loader
 from rnnt.sampler import Sampler
+from rnnt.splice import splice
 from rnnt.tokenizer import Tokenizer
 from rnnt.training.distributed import Processes
 from rnnt.training.position import Position
@@ -80,14 +82,19 @@ class TrainingData:
 
     def __init__(self, dataset: Dataset, tokenizer: Tokenizer, config: Config, device: torch.device):
         self.dataset = dataset
-        self.loader = Loader(dataset, tokenizer, device, config.features.trim_silence)
+        no_space = tokenizer.kind == "characters" and not tokenizer.covers(" ")
+        change = partial(
+            splice, config=config.augment, sample_rate=dataset.sample_rate,
+            longest=config.data.max_seconds * dataset.sample_rate, separator="" if no_space else " ",
+        )  # fmt: skip
+        self.loader = Loader(dataset, tokenizer, device, config.features.trim_silence, splice=change)
         self.usable, self.left_out = usable_utterances(self.loader, config.data)
         train, rate = config.train, dataset.sample_rate
         self.sampler = Sampler(
             dataset.lengths, self.usable, train.batch, config.data.buckets, config.seed, train.curriculum_epochs,
             train.curriculum_seconds * rate, config.data.max_seconds * rate,
         )  # fmt: skip
-        self._train = train
+        self._train, self._seed, self._splice_epoch = train, config.seed, config.augment.splice_epoch
 
     def total_steps(self) -> int:
         """Return the number of steps of the whole run: train.epochs, but at most train.steps if that is set."""
@@ -104,6 +111,11 @@ class TrainingData:
         batches = self.sampler.batches(position.epoch)
         todo = batches[position.batch : position.batch + end - position.step]
         split = partial(own_shares, accumulation=self._train.accumulation, processes=processes)
-        loaded = self.loader.batches(share.indices for batch in todo for share in split(batch))
+        # Seeded by position: a resumed run draws the numbers that an undisturbed one would have drawn.
+        steps = enumerate(todo, position.step)
+        seeds = ((self._seed, step, share.number) for step, batch in steps for share in split(batch))
+        spliced = position.epoch >= self._splice_epoch
+        plan = (share.indices for batch in todo for share in split(batch))
+        loaded = self.loader.batches(plan, seeds if spliced else repeat(None))
         for batch in todo:
             yield len(batch), [(share, next(loaded)) for share in split(batch)]

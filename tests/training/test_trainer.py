@@ -50,6 +50,7 @@ STEPS = 7  # of an epoch: 26 utterances in batches of 4
 # Everything random, everything that has a state, checkpoints within epochs.
 FULL = (
     "augment.speed_min=0.9", "augment.speed_max=1.1", "augment.noise_probability=0.5", "augment.time_masks=2",
+    "augment.ends_probability=0.4", "augment.join_probability=0.4", "augment.wordless_probability=0.2",
     "augment.frequency_masks=1", "augment.frequency_width=4", "model.encoder.dropout=0.2",
     "model.predictor.dropout=0.2", "model.joint.dropout=0.2", "optim.name=lamb", "train.ema=0.9",
     "train.accumulation=2", "train.ctc_weight=0.3", "train.ctc_epochs=2", "train.checkpoint_every=3",

@@ -1,0 +1,121 @@
+"""Spliced utterances: each share of a change, the bounds of lengths, texts, and draws that the seed alone decides."""
+
+import numpy as np
+import pytest
+
+from rnnt.config import AugmentConfig
+from rnnt.shard import StoredUtterance
+from rnnt.splice import splice
+
+RATE = 8000
+
+
+def utterance(number, seconds, text="a b"):
+    rng = np.random.default_rng(number)
+    loudness = np.where(np.arange(round(seconds * RATE)) % 4000 < 3000, 3000, 30)  # words, and pauses between them
+    samples = np.rint(loudness * rng.standard_normal(len(loudness))).clip(-32768, 32767).astype(np.int16)
+    samples.flags.writeable = False  # as those of a dataset are
+    return StoredUtterance(f"u{number}", samples, text, f"s{number}")
+
+
+UTTERANCES = [utterance(i, 1 + 0.05 * i, f"w{i}") for i in range(8)]
+
+
+def spliced(seed, longest=10, utterances=UTTERANCES, separator=" ", **settings):
+    return splice(utterances, (0, seed, 0), AugmentConfig(**settings), RATE, longest * RATE, separator)
+
+
+def same(a, b):
+    return len(a) == len(b) and all(
+        (x.id, x.text, x.speaker) == (y.id, y.text, y.speaker) and np.array_equal(x.input, y.input)
+        for x, y in zip(a, b)
+    )
+
+
+ALL = {"ends_probability": 0.5, "join_probability": 0.5, "wordless_probability": 0.3}
+
+
+def test_off_means_nothing_happens():
+    assert all(same(spliced(seed), UTTERANCES) for seed in range(20))
+
+
+def test_the_seed_decides_everything():
+    for seed in range(20):
+        assert same(spliced(seed, **ALL), spliced(seed, **ALL))
+    assert not same(spliced(1, wordless_probability=1), spliced(2, wordless_probability=1))
+
+
+@pytest.mark.parametrize("name", ["ends_probability", "join_probability"])
+def test_a_share_of_the_batches_changes(name):
+    changed = sum(not same(spliced(seed, **{name: 0.3}), UTTERANCES) for seed in range(300))
+    assert 60 < changed < 120
+
+
+def test_words_lie_within_the_ends_unchanged():
+    seconds, kinds = [], set()
+    for seed in range(100):
+        for old, new in zip(UTTERANCES, spliced(seed, ends_probability=1, ends_seconds=2), strict=True):
+            assert (new.id, new.text, new.speaker) == (old.id, old.text, old.speaker) and new.input.dtype == np.int16
+            windows = np.lib.stride_tricks.sliding_window_view(new.input, 200)
+            before = np.flatnonzero((windows == old.input[:200]).all(1))[0]
+            np.testing.assert_array_equal(new.input[before : before + len(old.input)], old.input)
+            seconds += [before / RATE, (len(new.input) - before - len(old.input)) / RATE]
+            if before > 400:
+                kinds.add(bool(new.input[:before].any()))
+                assert new.input[:before].std() < 100  # its background, and none of its words
+    assert 0 <= min(seconds) < 0.1 and 1.9 < max(seconds) <= 2 and kinds == {True, False}
+
+
+def test_neighbours_are_joined_with_their_texts():
+    sizes, gaps = set(), []
+    for seed in range(100):
+        joined = spliced(seed, join_probability=1, join_utterances=3)
+        assert [name for u in joined for name in u.id.split("+")] == [u.id for u in UTTERANCES]
+        for u in joined:
+            parts = [UTTERANCES[int(name[1:])] for name in u.id.split("+")]
+            assert u.text == " ".join(part.text for part in parts)
+            np.testing.assert_array_equal(u.input[: len(parts[0].input)], parts[0].input)
+            np.testing.assert_array_equal(u.input[-len(parts[-1].input) :], parts[-1].input)
+            sizes.add(len(parts))
+            if len(parts) == 2:
+                gaps.append((len(u.input) - sum(len(part.input) for part in parts)) / RATE)
+    assert sizes == {2, 3}
+    assert min(gaps) == 0 and 0.9 < max(gaps) <= 1
+    assert 0.2 < np.mean(np.array(gaps) == 0) < 0.45
+    assert spliced(0, join_probability=1, separator="")[0].text.startswith("w0w1")
+
+
+def test_an_empty_text_adds_no_space():
+    texts = [u.text for u in spliced(0, utterances=[utterance(0, 1, ""), utterance(1, 1, "a")], join_probability=1)]
+    assert texts == ["a"]
+
+
+@pytest.mark.parametrize("longest", [0.5, 1.2, 2.5, 4])
+def test_no_change_makes_an_utterance_longer_than_the_longest(longest):
+    for seed in range(50):
+        for u in spliced(seed, longest, ends_probability=1, join_probability=1, wordless_probability=0.2):
+            assert len(u.input) <= max(longest * RATE, len(UTTERANCES[int(u.id[1:])].input) if "+" not in u.id else 0)
+    assert len(spliced(0, np.inf, ends_probability=1, join_probability=1, join_utterances=8)) < 8
+
+
+def test_utterances_without_words_are_stationary_and_have_no_text():
+    levels, count = [], 0
+    for seed in range(200):
+        for old, new in zip(UTTERANCES, spliced(seed, wordless_probability=0.5), strict=True):
+            if new is old:
+                continue
+            count += 1
+            assert new.text == "" and new.id == old.id and len(new.input) == len(old.input)
+            assert new.input.dtype == np.int16
+            quarters = np.array([part.astype(float).std() for part in np.array_split(new.input, 4)])
+            assert quarters.max() <= 1.6 * quarters.min() + 2
+            levels.append(quarters.mean())
+    assert 720 < count < 880
+    assert 0.05 < np.mean(np.array(levels) == 0) < 0.4 and max(levels) > 3000
+
+
+def test_the_shortest_utterance_can_be_changed():
+    for seed in range(50):
+        one = StoredUtterance("one", np.ones(1, np.int16), "a")
+        for u in spliced(seed, utterances=[one, one], **ALL):
+            assert len(u.input) >= 1
