@@ -36,6 +36,12 @@ def without_info(content):
     return content[content.index(content[:2], 4) :]
 
 
+def place_of(stretch, samples):
+    """The place where a stretch of samples correlates most with samples."""
+    spectrum = np.fft.rfft(samples) * np.fft.rfft(stretch, len(samples)).conj()
+    return np.argmax(np.fft.irfft(spectrum, len(samples))[: len(samples) - len(stretch) + 1])
+
+
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("mode", ["VARIABLE", "CONSTANT", "AVERAGE"])
 @pytest.mark.parametrize("silent", [0.0, 2.0])
@@ -51,9 +57,9 @@ def test_the_length_is_that_of_the_frames(tmp_path, rate, mode, silent):
         path.write_bytes(source)
         for read in (read_audio(path, rate), read_audio(source, rate)):
             assert len(whole) <= len(read) <= len(whole) + 3 * 1152
-            lag = np.argmax(np.correlate(read.astype(float), whole[-2 * rate :].astype(float), "valid"))
-            aligned = read[lag : lag + 2 * rate].astype(float)
-            assert np.corrcoef(aligned, whole[-2 * rate :])[0, 1] > 0.99  # the end is there
+            end = whole[-2 * rate :].astype(float)
+            aligned = read[place_of(end, read.astype(float)) :][: len(end)]
+            assert np.corrcoef(aligned, end)[0, 1] > 0.99  # the end is there
 
 
 @pytest.mark.parametrize("rate", RATES)
