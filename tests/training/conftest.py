@@ -1,4 +1,4 @@
-"""A corpus that a model learns in seconds: three words, each a tone."""
+"""A corpus that a model learns in seconds (three words, each a tone), settings for it, and what a run leaves."""
 
 import errno
 import json
@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from rnnt.dataset import write_split
+from rnnt.settings import load_config
 from rnnt.shard import StoredUtterance
+from rnnt.training import checkpoint
 
+TINY = Path(__file__).with_name("tiny.yaml")
 TONES = {"low": 300, "mid": 900, "high": 2500}
 
 
@@ -45,14 +49,84 @@ def tones(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny():
+    """The file with the settings of `settings`."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def settings():
+    """settings(*overrides): settings for the tones. The 26 utterances of train are 7 batches of 4."""
+    return lambda *overrides: load_config(TINY, overrides)
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """rows(out): the rows of a run's metrics.jsonl."""
+
+    def read(out):
+        return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def timeless(rows):
+    """timeless(out): the rows without what no two runs have in common."""
+
+    def read(out):
+        return [{k: v for k, v in row.items() if k not in ("time", "utterances_per_second")} for row in rows(out)]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def state_of():
+    """state_of(out): the state in a run's newest checkpoint, of which none may be damaged."""
+
+    def read(out):
+        state, problems = checkpoint.load_newest(out / "checkpoints")
+        assert not problems
+        return state
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def assert_same():
+    """assert_same(a, b): two states are the same, bit for bit."""
+
+    def same(a, b, place=""):
+        assert type(a) is type(b), place
+        if isinstance(a, dict):
+            assert a.keys() == b.keys(), place
+            for key in a:
+                same(a[key], b[key], f"{place}.{key}")
+        elif isinstance(a, (list, tuple)):
+            assert len(a) == len(b), place
+            for i, (x, y) in enumerate(zip(a, b)):
+                same(x, y, f"{place}[{i}]")
+        elif isinstance(a, torch.Tensor):
+            assert torch.equal(a, b), place
+        else:
+            assert a == b, place
+
+    return same
+
+
+@pytest.fixture(scope="session")
 def run_processes():
-    """Trains in separate processes (see server.py): call it with a job's fields, get (exit code, stderr) each."""
+    """run_processes(*overrides, out=, ...): train in separate processes by a job's fields (see server.py).
+
+    Returns the exit code and the standard error of each.
+    """
     command = [sys.executable, str(Path(__file__).parent / "server.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout.readline() == "ready\n"
 
-        def run(**job):
-            server.stdin.write(json.dumps({**job, "data": str(job["data"]), "out": str(job["out"])}) + "\n")
+        def run(*overrides, **job):
+            paths = {name: str(job[name]) for name in ("data", "out")}
+            server.stdin.write(json.dumps({**job, **paths, "settings": str(TINY), "overrides": overrides}) + "\n")
             server.stdin.flush()
             return [(process["code"], process["err"]) for process in json.loads(server.stdout.readline())]
 

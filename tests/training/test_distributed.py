@@ -1,46 +1,27 @@
 """Several processes do what one does: in the same steps, with the same stops, and with errors that end all of them."""
 
-import json
 import re
 import signal
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from rnnt.dataset import Dataset
-from rnnt.training import checkpoint
 from rnnt.training.distributed import Processes
-from rnnt.training.validation import own_share
 
-SETTINGS = """
-features: {sample_rate: 8000, n_fft: 256, window: 200, hop: 80, mels: 16, high_hz: 4000, normalization: global}
-augment: {speed_min: 0.9, speed_max: 1.1, noise_probability: 0.5, time_masks: 2, frequency_masks: 1, frequency_width: 4}
-tokenizer: {kind: words}
-model:
-  encoder: {hidden: 24, pre_layers: 1, post_layers: 1, dropout: 0.2}
-  predictor: {embedding: 8, hidden: 16, layers: 1, dropout: 0.2}
-  joint: {hidden: 24, dropout: 0.2}
-  init_scale: 1.0
-data: {train: [train], valid: [valid], buckets: 2}
-optim: {name: adamw, lr: 0.003, max_grad_norm: 5.0}
-schedule: {warmup: 0.5, hold: 100}
-train: {epochs: 1, batch: 4, ema: 0.9, ctc_weight: 0.3, ctc_epochs: 0.5}
-decoding: {max_symbols: 5}
-"""
+SETTINGS = (
+    "features.normalization=global", "augment.speed_min=0.9", "augment.speed_max=1.1", "augment.noise_probability=0.5",
+    "augment.time_masks=2", "augment.frequency_masks=1", "augment.frequency_width=4", "model.encoder.lstm.dropout=0.2",
+    "model.predictor.dropout=0.2", "model.joint.dropout=0.2", "optim.lr=0.003", "train.epochs=1", "train.ema=0.9",
+    "train.ctc_weight=0.3", "train.ctc_epochs=0.5",
+)  # fmt: skip
 STEPS = 7  # of an epoch: 26 utterances in batches of 4; two are left for one batch, so of 4 processes two have none
 
 
 @pytest.fixture(scope="module")
-def train(tones, run_processes, tmp_path_factory):
+def train(tones, run_processes):
     """train(out, *overrides, count=, ...) -> exit code and stderr of each process."""
-    settings = tmp_path_factory.mktemp("settings") / "settings.yaml"
-    settings.write_text(SETTINGS)
-
-    def run(out, *overrides, **job):
-        return run_processes(settings=str(settings), overrides=overrides, data=tones, out=out, **job)
-
-    return run
+    return lambda out, *overrides, **job: run_processes(*SETTINGS, *overrides, data=tones, out=out, **job)
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +34,20 @@ def by_count(train, tmp_path_factory):
     return {count: folder / str(count) for count in (1, 2, 4)}
 
 
-def lines(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+@pytest.fixture
+def weights(state_of):
+    """weights(out): the model's and the averaged weights of a run."""
 
+    def read(out):
+        state = state_of(out)
+        return state["recognizer"] | {f"ema.{name}": value for name, value in state["ema"]["averages"].items()}
 
-def without_times(out):
-    return [{k: v for k, v in line.items() if k not in ("time", "utterances_per_second")} for line in lines(out)]
-
-
-def weights(out):
-    state, problems = checkpoint.load_newest(out / "checkpoints")
-    assert not problems
-    return state["recognizer"] | {f"ema.{name}": value for name, value in state["ema"]["averages"].items()}
+    return read
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_losses_do_not_depend_on_how_many_processes_divide_the_shares(by_count, count):
-    expected, found = lines(by_count[1]), lines(by_count[count])
+def test_losses_do_not_depend_on_how_many_processes_divide_the_shares(by_count, rows, weights, count):
+    expected, found = rows(by_count[1]), rows(by_count[count])
     assert len(found) == STEPS + 1
     for a, b in zip(expected, found):
         for name in ("step", "epoch", "lr", "valid_wer"):
@@ -80,10 +58,10 @@ def test_losses_do_not_depend_on_how_many_processes_divide_the_shares(by_count, 
         torch.testing.assert_close(value, weights(by_count[1])[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_other_shares_would_have_given_other_losses(by_count, train, tmp_path):
+def test_other_shares_would_have_given_other_losses(by_count, train, rows, tmp_path):
     """The test above can fail: different shares have different random draws."""
     train(tmp_path / "run", "train.accumulation=1", "train.steps=3", "data.valid=[]")
-    assert lines(tmp_path / "run")[0]["loss"] != pytest.approx(lines(by_count[1])[0]["loss"], rel=1e-4)
+    assert rows(tmp_path / "run")[0]["loss"] != pytest.approx(rows(by_count[1])[0]["loss"], rel=1e-4)
 
 
 def test_only_the_first_process_speaks(train, tmp_path):
@@ -91,14 +69,14 @@ def test_only_the_first_process_speaks(train, tmp_path):
     assert code == 0 and "left out of training" in first and second == ""
 
 
-def test_all_processes_skip_the_same_steps_and_name_the_utterances(tones, train, tmp_path):
+def test_all_processes_skip_the_same_steps_and_name_the_utterances(tones, train, rows, weights, tmp_path):
     data = Dataset(tones / "train")
     texts = list(data.texts())
     text = next(text for text in texts if texts.count(text) == 2)
     names = {data.id(i) for i, other in enumerate(texts) if other == text}
     results = train(tmp_path / "run", "data.valid=[]", "train.accumulation=2", count=2, spoil=text)
     assert [code for code, _ in results] == [0, 0], results
-    skipped = [line for line in lines(tmp_path / "run") if "skipped" in line]
+    skipped = [line for line in rows(tmp_path / "run") if "skipped" in line]
     told = [re.fullmatch("the loss of (.+) is not finite", line["skipped"])[1].split(", ") for line in skipped]
     assert names == {name for names in told for name in names}
     assert all(line["loss"] is None for line in skipped)
@@ -107,22 +85,24 @@ def test_all_processes_skip_the_same_steps_and_name_the_utterances(tones, train,
     assert code == other == 1
 
 
-def test_a_signal_to_any_process_stops_all_at_the_same_step(by_count, train, tmp_path):
+def test_a_signal_to_any_process_stops_all_at_the_same_step(
+    by_count, train, rows, timeless, state_of, weights, tmp_path
+):
     out = tmp_path / "run"
     at_a_step = {"rank": 1, "place": "step", "call": 4, "delay": 0, "signals": [signal.SIGTERM]}
     results = train(out, "train.accumulation=2", count=2, faults=[at_a_step])
     assert [code for code, _ in results] == [143, 143], results
-    assert 3 <= len(lines(out)) < STEPS
-    position = checkpoint.load_newest(out / "checkpoints")[0]["position"]
-    assert position["step"] == position["batch"] == len(lines(out))
+    assert 3 <= len(rows(out)) < STEPS
+    position = state_of(out)["position"]
+    assert position["step"] == position["batch"] == len(rows(out))
     at_the_validation = {"rank": 0, "place": "validation", "call": 1, "delay": 0, "signals": [signal.SIGINT]}
     results = train(out, "train.accumulation=2", count=2, faults=[at_the_validation])
     assert results[0][0] == 130 and "saving a checkpoint" in results[0][1] and results[1] == (143, "")
-    assert len(lines(out)) == STEPS
-    assert checkpoint.load_newest(out / "checkpoints")[0]["position"]["unscored"]
+    assert len(rows(out)) == STEPS
+    assert state_of(out)["position"]["unscored"]
     results = train(out, "train.accumulation=2", count=2)
     assert [code for code, _ in results] == [0, 0], results
-    assert without_times(out) == without_times(by_count[2])
+    assert timeless(out) == timeless(by_count[2])
     # Two summands have but one order: with two processes the weights are the same bit for bit.
     for name, value in weights(out).items():
         assert torch.equal(value, weights(by_count[2])[name]), name
@@ -130,27 +110,14 @@ def test_a_signal_to_any_process_stops_all_at_the_same_step(by_count, train, tmp
     assert models[0].read_bytes() == models[1].read_bytes()
 
 
-def test_a_run_goes_on_with_another_number_of_processes(by_count, train, tmp_path):
+def test_a_run_goes_on_with_another_number_of_processes(by_count, train, rows, weights, tmp_path):
     out = tmp_path / "run"
     stop = {"rank": 0, "place": "step", "call": 3, "delay": 0, "signals": [signal.SIGTERM]}
     assert [code for code, _ in train(out, "train.accumulation=2", count=2, faults=[stop])] == [143, 143]
     assert train(out, "train.accumulation=4")[0][0] == 0
-    assert [line["step"] for line in lines(out)] == [line["step"] for line in lines(by_count[1])]
+    assert [line["step"] for line in rows(out)] == [line["step"] for line in rows(by_count[1])]
     for name, value in weights(out).items():
         torch.testing.assert_close(value, weights(by_count[1])[name], rtol=1e-3, atol=1e-5, msg=name)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 9])
-def test_stretches_are_the_dataset_in_its_order(tones, count):
-    data = Dataset(tones / "valid")
-    stretches = [own_share(data, SimpleNamespace(rank=r, count=count)) for r in range(count)]
-    assert sum(map(len, stretches)) == len(data) == 7
-    ids = [stretch.id(i) for stretch in stretches for i in range(len(stretch))]
-    assert ids == [data.id(i) for i in range(len(data))]
-    for stretch in stretches:
-        assert stretch.lengths.tolist() == [len(stretch[i].input) for i in range(len(stretch))]
-        assert [stretch.text(i) for i in range(len(stretch))] == [stretch[i].text for i in range(len(stretch))]
-        assert stretch.lengths.sum() <= data.lengths.sum() / count + data.lengths.max()
 
 
 def test_devices_that_several_processes_cannot_share_are_refused(monkeypatch):

@@ -1,6 +1,5 @@
 """Processes as users start them: `rnnt train --processes`, torchrun, and what is said when one of them dies."""
 
-import json
 import os
 import socket
 import subprocess
@@ -8,17 +7,6 @@ import sys
 
 import pytest
 
-SETTINGS = """
-features: {sample_rate: 8000, n_fft: 256, window: 200, hop: 80, mels: 16, high_hz: 4000}
-tokenizer: {kind: words}
-model:
-  encoder: {hidden: 16, pre_layers: 1, post_layers: 1}
-  predictor: {embedding: 8, hidden: 16, layers: 1}
-  joint: {hidden: 16}
-data: {train: [train], valid: []}
-optim: {name: adamw}
-train: {epochs: 2, batch: 4, checkpoint_every: 1}
-"""
 STEPS = 14
 
 # Python runs this in every process before anything else. The second process of the first generation dies in its run.
@@ -36,9 +24,8 @@ if os.environ.get("RANK") == "1" and os.environ.get("TORCHELASTIC_RESTART_COUNT"
 
 
 @pytest.fixture
-def start(tones, tmp_path):
+def start(tones, tiny, tmp_path):
     """start(*launcher, more=) -> a process that trains in tmp_path/run, its output to be read by communicate()."""
-    (tmp_path / "settings.yaml").write_text(SETTINGS)
     (tmp_path / "path").mkdir()
     started = []
 
@@ -46,7 +33,8 @@ def start(tones, tmp_path):
         environment = {**os.environ, "PYTHONPATH": str(tmp_path / "path"), "OMP_NUM_THREADS": "1"}
         environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
         environment["DIES_AFTER"] = str(tmp_path / "run" / "checkpoints" / "step-00000003")
-        command = [*launcher, "train", tmp_path / "settings.yaml", "--data", tones, "--out", tmp_path / "run", *more]
+        command = [*launcher, "train", tiny, "data.valid=[]", "train.checkpoint_every=1"]
+        command += ["--data", tones, "--out", tmp_path / "run", *more]
         pipe = subprocess.PIPE
         started.append(
             subprocess.Popen([sys.executable, "-m", *map(str, command)], env=environment, text=True, stderr=pipe)
@@ -59,20 +47,16 @@ def start(tones, tmp_path):
         process.wait()
 
 
-def steps(folder):
-    return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def test_a_process_that_dies_ends_the_run_with_a_line_that_says_which(start, tmp_path):
+def test_a_process_that_dies_ends_the_run_with_a_line_that_says_which(start, rows, tmp_path):
     (tmp_path / "path" / "sitecustomize.py").write_text(DIES)
     launcher = start("rnnt.cli", more=["--processes", "2"])
     _, said = launcher.communicate(timeout=120)
     assert launcher.returncode == 137
     assert said.splitlines()[-1] == "error: process 1 was killed by SIGKILL", said
-    assert 3 <= steps(tmp_path / "run")[-1] < STEPS
+    assert 3 <= rows(tmp_path / "run")[-1]["step"] < STEPS
 
 
-def test_two_machines_one_under_torchrun_start_again_when_a_process_dies(start, tmp_path):
+def test_two_machines_one_under_torchrun_start_again_when_a_process_dies(start, rows, tmp_path):
     (tmp_path / "path" / "sitecustomize.py").write_text(DIES)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -85,7 +69,7 @@ def test_two_machines_one_under_torchrun_start_again_when_a_process_dies(start, 
     machines = [start("rnnt.cli", more=more), start(*torchrun)]
     said = [machine.communicate(timeout=120)[1] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], said
-    assert steps(tmp_path / "run") == list(range(1, STEPS + 1))
+    assert [row["step"] for row in rows(tmp_path / "run")] == list(range(1, STEPS + 1))
     assert "".join(said).count("parameters, 2 x cpu, run ") == 2  # two generations, said by the first process
     assert (tmp_path / "run" / "best" / "model.safetensors").exists()
 

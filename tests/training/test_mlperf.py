@@ -28,7 +28,7 @@ FULL_SIZE = ({"eval_samples"}, ["Failed checks for eval_accuracy : v['value'] <=
 CPU = torch.device("cpu")
 
 
-def settings(*overrides):
+def preset(*overrides):
     return load_config("librispeech-mlperf", overrides)
 
 
@@ -136,14 +136,14 @@ def log(tmp_path):
 
 @pytest.mark.parametrize("ruleset", RULESETS)
 def test_the_log_of_a_full_run_passes_mlperfs_checker(log, ruleset):
-    Run(settings("train.validate_every=10"), log, 278016, 2703).go()
+    Run(preset("train.validate_every=10"), log, 278016, 2703).go()
     assert complaints(log, ruleset) == (set(), [])
     assert SeedChecker(ruleset).check_seeds([str(log)])
 
 
 @pytest.mark.parametrize("ruleset", RULESETS)
 def test_a_small_run_lacks_only_what_a_full_one_has(log, ruleset):
-    run = Run(settings(*TINY), log)
+    run = Run(preset(*TINY), log)
     run.wer = lambda step: 0.5
     run.go()
     assert complaints(log, ruleset) == FULL_SIZE
@@ -166,12 +166,12 @@ def test_a_small_run_lacks_only_what_a_full_one_has(log, ruleset):
     ],
 )
 def test_mlperfs_checker_sees_a_departure_from_its_rules(log, override, key):
-    Run(settings("train.epochs=9", override), log, 278016, 2703).go()
+    Run(preset("train.epochs=9", override), log, 278016, 2703).go()
     assert complaints(log) == ({key}, [])
 
 
 def test_other_optimizers_and_schedules_are_not_passed_off_as_mlperfs(log):
-    Run(settings("optim.name=adamw", "schedule.name=cosine", "train.epochs=9"), log, 278016, 2703).go()
+    Run(preset("optim.name=adamw", "schedule.name=cosine", "train.epochs=9"), log, 278016, 2703).go()
     found, other = complaints(log)
     hold = {"opt_lamb_learning_rate_hold_epochs", "opt_lamb_learning_rate_decay_poly_power"}
     lamb = {"opt_name", "opt_lamb_beta_1", "opt_lamb_beta_2", "opt_lamb_epsilon"}
@@ -181,7 +181,7 @@ def test_other_optimizers_and_schedules_are_not_passed_off_as_mlperfs(log):
 
 def test_the_settings_are_the_runs_own(log):
     Run(
-        settings(
+        preset(
             "seed=17", "train.batch=24", "train.accumulation=3", "train.ema=0.99", "optim.lr=0.005", "optim.beta1=0.8",
             "optim.beta2=0.99", "optim.max_grad_norm=0", "schedule.warmup=2.5", "schedule.hold=3", "schedule.decay=0.9",
             "data.max_seconds=12.5", "data.buckets=4", "model.init_scale=0.45", "train.epochs=1",
@@ -200,7 +200,7 @@ def test_the_settings_are_the_runs_own(log):
 
 
 def test_blocks_go_from_one_validation_to_the_next(log):
-    Run(settings("train.epochs=6", "train.validate_from=1", "train.validate_every=3"), log).go()
+    Run(preset("train.epochs=6", "train.validate_from=1", "train.validate_every=3"), log).go()
     spans = [
         (line["key"], line["metadata"].get("epoch_num", line["metadata"].get("first_epoch_num")))
         for line in lines(log)
@@ -220,7 +220,7 @@ def test_blocks_go_from_one_validation_to_the_next(log):
 def test_the_clock_runs_from_the_end_of_the_set_up_and_the_set_up_from_its_beginning(log, monkeypatch):
     now = 1_700_000_000.0
     monkeypatch.setattr("time.time", lambda: now)
-    writer = MlperfLog(log, settings())
+    writer = MlperfLog(log, preset())
     now += 50
     writer.begin(CPU, 1, 1, 1)
     now += 5
@@ -233,7 +233,7 @@ def test_the_clock_runs_from_the_end_of_the_set_up_and_the_set_up_from_its_begin
 def test_a_run_killed_at_any_event_and_resumed_tells_the_same(log, tmp_path, monkeypatch, save_unscored):
     monkeypatch.setattr("mlperf_logging.mllog.mllog.get_caller", lambda *_, **__: {})  # these two take milliseconds
     monkeypatch.setattr("os.fsync", lambda _: None)
-    config = settings(*TINY, "train.epochs=3", "train.target_wer=0.04")
+    config = preset(*TINY, "train.epochs=3", "train.target_wer=0.04")
     undisturbed = Run(config, tmp_path / "undisturbed")
     events = undisturbed.go()
     header = next(n for n, event in enumerate(told(undisturbed.path)) if event[1] == "weights_initialization")
@@ -250,13 +250,13 @@ def test_a_run_killed_at_any_event_and_resumed_tells_the_same(log, tmp_path, mon
 
 
 def test_a_run_that_ended_keeps_its_log_until_it_is_given_more_to_do(log, tmp_path):
-    run = Run(settings("train.epochs=2", "train.target_wer=0.01"), log)
+    run = Run(preset("train.epochs=2", "train.target_wer=0.01"), log)
     run.go()
     before = log.read_bytes()
     assert told(log)[-1][3]["status"] == "aborted"
     run.go()
     assert log.read_bytes() == before
-    run.config = settings("train.epochs=4", "train.target_wer=0.01")
+    run.config = preset("train.epochs=4", "train.target_wer=0.01")
     run.go()
     whole = Run(run.config, tmp_path / "whole")
     whole.go()
@@ -264,10 +264,10 @@ def test_a_run_that_ended_keeps_its_log_until_it_is_given_more_to_do(log, tmp_pa
 
 
 def test_a_run_that_stops_within_an_epoch_goes_on_with_it(log):
-    run = Run(settings(*TINY, "train.steps=6"), log)
+    run = Run(preset(*TINY, "train.steps=6"), log)
     run.go()
     assert told(log)[-1][3] == {"status": "aborted", "epoch_num": 2, "step_num": 6}
-    run.config = settings(*TINY)
+    run.config = preset(*TINY)
     run.go()
     epochs = [metadata["epoch_num"] for _, key, _, metadata in told(log) if key == "epoch_start"]
     assert epochs == [1, 2, 3, 4, 5]
@@ -275,15 +275,15 @@ def test_a_run_that_stops_within_an_epoch_goes_on_with_it(log):
 
 
 def test_a_log_that_is_not_the_runs_is_refused(log, tmp_path):
-    run = Run(settings("train.epochs=3"), log)
+    run = Run(preset("train.epochs=3"), log)
     run.go()
     before = log.read_bytes()
     with pytest.raises(ValueError, match="holds the log of a run that ended; remove it, or give another --mlperf-log"):
-        Run(settings(), log).go()
+        Run(preset(), log).go()
     with pytest.raises(ValueError, match="holds 3 whole epochs, the run resumes after 5; give the file that the run"):
-        MlperfLog(log, settings()).resume(Position(step=5 * STEPS, epoch=5))
+        MlperfLog(log, preset()).resume(Position(step=5 * STEPS, epoch=5))
     with pytest.raises(ValueError, match="holds no run, the run resumes after 2"):
-        MlperfLog(tmp_path / "none", settings()).resume(Position(step=2 * STEPS, epoch=2))
+        MlperfLog(tmp_path / "none", preset()).resume(Position(step=2 * STEPS, epoch=2))
     assert log.read_bytes() == before and not (tmp_path / "none").exists()
 
 
@@ -292,19 +292,19 @@ def test_a_file_that_is_no_log_is_left_alone(tmp_path, content):
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"config\.yaml is no MLPerf log; give another --mlperf-log"):
-        MlperfLog(path, settings())
+        MlperfLog(path, preset())
     assert path.read_bytes() == content
 
 
 def test_the_environment_says_who_submits(log, monkeypatch):
-    assert Run(settings(*TINY), log).go()
+    assert Run(preset(*TINY), log).go()
     found = values(log)
     assert found["submission_org"] == "unnamed" and found["submission_platform"].startswith("1 x ")
     assert (found["submission_division"], found["submission_status"]) == ("closed", "research")
     log.unlink()
     for name, value in {"ORG": "Us", "PLATFORM": "8 x H200", "DIVISION": "open", "STATUS": "onprem"}.items():
         monkeypatch.setenv(f"MLPERF_SUBMISSION_{name}", value)
-    Run(settings(*TINY), log).go()
+    Run(preset(*TINY), log).go()
     found = {key: value for key, value in values(log).items() if key.startswith("submission")}
     assert found == {
         "submission_org": "Us", "submission_platform": "8 x H200", "submission_division": "open",
@@ -313,18 +313,20 @@ def test_the_environment_says_who_submits(log, monkeypatch):
     assert complaints(log) == (set(), [])  # the open division asks for no size
     monkeypatch.setenv("MLPERF_SUBMISSION_DIVISION", "both")
     with pytest.raises(ValueError, match="MLPERF_SUBMISSION_DIVISION is 'both'; set it to one of closed, open"):
-        MlperfLog(log, settings())
+        MlperfLog(log, preset())
 
 
-def test_a_missing_package_gets_one_line_and_runs_without_a_log_do_not_need_it(log, real, tones, tmp_path, monkeypatch):
+def test_a_missing_package_gets_one_line_and_runs_without_a_log_do_not_need_it(
+    log, tones, settings, tmp_path, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "mlperf_logging.mllog.mllog", None)
     with pytest.raises(ValueError, match=r"not installed: bash install\.sh mlperf"):
-        MlperfLog(log, settings())
-    Trainer(load_config(real / "small.yaml", ["train.steps=1", "data.valid=[]"]), tones, tmp_path / "run").run()
+        MlperfLog(log, preset())
+    Trainer(settings("train.steps=1", "data.valid=[]"), tones, tmp_path / "run").run()
 
 
 def test_a_full_disk_warns_once_and_leaves_whole_lines(log, nearly_full):
-    writer = MlperfLog(log, settings())
+    writer = MlperfLog(log, preset())
     writer.begin(CPU, 1, 1, 1)
     before = log.read_bytes()
     disk = nearly_full(writer._file, 10)
@@ -336,27 +338,21 @@ def test_a_full_disk_warns_once_and_leaves_whole_lines(log, nearly_full):
     assert [line["key"] for line in lines(log)][-2:] == ["block_start", "epoch_start"]
 
 
-# MLPerf's settings, but for the sizes, for the tones of conftest.py.
-SMALL = """
-features: {sample_rate: 8000, n_fft: 256, window: 200, hop: 80, mels: 16, high_hz: 4000}
-tokenizer: {kind: words}
-model:
-  encoder: {hidden: 24, pre_layers: 1, post_layers: 1}
-  predictor: {embedding: 8, hidden: 16, layers: 1}
-  joint: {hidden: 24}
-data: {train: [train], valid: [valid], buckets: 2}
-augment: {speed_min: 0.85, speed_max: 1.15, frequency_masks: 2, time_masks: 10}
-train: {epochs: 3, batch: 8, accumulation: 2, validate_every: 2, checkpoint_every: 2}
-decoding: {max_symbols_per_frame: 2}  # the model learns nothing in so few steps and would babble
-"""
+# MLPerf's settings, but for the sizes, the plan and few symbols: the model learns nothing in so few steps, and babbles.
+SMALL = (
+    "optim.name=lamb", "optim.lr=0.004", "optim.max_grad_norm=1", "schedule.warmup=6", "schedule.hold=40",
+    "train.ema=0.999", "model.init_scale=0.5", "augment.speed_min=0.85", "augment.speed_max=1.15",
+    "augment.frequency_masks=2", "augment.time_masks=10", "decoding.max_symbols=300",
+    "decoding.max_symbols_per_frame=2", "train.epochs=3", "train.batch=8", "train.accumulation=2",
+    "train.validate_every=2", "train.checkpoint_every=2",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def real(tones, tmp_path_factory):
-    """A run left alone: the folder with its settings small.yaml, RUN and result.txt."""
+def real(tones, settings, tmp_path_factory):
+    """A run left alone: the folder with RUN and result.txt."""
     folder = tmp_path_factory.mktemp("real")
-    (folder / "small.yaml").write_text(SMALL)
-    Trainer(load_config(folder / "small.yaml"), tones, folder / "run", folder / "result.txt").run()
+    Trainer(settings(*SMALL), tones, folder / "run", folder / "result.txt").run()
     return folder
 
 
@@ -365,13 +361,12 @@ def test_a_real_run_lacks_only_what_a_full_one_has(real, ruleset):
     assert complaints(real / "result.txt", ruleset) == FULL_SIZE
 
 
-def test_a_real_run_tells_what_happened(real):
+def test_a_real_run_tells_what_happened(real, rows):
     log = real / "result.txt"
     found = values(log)
     assert (found["train_samples"], found["eval_samples"], found["global_batch_size"]) == (26, 7, 8)
     scores = [line["value"] for line in lines(log) if line["key"] == "eval_accuracy"]
-    rows = [json.loads(row) for row in (real / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert scores == [row["valid_wer"] for row in rows if "valid_wer" in row]
+    assert scores == [row["valid_wer"] for row in rows(real / "run") if "valid_wer" in row]
     stops = [(key, metadata["step_num"]) for _, key, _, metadata in told(log) if key.endswith("_stop") and metadata]
     assert stops == [
         ("epoch_stop", 4), ("eval_stop", 4), ("block_stop", 4), ("epoch_stop", 8), ("epoch_stop", 12),
@@ -388,22 +383,24 @@ def test_a_real_run_tells_what_happened(real):
         (Trainer, "_save_checkpoint", 2),  # the validation logged, the checkpoint not written
     ],
 )
-def test_a_real_run_killed_and_resumed_tells_the_same(real, tones, tmp_path, log, killed_at, owner, name, call):
-    config = load_config(real / "small.yaml")
+def test_a_real_run_killed_and_resumed_tells_the_same(
+    real, tones, settings, tmp_path, log, killed_at, owner, name, call
+):
+    config = settings(*SMALL)
     with killed_at(owner, name, call):
         Trainer(config, tones, tmp_path / "run", log).run()
     Trainer(config, tones, tmp_path / "run", log).run()
     assert told(log) == told(real / "result.txt")
 
 
-def test_the_command_writes_the_log(real, tones, tmp_path, log, monkeypatch):
-    settings_file = str(real / "small.yaml")
-    command = ["rnnt", "train", settings_file, "train.epochs=1", "--data", str(tones), "--out", str(tmp_path / "run")]
+def test_the_command_writes_the_log(tiny, tones, tmp_path, log, monkeypatch):
+    command = ["rnnt", "train", str(tiny), *SMALL, "train.epochs=1"]
+    command += ["--data", str(tones), "--out", str(tmp_path / "run")]
     monkeypatch.setattr("sys.argv", [*command, "--mlperf-log", str(log)])
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert not end.value.code and complaints(log) == FULL_SIZE
-    monkeypatch.setattr("sys.argv", [*command, "--mlperf-log", settings_file])
+    monkeypatch.setattr("sys.argv", [*command, "--mlperf-log", str(tiny)])
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 2

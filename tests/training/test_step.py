@@ -1,74 +1,193 @@
-"""One step against plain torch."""
+"""Steps against plain torch, in every precision that a CPU has."""
 
 import copy
+import io
 import math
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from rnnt import device as devices
 from rnnt import transducer_loss
 from rnnt.features import Features
 from rnnt.loader import collate
 from rnnt.model import Transducer
-from rnnt.settings import from_tree
 from rnnt.training.distributed import Processes
 from rnnt.training.share import Share
 from rnnt.training.step import Stepper
 from rnnt.training.stop import Stop
 
-SETTINGS = {
-    "features": {"sample_rate": 8000, "n_fft": 256, "window": 200, "hop": 80, "mels": 16, "high_hz": 4000},
-    "model": {
-        "encoder": {"lstm": {"hidden": 12, "pre_layers": 1, "post_layers": 1, "dropout": 0.0}},
-        "predictor": {"embedding": 6, "hidden": 10, "layers": 1, "dropout": 0.0},
-        "joint": {"hidden": 8, "dropout": 0.0},
-    },
-}
 SYMBOLS = 5
 
 
-def stepper_of(**train):
-    torch.manual_seed(0)
-    config = from_tree({**SETTINGS, "train": train}, "test")
-    features = Features(config.features)
-    return Stepper(features, Transducer(features.width, SYMBOLS + 1, config.model), config, Processes("cpu"))
+@pytest.fixture
+def stepper_of(settings):
+    """stepper_of(*overrides): one with a model whose weights are always the same."""
+
+    def make(*overrides):
+        config = settings("schedule.warmup=0", *overrides)
+        torch.manual_seed(0)
+        features = Features(config.features)
+        return Stepper(features, Transducer(features.width, SYMBOLS + 1, config.model), config, Processes("cpu"))
+
+    return make
 
 
-def batch_of(count):
-    rng = np.random.default_rng(count)
-    audio = [rng.integers(-9000, 9000, rng.integers(1000, 4000)).astype(np.int16) for _ in range(count)]
-    tokens = [rng.integers(0, SYMBOLS, rng.integers(0, 4)).tolist() for _ in range(count)]
-    return collate(audio, tokens, [f"u{i}" for i in range(count)])
+def batch_of(indices, seed=0):
+    """The utterances with these numbers: noise of 0.1 to 0.5 s with up to 3 symbols."""
+    rngs = [np.random.default_rng([seed, i]) for i in indices]
+    audio = [rng.integers(-9000, 9000, rng.integers(1000, 4000)).astype(np.int16) for rng in rngs]
+    tokens = [rng.integers(0, SYMBOLS, rng.integers(0, 4)).tolist() for rng in rngs]
+    return collate(audio, tokens, [f"u{i}" for i in indices])
 
 
-def take(stepper, batch):
-    return stepper.take([(Share(0, np.arange(len(batch)), 1.0), batch)], len(batch), 0, 0.0, Stop(announce=False))
+def take(stepper, size=8, shares=1, step=0, epoch=0.0):
+    """A step on a batch of `size` utterances, each step with others, in so many shares."""
+    indices = [np.arange(size)[number::shares] for number in range(shares)]
+    loaded = [(Share(number, each, 1.0), batch_of(each, step)) for number, each in enumerate(indices)]
+    return stepper.take(loaded, size, step, epoch, Stop(announce=False))
 
 
-def expected(stepper, batch, fastemit):
-    """Mean loss and gradients by the definition of the transducer loss, with the logits of the whole lattice stored."""
-    model = copy.deepcopy(stepper.model)
+def expected(stepper, fastemit=0.0, ctc_weight=0.0, size=8):
+    """Mean transducer loss, gradient norm, and the model after one step of AdamW: all logits stored, one batch."""
+    model, head, batch = copy.deepcopy(stepper.model), copy.deepcopy(stepper.ctc_head), batch_of(range(size))
+    optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], 0.01, eps=1e-9, weight_decay=1e-3)
     encoder, lengths = model.encoder(*Features(stepper.config.features)(batch.inputs, batch.input_lengths))
     joint = model.joint
     loss = transducer_loss(
         joint.encoder(encoder), joint.predictor(model.predictor(batch.targets)), joint.output.weight, joint.output.bias,
         batch.targets, lengths, batch.target_lengths, fastemit=fastemit, implementation="reference",
     )  # fmt: skip
-    loss.backward()
-    return loss.item(), {name: parameter.grad for name, parameter in model.named_parameters()}
+    log_probs = head(encoder).log_softmax(-1)
+    ctc = [
+        nn.functional.ctc_loss(log_probs[i, :length], target[:symbols], length[None], symbols[None], SYMBOLS, "sum")
+        for i, (length, target, symbols) in enumerate(zip(lengths, batch.targets, batch.target_lengths))
+    ]
+    (loss + ctc_weight * torch.stack(ctc).mean()).backward()
+    norm = nn.utils.clip_grad_norm_([*model.parameters(), *(head.parameters() if ctc_weight else ())], 5.0)
+    optimizer.step()
+    return loss.item(), norm.item(), model
 
 
 @pytest.mark.parametrize("fastemit", [0.0, 0.5])
-def test_fastemit_changes_the_gradient_and_not_the_loss(fastemit):
-    stepper, batch = stepper_of(fastemit=fastemit), batch_of(4)
-    loss, gradients = expected(stepper, batch, fastemit)
-    plain = expected(stepper, batch, 0.0)[1]
-    outcome = take(stepper, batch)
-    assert outcome.loss == pytest.approx(loss, rel=1e-5) and outcome.problem == ""
-    for name, parameter in stepper.model.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-3, atol=1e-5, msg=name)
-    norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients.values()))
-    assert outcome.grad_norm == pytest.approx(norm, rel=1e-4)
-    changed = (plain["joint.output.bias"] - gradients["joint.output.bias"]).abs().max()
-    assert (changed > 0.01) == bool(fastemit)
+@pytest.mark.parametrize(("ctc_epochs", "epoch", "ctc_weight"), [(0, 1.0, 0.0), (0, 1.0, 0.3), (4, 1.0, 0.225)])
+def test_a_step_is_that_of_the_gradient_of_the_mean_loss(stepper_of, fastemit, ctc_epochs, epoch, ctc_weight):
+    overrides = [f"train.fastemit={fastemit}", f"train.ctc_weight={0.3 if ctc_weight else 0}"]
+    stepper = stepper_of(*overrides, f"train.ctc_epochs={ctc_epochs}")
+    loss, norm, model = expected(stepper, fastemit, ctc_weight)
+    outcome = take(stepper, epoch=epoch)
+    assert outcome.loss == pytest.approx(loss, rel=1e-5) and outcome.grad_norm == pytest.approx(norm, rel=1e-4)
+    assert outcome.problem == "" and not outcome.stop and outcome.lr == 0.01
+    for (name, ours), theirs in zip(stepper.model.named_parameters(), model.parameters()):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=name)  # clipped
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_fastemit_changes_the_gradient_and_not_the_loss(stepper_of):
+    plain, early = stepper_of(), stepper_of("train.fastemit=0.5")
+    assert take(plain).loss == pytest.approx(take(early).loss, rel=1e-6)
+    changed = plain.model.joint.output.bias.grad - early.model.joint.output.bias.grad
+    assert changed.abs().max() > 0.01
+
+
+def test_a_ctc_loss_that_has_faded_out_leaves_no_trace(stepper_of):
+    faded, none = stepper_of("train.ctc_weight=0.3", "train.ctc_epochs=2"), stepper_of()
+    assert take(faded, epoch=2.0).grad_norm == pytest.approx(take(none, epoch=2.0).grad_norm, rel=1e-6)
+    for ours, theirs in zip(faded.model.parameters(), none.model.parameters()):
+        torch.testing.assert_close(ours, theirs)
+    assert all(not parameter.grad.any() for parameter in faded.ctc_head.parameters())
+
+
+def test_shares_give_the_steps_of_the_whole_batch(stepper_of):
+    whole = stepper_of()
+    losses = [take(whole, step=step).loss for step in range(3)]
+    for shares in (2, 3, 8):
+        stepper = stepper_of()
+        assert [take(stepper, shares=shares, step=step).loss for step in range(3)] == pytest.approx(losses, rel=1e-4)
+        for name, value in stepper.model.state_dict().items():
+            torch.testing.assert_close(value, whole.model.state_dict()[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_share_that_counts_for_nothing_cannot_spoil_a_step(stepper_of):
+    stepper = stepper_of()
+    objective = stepper._objective
+
+    def infinite_alone(batch, augmentation, ctc_weight):
+        loss_B, total = objective(batch, augmentation, ctc_weight)
+        return (loss_B * math.inf if len(batch) == 1 else loss_B), total
+
+    stepper._objective = infinite_alone
+    shares = [(Share(0, np.arange(4), 1.0), batch_of(range(4))), (Share(1, np.arange(1), 0.0), batch_of([0]))]
+    outcome = stepper.take(shares, 4, 0, 0.0, Stop(announce=False))
+    assert outcome.problem == "" and math.isfinite(outcome.loss)
+
+
+def test_a_stop_that_was_asked_for_is_told_after_the_step(stepper_of):
+    stop = Stop(announce=False)
+    stop.signal = 15
+    batch = batch_of(range(4))
+    assert stepper_of().take([(Share(0, np.arange(4), 1.0), batch)], 4, 0, 0.0, stop).stop
+
+
+FULL = ("train.ctc_weight=0.3", "train.ema=0.9", "augment.noise_probability=0.5", "model.encoder.lstm.dropout=0.2")
+
+
+def test_a_stepper_goes_on_from_a_saved_state_as_if_it_were_the_same(stepper_of, assert_same):
+    whole = stepper_of(*FULL)
+    for step in range(3):
+        take(whole, step=step)
+    file = io.BytesIO()
+    torch.save({"model": whole.model.state_dict(), **whole.state_dict()}, file)
+    resumed = stepper_of(*FULL)
+    take(resumed, step=9)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    resumed.model.load_state_dict(state["model"])
+    resumed.load_state_dict(state)
+    torch.manual_seed(12345)
+    for step in range(3, 6):
+        assert take(whole, step=step) == take(resumed, step=step)
+    assert_same(whole.model.state_dict(), resumed.model.state_dict())
+    assert_same(whole.state_dict(), resumed.state_dict())
+
+
+@pytest.fixture
+def half_floats(monkeypatch):
+    """float16 as on a GPU, with PyTorch's own LSTM in place of oneDNN's, which few CPUs have in this type."""
+    monkeypatch.setattr(devices, "_cpu_has", lambda dtype: True)
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield
+
+
+def scale_by(stepper, scale):
+    stepper.scaler.load_state_dict(stepper.scaler.state_dict() | {"scale": scale})
+
+
+def test_float16_scales_the_loss_and_not_the_gradient(stepper_of, half_floats):
+    whole, half = stepper_of(), stepper_of("precision=float16")
+    scale_by(half, 256.0)
+    for step in range(5):
+        ours, theirs = take(half, step=step), take(whole, step=step)
+        assert ours.loss == pytest.approx(theirs.loss, rel=0.02)
+        assert ours.grad_norm == pytest.approx(theirs.grad_norm, rel=0.1)
+        assert ours.loss != theirs.loss and ours.problem == ""
+
+
+def test_a_gradient_beyond_float16_halves_the_scale_that_a_resumed_run_keeps(stepper_of, half_floats):
+    stepper = stepper_of("precision=float16")
+    scale_by(stepper, 256.0)
+    count = iter(range(100))
+    stepper.model.joint.output.bias.register_hook(lambda grad: grad * (math.inf if next(count) == 2 else 1))
+    problems = [take(stepper, step=step).problem for step in range(4)]
+    assert problems == ["", "", "the gradient is beyond float16, the loss being scaled by 256", ""]
+    resumed = stepper_of("precision=float16")
+    resumed.load_state_dict(stepper.state_dict())
+    assert resumed.scaler.get_scale() == 128
+
+
+def test_a_checkpoint_from_before_float16_has_no_scale(stepper_of):
+    state = stepper_of().state_dict()
+    del state["scaler"]
+    stepper_of().load_state_dict(state)

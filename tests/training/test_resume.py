@@ -1,0 +1,127 @@
+"""A run that is resumed: the same as one that was left alone, or refused because it is another one."""
+
+import math
+
+import pytest
+import torch
+
+from rnnt import files
+from rnnt.training import checkpoint
+from rnnt.training import trainer as trainers
+from rnnt.training.ema import Ema
+from rnnt.training.events import Events
+from rnnt.training.run import RunFolder
+from rnnt.training.step import Stepper
+from rnnt.training.trainer import Trainer
+
+# Everything random, everything that has a state, checkpoints within epochs.
+FULL = (
+    "augment.speed_min=0.9", "augment.speed_max=1.1", "augment.noise_probability=0.5", "augment.time_masks=2",
+    "augment.ends_probability=0.4", "augment.join_probability=0.4", "augment.wordless_probability=0.2",
+    "augment.frequency_masks=1", "augment.frequency_width=4", "model.encoder.lstm.dropout=0.2",
+    "model.predictor.dropout=0.2", "model.joint.dropout=0.2", "optim.name=lamb", "train.ema=0.9",
+    "train.accumulation=2", "train.ctc_weight=0.3", "train.ctc_epochs=2", "train.checkpoint_every=3",
+    "train.curriculum_epochs=1", "train.curriculum_seconds=0.6", "features.normalization=global",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tones, settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    Trainer(settings(*FULL), tones, folder / "run").run()
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        (Stepper, "take", 1),  # before anything was learned
+        (Stepper, "take", 6),  # between two checkpoints
+        (Ema, "update", 10),  # with the weights of a step changed and the averages not
+        (Events, "log", 5),  # a step done and not logged
+        (checkpoint, "sha256_of", 2),  # while a checkpoint is being written
+        (files, "sync_folder", 8),  # when it is all there but for the last flush
+        (trainers, "validate", 1),
+        (RunFolder, "save_best", 1),  # the best model known, not written
+        (Trainer, "_save_checkpoint", 3),  # the best model written, the checkpoint not
+    ],
+)
+def test_a_killed_run_goes_on_as_if_it_had_not_been(
+    tones, settings, timeless, state_of, assert_same, tmp_path, killed_at, undisturbed, owner, name, call
+):
+    config, out = settings(*FULL), tmp_path / "run"
+    with killed_at(owner, name, call):
+        Trainer(config, tones, out).run()
+    torch.manual_seed(12345)  # another process has other random numbers
+    Trainer(config, tones, out).run()
+    assert_same(state_of(out), state_of(undisturbed))
+    assert timeless(out) == timeless(undisturbed)
+    assert (out / "best" / "model.safetensors").read_bytes() == (
+        undisturbed / "best" / "model.safetensors"
+    ).read_bytes()
+    assert sorted(p.name for p in (out / "checkpoints").iterdir()) == sorted(
+        p.name for p in (undisturbed / "checkpoints").iterdir()
+    )
+
+
+def test_a_run_killed_in_its_last_validation_is_still_validated(tones, settings, tmp_path, killed_at):
+    config, out = settings("train.steps=4", "train.checkpoint_every=2"), tmp_path / "run"
+    with killed_at(trainers, "validate", 1):
+        Trainer(config, tones, out).run()
+    assert math.isfinite(Trainer(config, tones, out).run())
+    assert (out / "best" / "model.safetensors").exists()
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(
+    tones, settings, timeless, state_of, assert_same, tmp_path, undisturbed
+):
+    out = tmp_path / "run"
+    Trainer(settings(*FULL, "train.steps=5"), tones, out).run()
+    assert state_of(out)["position"]["step"] == 5
+    Trainer(settings(*FULL), tones, out).run()
+    ours, expected = state_of(out), state_of(undisturbed)
+    for key in ("recognizer", "ema", "optimizer", "ctc_head", "position"):
+        assert_same(ours[key], expected[key], key)
+    # The shorter run was validated at its end; all else is the same.
+    steps = [[line for line in timeless(folder) if "loss" in line] for folder in (out, undisturbed)]
+    assert steps[0] == steps[1]
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_line(
+    tones, settings, state_of, assert_same, tmp_path, capsys, undisturbed
+):
+    config, out = settings(*FULL), tmp_path / "run"
+    Trainer(config, tones, out).run()
+    newest = checkpoint.steps(out / "checkpoints")[-1]
+    (newest / "state.pt").write_bytes((newest / "state.pt").read_bytes()[:-100])
+    capsys.readouterr()
+    Trainer(config, tones, out).run()
+    assert f"{newest} is damaged" in capsys.readouterr().err
+    assert_same(state_of(out), state_of(undisturbed))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lr=0.02", r"run with optim\.lr=0\.01, not 0\.02; choose another --out"),
+        ("train.batch=8", r"train\.batch=4, not 8"),
+        ("model.joint.hidden=32", r"model\.joint\.hidden=24, not 32"),
+        ("data.train=[train,more]", r"data\.train="),
+    ],
+)
+def test_changed_settings_are_refused(tones, settings, tmp_path, override, message):
+    out = tmp_path / "run"
+    Trainer(settings("train.steps=1"), tones, out).run()
+    with pytest.raises(ValueError, match=message):
+        Trainer(settings(override), tones, out)
+
+
+def test_other_data_is_refused(tones, settings, tmp_path):
+    data, out = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    (data / "train").symlink_to(tones / "train")
+    Trainer(settings("train.steps=1", "data.valid=[]"), data, out).run()
+    (data / "train").unlink()
+    (data / "train").symlink_to(tones / "more")
+    with pytest.raises(ValueError, match="was trained on 26 utterances, 6 are given"):
+        Trainer(settings("data.valid=[]"), data, out)

@@ -1,0 +1,110 @@
+"""The folder of a run: what makes it one, which settings it may be resumed with, its tokenizer and checkpoints."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from rnnt.config import TokenizerConfig
+from rnnt.model_folder import read_config
+from rnnt.recognizer import Recognizer, load
+from rnnt.tokenizer import train_tokenizer
+from rnnt.training.distributed import Processes
+from rnnt.training.run import RunFolder, check_same
+
+TEXTS = ["low mid", "high"]
+
+
+@pytest.fixture
+def folder_of(settings, tmp_path):
+    """folder_of(*overrides): the folder tmp_path/run as a new process with these settings finds it."""
+    return lambda *overrides: RunFolder(tmp_path / "run", settings(*overrides), Processes("cpu"))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.epochs=5"], ["train.steps=5"], ["train.target_wer=0.1"], ["train.validate_every=2"],
+        ["train.validate_from=2"], ["train.checkpoint_every=3"], ["train.keep_checkpoints=1"], ["train.max_skipped=3"],
+        ["train.accumulation=2"], ["decoding.batch=3"], ["device=auto"], ["train.epochs=5", "decoding.batch=3"],
+    ],
+)  # fmt: skip
+def test_how_long_how_often_and_on_which_device_may_change(settings, tmp_path, overrides):
+    check_same(settings(), settings(*overrides), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lr=0.02", r"RUN holds a run with optim\.lr=0\.01, not 0\.02; choose another --out, or remove it"),
+        ("train.batch=8", r"train\.batch=4, not 8"),
+        ("seed=1", "seed=0, not 1"),
+        ("model.encoder.lstm.hidden=32", r"model\.encoder\.lstm\.hidden=24, not 32"),
+        ("data.train=[train,more]", r"data\.train=\['train'\], not \['train', 'more'\]"),
+    ],
+)
+def test_nothing_else_may_change(settings, tmp_path, override, message):
+    with pytest.raises(ValueError, match=message):
+        check_same(settings(), settings(override, "train.epochs=5"), "RUN")
+
+
+def test_a_folder_is_a_run_once_its_settings_are_written(folder_of, settings, tmp_path):
+    folder = folder_of()
+    assert not folder.resuming and not (tmp_path / "run").exists()
+    folder.write(folder.open_tokenizer(TEXTS))
+    assert read_config(tmp_path / "run" / "config.yaml") == settings()
+    again = folder_of("train.epochs=7")
+    assert again.resuming
+    again.write(again.open_tokenizer([]))
+    assert read_config(tmp_path / "run" / "config.yaml") == settings("train.epochs=7")
+    with pytest.raises(ValueError, match="run holds a run with seed=0, not 5"):
+        folder_of("seed=5")
+
+
+def test_the_tokenizer_is_learned_once_and_then_that_of_the_run(folder_of):
+    folder = folder_of()
+    tokenizer = folder.open_tokenizer(iter(TEXTS))
+    assert tokenizer.symbols == ["high", "low", "mid"]
+    folder.write(tokenizer)
+    assert folder_of().open_tokenizer(["other texts"]).symbols == tokenizer.symbols
+
+
+def test_a_given_tokenizer_is_taken_and_kept(folder_of, tmp_path):
+    (tmp_path / "given").mkdir()
+    train_tokenizer(["a b"], TokenizerConfig("words")).save(tmp_path / "given")
+    folder = folder_of(f"tokenizer.path={tmp_path}/given")
+    tokenizer = folder.open_tokenizer(TEXTS)
+    assert tokenizer.symbols == ["a", "b"]
+    folder.write(tokenizer)
+    (tmp_path / "given" / "tokenizer.json").unlink()
+    assert folder_of(f"tokenizer.path={tmp_path}/given").open_tokenizer(TEXTS).symbols == ["a", "b"]
+
+
+def test_the_newest_checkpoint_is_loaded_by_a_run_that_is_resumed(folder_of):
+    folder = folder_of("train.keep_checkpoints=1")
+    assert folder.load_newest() == (None, [])
+    for step in (1, 2):
+        folder.save_checkpoint(step, {"position": {"step": step}})
+    assert len(list((folder.path / "checkpoints").iterdir())) == 1
+    assert folder.load_newest() == (None, [])  # without settings it is no run
+    folder.write(folder.open_tokenizer(TEXTS))
+    assert folder_of().load_newest() == ({"position": {"step": 2}}, [])
+
+
+def test_processes_that_find_different_checkpoints_are_told(folder_of, settings):
+    folder = folder_of()
+    folder.write(folder.open_tokenizer(TEXTS))
+    folder.save_checkpoint(2, {"position": {"step": 2}})
+    others = SimpleNamespace(from_main=lambda compute: compute(), gather=lambda value: [value, 1])
+    with pytest.raises(ValueError, match=r"the processes find different checkpoints in .*run; all must see the same"):
+        RunFolder(folder.path, settings(), others).load_newest()
+
+
+def test_the_best_model_can_be_loaded(folder_of):
+    folder = folder_of()
+    recognizer = Recognizer(folder.config, folder.open_tokenizer(TEXTS))
+    folder.save_best(recognizer)
+    loaded = load(folder.path)
+    assert loaded.tokenizer.symbols == ["high", "low", "mid"] and loaded.config == folder.config
+    for name, value in recognizer.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
