@@ -1,5 +1,6 @@
 """Files, folders and lines that are on the disk whole or not at all, whatever ends the process; checksums; locks."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -120,13 +121,16 @@ def whole_lines(path: Path, keep: Callable[[bytes], bool]) -> int:
 def locked(path: Path, complaint: str) -> Iterator[None]:
     """Hold a lock on the file `path`, which the system releases when this process ends, however it ends.
 
-    Raises ValueError with the `complaint` if another process holds it.
+    Raises ValueError with the `complaint` if another process holds it. A file system without locks protects nothing.
     """
-    with path.open("w") as file:
+    with path.open("ab") as file:  # not emptied: nothing is written, so a full disk is no obstacle
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise ValueError(complaint) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                raise
         yield
 
 

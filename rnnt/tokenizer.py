@@ -1,5 +1,6 @@
 """Tokenizers turn text into symbols, 0 .. V-2, and back. Symbols are SentencePiece pieces, characters or words."""
 
+import hashlib
 import io
 import json
 import unicodedata
@@ -67,6 +68,11 @@ class Symbols:
         """Return the text of symbols."""
         return ("" if self.kind == "characters" else " ").join(self.symbols[token] for token in tokens)
 
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the kind and the symbols: tokenizers with the same one encode every text alike."""
+        return hashlib.sha256(json.dumps([self.kind, self.symbols]).encode()).hexdigest()
+
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` into a folder."""
         content = {"kind": self.kind, "symbols": self.symbols}
@@ -131,6 +137,11 @@ class SentencePiece:
         """Return the text of symbols, without those that have none."""
         pieces, unknown = self._processor.get_piece_size(), self._processor.unk_id()
         return self._processor.decode([token for token in tokens if token < pieces and token != unknown])
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the model and the number of symbols: tokenizers with the same one encode every text alike."""
+        return hashlib.sha256(b"%d %s" % (self._size, self._model)).hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.model` into a folder."""

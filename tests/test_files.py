@@ -232,6 +232,16 @@ def test_a_lock_excludes_other_processes_until_its_holder_ends_however_it_ends(t
             pass
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with locked(tmp_path / "lock", "somebody has it"):
+        pass
+
+
 def test_a_checksum_is_that_of_the_whole_file(tmp_path):
     content = bytes(range(256)) * 8192 + b"end"  # longer than the blocks in which it is read
     write_file(tmp_path / "file", content)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rnnt.device import find_device
-from rnnt.training.launch import launched
+from rnnt.text import reason, visible
+from rnnt.training.launch import launched, tell_launcher
 
 _Value = TypeVar("_Value")
 
@@ -77,19 +78,23 @@ class Processes:
         return values
 
     def from_main(self, compute: Callable[[], _Value]) -> _Value:
-        """What `compute` gives in the main process. Where it raises there, the others end without a word."""
+        """Return what `compute` gives in the main process. If it raises there, the others exit with code 2.
+
+        They print nothing, but hand the error's line to a launcher: it may look at any of them first.
+        """
         if self.count == 1:
             return compute()
-        box, error = [None, False], None
+        box, error = [None, ""], None
         if self.main:
             try:
                 box[0] = compute()
             except Exception as problem:
-                box[1], error = True, problem
+                box[1], error = reason(problem, None), problem
         dist.broadcast_object_list(box)
         if error is not None:
             raise error
         if box[1]:
+            tell_launcher(visible(box[1]))
             raise SystemExit(2)
         return box[0]
 

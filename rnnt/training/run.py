@@ -1,18 +1,21 @@
 """The folder of a run: settings, tokenizer, checkpoints and best model. It can be resumed."""
 
+import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from rnnt.config import Config
-from rnnt.files import write_file
-from rnnt.model_folder import read_config
+from rnnt.files import locked, write_file, write_json
+from rnnt.model_folder import WEIGHTS, read_config
 from rnnt.recognizer import Recognizer
 from rnnt.settings import to_yaml
 from rnnt.tokenizer import Tokenizer, load_chosen_tokenizer, load_tokenizer, train_tokenizer
 from rnnt.training import checkpoint
 from rnnt.training.distributed import Processes
 
+_FINGERPRINTS = "fingerprints.json"
 _MAY_CHANGE = (
     "device", "train.epochs", "train.steps", "train.target_wer", "train.validate_every", "train.validate_from",
     "train.checkpoint_every", "train.keep_checkpoints", "train.max_skipped", "train.accumulation", "decoding.batch",
@@ -41,27 +44,97 @@ def _flat(tree: dict, prefix: str = "") -> dict:
     return pairs
 
 
-class RunFolder:
-    """The folder `path` of a run. All processes read it, and the first one writes it.
+def lock_run(path: Path) -> AbstractContextManager:
+    """Make the folder of a run and hold its lock during a `with`. Raises ValueError if another program holds it."""
+    path.mkdir(parents=True, exist_ok=True)
+    return locked(path / ".lock", f"another program trains in {path}; wait for its end, or choose another --out")
 
-    resuming: the folder held a run before. Raises ValueError if that run has other settings.
+
+class RunFolder:
+    """The folder `path` of a run. All processes read it, and the first one writes it while it holds the lock.
+
+    data: fingerprints of the training and the validation data, by the names train and valid. They are kept in
+    `fingerprints.json` with that of the tokenizer. resuming: the folder holds a run on this data that is continued. A
+    run that was killed before its first checkpoint has learned nothing: with other data it begins anew.
+
+    Raises ValueError if the run in the folder has other settings, or was trained on other data, or if the processes
+    read different data.
     """
 
-    def __init__(self, path: Path, config: Config, processes: Processes):
+    def __init__(self, path: Path, config: Config, processes: Processes, data: dict[str, str]):
         self.path, self.config, self.processes = path, config, processes
+        if len({json.dumps(found) for found in processes.gather(data)}) > 1:
+            raise ValueError("the processes read different data; give all machines the same prepared splits")
         # The first process answers for all, because it writes this file later, and others may look only then.
-        self.resuming = processes.from_main((path / "config.yaml").exists)
-        if self.resuming:
+        holds_run = processes.from_main((path / "config.yaml").exists)
+        if holds_run:
             check_same(read_config(path / "config.yaml"), config, path)
+        self._fingerprints = dict(data)
+        before = processes.from_main(self._read_fingerprints) if holds_run else {}
+        self.resuming = holds_run and processes.from_main(lambda: self._is_same(before))
+        if self.resuming:
+            self._fingerprints = before | data
+
+    def _read_fingerprints(self) -> dict[str, str]:
+        """The fingerprints of the run in the folder; none if an earlier version began it."""
+        path = self.path / _FINGERPRINTS
+        if not path.exists():
+            return {}
+        try:
+            found = json.loads(path.read_bytes())
+            if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+                raise ValueError
+        except (ValueError, RecursionError):
+            raise ValueError(
+                f"{path} is damaged; if you are sure that data and tokenizer are those of the run, remove it"
+            ) from None
+        return found
+
+    def _is_same(self, before: dict[str, str]) -> bool:
+        """Whether the run in the folder goes on, or begins anew because it has learned nothing from other data."""
+        best = self.path / "best" / WEIGHTS
+        learned = best.exists() or bool(checkpoint.steps(self.path / "checkpoints"))
+        changed = [name for name, found in self._fingerprints.items() if before.get(name, found) != found]
+        if changed and learned:
+            splits = getattr(self.config.data, changed[0])
+            raise ValueError(
+                f"{self.path} holds a run on other data: the content of data.{changed[0]} ({', '.join(splits)}) has "
+                "changed since; give the same data, or choose another --out"
+            )
+        return learned or (bool(before) and not changed)
 
     def open_tokenizer(self, texts: Iterable[str]) -> Tokenizer:
-        """Return the tokenizer of the run that is resumed, that of tokenizer.path, or one learned from the texts."""
+        """Return the tokenizer of the run that is resumed, that of tokenizer.path, or one learned from the texts.
+
+        Raises ValueError if the run began with another tokenizer than the one that it finds now.
+        """
         config = self.config.tokenizer
         if self.resuming:
-            return load_tokenizer(self.path, config)
+            tokenizer = load_tokenizer(self.path, config)
+            self._check_tokenizer(tokenizer)
+            return tokenizer
         if config.path:
             return load_chosen_tokenizer(config)
         return self.processes.from_main(lambda: train_tokenizer(texts, config))
+
+    def _check_tokenizer(self, tokenizer: Tokenizer) -> None:
+        before, path = self._fingerprints.get("tokenizer"), self.config.tokenizer.path
+        if before is None:  # an earlier version began the run
+            return
+        if tokenizer.fingerprint != before:
+            raise ValueError(
+                f"the tokenizer in {self.path} is not the one that the run began with; put that one back, or choose "
+                "another --out"
+            )
+        given = None
+        if path:
+            with suppress(ValueError):  # it is gone or damaged: the run has its own copy
+                given = load_tokenizer(path, self.config.tokenizer)
+        if given and given.fingerprint != before:
+            raise ValueError(
+                f"tokenizer.path ({path}) holds another tokenizer than the one that the run in {self.path} began with; "
+                "put that one back, or choose another --out"
+            )
 
     def load_newest(self) -> tuple[dict | None, list[str]]:
         """Return the state in the newest undamaged checkpoint and a line for each damaged one; None for a new run.
@@ -74,9 +147,12 @@ class RunFolder:
         return state, problems
 
     def write(self, tokenizer: Tokenizer) -> None:
-        """Write the tokenizer, then config.yaml: a folder that has this file is taken for a run."""
+        """Write tokenizer and fingerprints, then config.yaml: a folder that has this file is taken for a run."""
         self.path.mkdir(parents=True, exist_ok=True)
+        if not self.resuming:  # so that a kill leaves no tokenizer with the fingerprints of other data
+            (self.path / _FINGERPRINTS).unlink(missing_ok=True)
         tokenizer.save(self.path)
+        write_json(self.path / _FINGERPRINTS, self._fingerprints | {"tokenizer": tokenizer.fingerprint})
         write_file(self.path / "config.yaml", to_yaml(self.config))
 
     def save_checkpoint(self, step: int, state: dict) -> None:

@@ -2,25 +2,27 @@
 
 import signal
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from rnnt.config import Config
+from rnnt.dataset import Dataset
 from rnnt.device import set_precision
 from rnnt.error_rate import word_error_rate
 from rnnt.evaluation import Evaluation
 from rnnt.recognizer import Recognizer
 from rnnt.threads import Threads
-from rnnt.training.data import TrainingData, open_splits
+from rnnt.training.data import TrainingData, fingerprint, open_splits
 from rnnt.training.distributed import Processes
 from rnnt.training.events import Events
 from rnnt.training.listener import Listener
 from rnnt.training.meter import Meter
 from rnnt.training.mlperf import MlperfLog
 from rnnt.training.position import Position
-from rnnt.training.run import RunFolder
+from rnnt.training.run import RunFolder, lock_run
 from rnnt.training.share import check_shares
 from rnnt.training.statistics import fit
 from rnnt.training.step import Stepper
@@ -35,7 +37,8 @@ class Trainer:
     for bit, those of a run that was never interrupted. With several processes (see Processes) each makes a Trainer with
     the same arguments, and only the first one writes. mlperf_log: a file for the log of MLPerf.
 
-    Raises ValueError if the run in `out` has other settings or data.
+    Raises ValueError if the run in `out` has other settings or data, or if another program trains in it. The folder
+    belongs to this run until run() ends.
     """
 
     def __init__(self, config: Config, data: Path, out: Path, mlperf_log: Path | None = None):
@@ -49,7 +52,16 @@ class Trainer:
         rate = config.features.sample_rate
         train_split = open_splits(data, config.data.train, rate)
         self.valid_split = open_splits(data, config.data.valid, rate) if config.data.valid else None
-        self.folder = RunFolder(out, config, self.processes)
+        with ExitStack() as held:
+            self.processes.from_main(lambda: held.enter_context(lock_run(out)))
+            self._set_up(train_split, out, mlperf)
+            self._held = held.pop_all()  # until run() ends
+
+    def _set_up(self, train_split: Dataset, out: Path, mlperf: MlperfLog | None) -> None:
+        """Open the run in the folder `out`, or begin one."""
+        config = self.config
+        valid = fingerprint(self.valid_split) if self.valid_split else ""
+        self.folder = RunFolder(out, config, self.processes, {"train": fingerprint(train_split), "valid": valid})
         tokenizer = self.folder.open_tokenizer(train_split.texts())
         self.data = TrainingData(train_split, tokenizer, config, self.device)
         self.notes += [self.data.left_out] if self.data.left_out else []
@@ -125,6 +137,7 @@ class Trainer:
             finally:
                 for listener in self.listeners:
                     listener.close()
+                self._held.close()
         self.processes.leave()
         if stopped:
             raise SystemExit(128 + (stop.signal or signal.SIGTERM))

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from rnnt.training.run import lock_run
+
 STEPS = 14
 
 # Python runs this in every process before anything else. The second process of the first generation dies in its run.
@@ -79,6 +81,15 @@ def test_a_mistake_is_told_once(start):
     _, said = launcher.communicate(timeout=120)
     assert launcher.returncode == 2
     assert said == "error: train.batch (5) is not a multiple of train.accumulation x processes (2)\n"
+
+
+def test_a_second_program_in_a_runs_folder_is_told_once(start, tmp_path):
+    with lock_run(tmp_path / "run"):
+        launcher = start("rnnt.cli", more=["--processes", "2"])
+        _, said = launcher.communicate(timeout=120)
+    assert launcher.returncode == 2
+    line = f"error: another program trains in {tmp_path / 'run'}; wait for its end, or choose another --out\n"
+    assert said == line
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,17 @@
 """A run that is resumed: the same as one that was left alone, or refused because it is another one."""
 
 import math
+import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from rnnt import files
+from rnnt.dataset import Dataset, write_split
+from rnnt.shard import StoredUtterance
+from rnnt.tokenizer import load_tokenizer
 from rnnt.training import checkpoint
 from rnnt.training import trainer as trainers
 from rnnt.training.ema import Ema
@@ -116,12 +122,97 @@ def test_changed_settings_are_refused(tones, settings, tmp_path, override, messa
         Trainer(settings(override), tones, out)
 
 
-def test_other_data_is_refused(tones, settings, tmp_path):
-    data, out = tmp_path / "data", tmp_path / "run"
-    data.mkdir()
-    (data / "train").symlink_to(tones / "train")
-    Trainer(settings("train.steps=1", "data.valid=[]"), data, out).run()
-    (data / "train").unlink()
-    (data / "train").symlink_to(tones / "more")
+@pytest.fixture
+def copied(tones, tmp_path):
+    """copied(**splits): a folder of data with links to splits of the tones, such as train="more"."""
+
+    def link(**splits):
+        data = tmp_path / "data"
+        shutil.rmtree(data, ignore_errors=True)
+        data.mkdir()
+        for name, source in splits.items():
+            (data / name).symlink_to(tones / source)
+        return data
+
+    return link
+
+
+def edited(tones, folder, change):
+    """A copy of the split train in which one utterance is another."""
+    split = Dataset(tones / "train")
+    utterances = [split[i] for i in range(len(split))]
+    utterances[5] = replace(utterances[5], **change(utterances[5]))
+    write_split(folder, utterances, split.sample_rate)
+
+
+CHANGES = {
+    "another text": lambda u: {"text": "mid" if u.text != "mid" else "low"},
+    "another id": lambda u: {"id": "other"},
+    "other audio": lambda u: {"input": -u.input},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_data_of_the_same_size_is_refused(tones, settings, copied, tmp_path, change):
+    out = tmp_path / "run"
+    Trainer(settings("train.steps=1"), copied(train="train", valid="valid"), out).run()
+    data = copied(valid="valid")
+    edited(tones, data / "train", CHANGES[change])
+    with pytest.raises(ValueError, match=r"run on other data: the content of data\.train \(train\) has changed since"):
+        Trainer(settings(), data, out)
+    with pytest.raises(ValueError, match="other data"):  # also by a run that is done
+        Trainer(settings("train.steps=1"), data, out)
+    assert Trainer(settings("train.steps=1"), copied(train="train", valid="valid"), out).run() < math.inf
+
+
+def test_another_validation_set_is_refused(settings, copied, tmp_path):
+    out = tmp_path / "run"
+    Trainer(settings("train.steps=1"), copied(train="train", valid="valid"), out).run()
+    with pytest.raises(ValueError, match=r"other data: the content of data\.valid \(valid\) has changed"):
+        Trainer(settings(), copied(train="train", valid="more"), out)
+
+
+def test_the_same_data_in_another_place_is_the_same(settings, copied, tones, tmp_path):
+    out = tmp_path / "run"
+    Trainer(settings("train.steps=1"), copied(train="train", valid="valid"), out).run()
+    assert Trainer(settings("train.steps=2"), tones, out).position.step == 1
+
+
+def test_other_data_is_refused_by_a_run_of_an_earlier_version_if_its_size_tells(settings, copied, tones, tmp_path):
+    out = tmp_path / "run"
+    Trainer(settings("train.steps=1", "data.valid=[]"), tones, out).run()
+    (out / "fingerprints.json").unlink()
     with pytest.raises(ValueError, match="was trained on 26 utterances, 6 are given"):
-        Trainer(settings("data.valid=[]"), data, out)
+        Trainer(settings("data.valid=[]"), copied(train="more"), out)
+    Trainer(settings("train.steps=2", "data.valid=[]"), tones, out).run()
+    with pytest.raises(ValueError, match="other data"):
+        Trainer(settings("data.valid=[]"), copied(train="more"), out)
+
+
+def test_a_run_killed_before_its_first_checkpoint_learns_the_tokenizer_of_the_data_that_it_is_given(
+    settings, copied, tmp_path, killed_at
+):
+    out, config = tmp_path / "run", settings("tokenizer.kind=characters", "data.valid=[]", "train.steps=1")
+    data = copied(train="train")
+    with killed_at(Stepper, "take", 1):
+        Trainer(config, data, out).run()
+    before = load_tokenizer(out, config.tokenizer).symbols
+    shutil.rmtree(data)
+    write_split(data / "train", [StoredUtterance(str(i), np.ones(4000, np.int16), "xyz") for i in range(26)], 8000)
+    Trainer(config, data, out).run()
+    assert load_tokenizer(out / "best", config.tokenizer).symbols == list("xyz") != before
+
+
+def test_a_second_program_is_refused_until_the_first_one_ends(settings, tones, tmp_path, killed_at):
+    out, config = tmp_path / "run", settings("train.steps=3", "train.checkpoint_every=1")
+    first = Trainer(config, tones, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"another program trains in .*run; wait for its end, or choose another --out"):
+        Trainer(config, tones, out)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    first.run()
+    with killed_at(Stepper, "take", 1):
+        Trainer(settings("train.steps=4"), tones, out).run()
+    with pytest.raises(ValueError, match="lr"):
+        Trainer(settings("optim.lr=1"), tones, out)
+    Trainer(config, tones, out).run()
