@@ -123,9 +123,11 @@ def train_command(
         if main:
             _show(f"{trainer.model.num_parameters():,} parameters, {where}, run {out}", file=sys.stderr)
         best = trainer.run()
+    if main and best != float("inf"):
+        _show(f"best validation WER {100 * best:.2f} %")
+    if problem := trainer.missing_model():
+        raise OSError(problem)
     if main:
-        if best != float("inf"):
-            _show(f"best validation WER {100 * best:.2f} %")
         _show(f"model: {out / 'best'}")
 
 

@@ -40,6 +40,8 @@ def run(out: Path) -> None:
     trainer = Trainer(load_config(PRESET), data, run_folder)
     print(f"   {trainer.model.num_parameters():,} parameters, on {trainer.device}", flush=True)
     trainer.run()
+    if problem := trainer.missing_model():
+        raise OSError(problem)
     picture = out / "learning-curve.png"
     learning_curve(run_folder / "metrics.jsonl", picture)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -25,6 +26,9 @@ _TIMEOUT = timedelta(minutes=30)
 # Groups that were left, kept to the process's end. Freed with the module that shares gradients, a gloo group waits for
 # its thread while holding Python's lock, and that thread, at the end of a broadcast, may be waiting for the lock.
 _left: list = []
+# Seconds from the last communication to the end of a process. A gloo thread takes the lock once more after the call
+# has returned; if the interpreter ends meanwhile, the process aborts: "terminate called without an active exception".
+_LAST = 0.2
 
 
 class Processes:
@@ -91,6 +95,8 @@ class Processes:
             except Exception as problem:
                 box[1], error = reason(problem, None), problem
         dist.broadcast_object_list(box)
+        if box[1]:
+            time.sleep(_LAST)
         if error is not None:
             raise error
         if box[1]:
@@ -101,6 +107,7 @@ class Processes:
     def leave(self) -> None:
         """Nothing more is to be said to the others; none waits for this process."""
         if self.count > 1:
+            time.sleep(_LAST)
             _left.append(dist.group.WORLD)
             dist.destroy_process_group()
 

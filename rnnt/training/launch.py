@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # set by the launcher, one for each process
 _LOST = ("closed by peer", "reset by peer", "Broken pipe")  # how gloo says so
@@ -52,22 +53,30 @@ def launch(arguments: list[str], processes: int, nodes: int = 1, rendezvous: str
         ended = (-signal.SIGTERM, 128 + signal.SIGTERM)
         rank, failure = min(error.failures.items(), key=lambda item: (item[1].exitcode in ended, item[1].timestamp))
         code = failure.exitcode
-        if code < 0:
-            print(f"error: process {rank} was killed by {failure.signal_name()}", file=sys.stderr)
-        elif os.path.exists(failure.error_file):
+        if os.path.exists(failure.error_file):
             print(f"error: {failure.message}", file=sys.stderr)
+            code = code if code > 0 else 2  # killed after it had told why it ends
+        elif code < 0:
+            print(f"error: process {rank} was killed by {failure.signal_name()}", file=sys.stderr)
         elif code < 128:  # above: stopped by a signal, as asked for
             print(f"error: process {rank} ended with exit code {code}; see what it wrote above", file=sys.stderr)
         raise SystemExit(128 - code if code < 0 else code) from None
 
 
 def tell_launcher(message: str) -> bool:
-    """Hand an error's line to the launcher, which prints the first one; False where no launcher started this."""
+    """Hand an error's line to the launcher, which prints the first one.
+
+    Returns False if no launcher started this process, or if the disk of the launcher's files is full.
+    """
     path = os.environ.get(_ERROR_FILE)
     if not path:
         return False
-    with open(path, "w") as file:
-        json.dump({"message": message, "timestamp": int(time.time())}, file)
+    try:
+        with open(path, "w") as file:
+            json.dump({"message": message, "timestamp": int(time.time())}, file)
+    except OSError:
+        Path(path).unlink(missing_ok=True)  # it may hold a part of the line
+        return False
     return True
 
 

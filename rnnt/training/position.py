@@ -16,7 +16,9 @@ class Position:
     unscored: bool = False  # the validation at this position has not been done yet
     skipped: int = 0  # steps that were skipped
     skipped_in_row: int = 0  # how many of them in a row up to now
-    best_wer: float = math.inf  # of the best model so far; infinite before the first validation
+    best_wer: float = math.inf  # of the best model that is kept; infinite before the first validation
+    # The lowest WER of a model that could not be written. Without validation 0 if that is the latest model.
+    lost_wer: float = math.inf
 
     def after_step(self, skipped: bool) -> "Position":
         """Return the position after one more step."""
@@ -46,16 +48,23 @@ class Position:
         trained = self.epoch >= train.epochs or self.step >= total
         return self.target_reached(train) or (trained and not self.unscored)
 
+    @property
+    def best_is_lost(self) -> bool:
+        """Whether the model that should have been kept could not be written."""
+        return self.lost_wer < self.best_wer
+
     def state_dict(self) -> dict:
         """Return the entries of a checkpoint from which `from_state` makes this position."""
-        return {
+        state = {
             "position": {"step": self.step, "epoch": self.epoch, "batch": self.batch, "unscored": self.unscored},
             "skipped": [self.skipped, self.skipped_in_row],
             "best_wer": self.best_wer,
         }
+        return state | ({"lost_wer": self.lost_wer} if self.best_is_lost else {})
 
     @classmethod
     def from_state(cls, state: dict) -> "Position":
         """Return the position in a checkpoint. Those of the first version have no `unscored`."""
         skipped, skipped_in_row = state["skipped"]
-        return cls(**state["position"], skipped=skipped, skipped_in_row=skipped_in_row, best_wer=state["best_wer"])
+        wers = {"best_wer": state["best_wer"], "lost_wer": state.get("lost_wer", math.inf)}
+        return cls(**state["position"], skipped=skipped, skipped_in_row=skipped_in_row, **wers)

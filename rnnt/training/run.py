@@ -92,8 +92,7 @@ class RunFolder:
 
     def _is_same(self, before: dict[str, str]) -> bool:
         """Whether the run in the folder goes on, or begins anew because it has learned nothing from other data."""
-        best = self.path / "best" / WEIGHTS
-        learned = best.exists() or bool(checkpoint.steps(self.path / "checkpoints"))
+        learned = self.has_best or bool(checkpoint.steps(self.path / "checkpoints"))
         changed = [name for name, found in self._fingerprints.items() if before.get(name, found) != found]
         if changed and learned:
             splits = getattr(self.config.data, changed[0])
@@ -158,6 +157,11 @@ class RunFolder:
     def save_checkpoint(self, step: int, state: dict) -> None:
         """Write a checkpoint and remove old ones. Raises OSError if it cannot be written."""
         checkpoint.save(self.path / "checkpoints", step, state, self.config.train.keep_checkpoints)
+
+    @property
+    def has_best(self) -> bool:
+        """Whether the folder holds a model."""
+        return (self.path / "best" / WEIGHTS).is_file()
 
     def save_best(self, recognizer: Recognizer) -> None:
         """Write the best model. Raises OSError if it cannot be written."""

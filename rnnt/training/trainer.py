@@ -1,5 +1,6 @@
 """A training run: steps, validations, checkpoints, and what is told of them."""
 
+import math
 import signal
 import time
 from contextlib import ExitStack
@@ -151,6 +152,8 @@ class Trainer:
         for note in self.notes:
             self._note(note)
         stopped = False
+        if self.position.finished(train, total) and self.processes.from_main(self.missing_model):
+            self.position = replace(self.position, unscored=True)  # there may be room for the model now
         while not stopped and not self.position.finished(train, total):
             if not self.position.unscored:
                 stopped = self._run_epoch(total, stop)
@@ -220,24 +223,49 @@ class Trainer:
                 result = validate(self.recognizer, self.valid_split, self.processes, stop, self._validation_progress)
                 if result is None:
                     return False
-                best_wer = self.processes.from_main(lambda: self._judge(result))
-                self.position = replace(self.position, best_wer=best_wer)
-            elif self.processes.main:
-                self._save_best()
+                best_wer, lost_wer = self.processes.from_main(lambda: self._judge(result))
+                self.position = replace(self.position, best_wer=best_wer, lost_wer=lost_wer)
+            else:
+                written = self.processes.from_main(self._save_best)
+                self.position = replace(self.position, lost_wer=math.inf if written else 0.0)
         self.position = replace(self.position, unscored=False)
         for listener in self.listeners:
             listener.block_stop(self.position)
         return True
 
-    def _judge(self, result: Evaluation) -> float:
-        """Report a validation and keep the model if it is the best; return the WER of the best model that is kept."""
-        rate = word_error_rate(result.pairs)
+    def _judge(self, result: Evaluation) -> tuple[float, float]:
+        """Report a validation and keep the model if it is the best; return `best_wer` and `lost_wer` after it."""
         for name, reason in result.skipped:
             self._note(f"not scored: {name}: {reason}")
+        best_wer, lost_wer = self.position.best_wer, self.position.lost_wer
+        if not result.pairs:
+            self._note("warning: no utterance of the validation data could be scored; training goes on")
+            return best_wer, lost_wer
+        rate = word_error_rate(result.pairs)
         for listener in self.listeners:
             listener.validation_stop(self.position, rate, result.loss)
-        best_wer = self.position.best_wer
-        return rate.rate if rate.rate <= best_wer and self._save_best() else best_wer
+        if rate.rate > best_wer:
+            return best_wer, lost_wer
+        return (rate.rate, lost_wer) if self._save_best() else (best_wer, min(rate.rate, lost_wer))
+
+    def missing_model(self) -> str:
+        """Return a line if the run's folder lacks the model that it should hold after run(); "" if it is there."""
+        best, position = self.folder.path / "best", self.position
+        mend = "make room on the disk and run the same command again"
+        if not self.folder.has_best:
+            scored = self.valid_split is None or min(position.best_wer, position.lost_wer) < math.inf
+            why = (
+                f"it could not be written; {mend}" if scored else "no utterance of the validation data could be scored"
+            )
+            return f"training is done, but there is no model in {best}: {why}"
+        if not position.best_is_lost:
+            return ""
+        if self.valid_split is None:
+            return f"training is done, but the model in {best} is not the latest, which could not be written; {mend}"
+        return (
+            f"training is done, but the model in {best} has a validation WER of {100 * position.best_wer:.2f} %: the "
+            f"best one, of {100 * position.lost_wer:.2f} %, could not be written"
+        )
 
     def _validation_progress(self, done: int, total: int) -> None:
         self.threads.adapt()

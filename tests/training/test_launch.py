@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from rnnt.training.launch import tell_launcher
 from rnnt.training.run import lock_run
 
 STEPS = 14
@@ -103,3 +104,13 @@ def test_a_mistake_that_needs_no_process_to_be_seen_starts_none(start, more, mes
     launcher = start("rnnt.cli", more=more)
     _, said = launcher.communicate(timeout=120)
     assert launcher.returncode == 2 and said.startswith(message) and said.count("\n") == 1
+
+
+def test_an_error_that_the_launchers_disk_has_no_room_for_is_left_to_the_process(monkeypatch, tmp_path):
+    monkeypatch.delenv("TORCHELASTIC_ERROR_FILE", raising=False)
+    assert not tell_launcher("a line")
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    assert tell_launcher("a line") and "a line" in (tmp_path / "error.json").read_text()
+    (tmp_path / "full.json").symlink_to("/dev/full")
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "full.json"))
+    assert not tell_launcher("a line") and not (tmp_path / "full.json").exists()

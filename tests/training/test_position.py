@@ -65,3 +65,10 @@ def test_a_checkpoint_gives_the_position_back():
 def test_a_checkpoint_of_the_first_version_has_a_position_too():
     state = {"position": {"step": 9, "epoch": 2, "batch": 1}, "skipped": [4, 3], "best_wer": 0.25, "utterances": 5}
     assert Position.from_state(state) == replace(Position(9, 2, 1), skipped=4, skipped_in_row=3, best_wer=0.25)
+
+
+def test_a_lost_model_is_remembered_until_a_better_one_is_kept():
+    lost = Position(best_wer=0.3, lost_wer=0.2)
+    assert lost.best_is_lost and Position.from_state(lost.state_dict()) == lost
+    assert not Position(best_wer=0.2, lost_wer=0.2).best_is_lost and not Position().best_is_lost
+    assert Position(lost_wer=0.0).best_is_lost  # without validation

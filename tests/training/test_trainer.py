@@ -4,6 +4,8 @@ import dataclasses
 import errno
 import math
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,8 +13,13 @@ import yaml
 
 import rnnt
 from rnnt.dataset import Dataset
+from rnnt.error_rate import Pair
+from rnnt.evaluation import Evaluation
 from rnnt.model_folder import read_config
+from rnnt.training import trainer as trainers
+from rnnt.training.listener import Listener
 from rnnt.training.schedule import warmup_hold_decay
+from rnnt.training.step import Stepper
 from rnnt.training.trainer import Trainer
 
 STEPS = 7  # of an epoch: 26 utterances in batches of 4
@@ -203,19 +210,112 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(tones, settings, rows, tm
     assert rnnt.load(out).transcribe([Dataset(tones / "valid")[0].input])
 
 
-def test_a_full_disk_costs_the_best_model_and_not_the_run(tones, settings, state_of, tmp_path, monkeypatch, capsys):
-    original = os.replace
+class Disk:
+    """Refuses the files of models while it is full."""
 
-    def refuse(source, target):
-        if str(target).endswith("model.safetensors"):
+    def __init__(self, patch):
+        self.full, self._replace = True, os.replace
+        patch.setattr(os, "replace", self.replace)
+
+    def replace(self, source, target):
+        if self.full and str(target).endswith("model.safetensors"):
             full_disk()
-        original(source, target)
+        self._replace(source, target)
 
-    out = tmp_path / "run"
-    trainer = Trainer(settings(), tones, out)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", refuse)
+
+@pytest.fixture
+def disk(monkeypatch):
+    return Disk(monkeypatch)
+
+
+@pytest.mark.parametrize("valid", ["[valid]", "[]"])
+def test_a_full_disk_costs_the_model_and_not_the_run_which_says_so_until_there_is_room(
+    tones, settings, state_of, tmp_path, capsys, disk, valid
+):
+    config, out = settings(f"data.valid={valid}"), tmp_path / "run"
+    for _ in range(2):
+        trainer = Trainer(config, tones, out)
         assert trainer.run() == math.inf
-    assert "No space left on device" in capsys.readouterr().err
-    assert not list((out / "best").glob("*.tmp")) and not (out / "best" / "model.safetensors").exists()
-    assert state_of(out)["best_wer"] == math.inf
+        assert "No space left on device" in capsys.readouterr().err
+        assert not list((out / "best").glob("*.tmp")) and not (out / "best" / "model.safetensors").exists()
+        assert state_of(out)["best_wer"] == math.inf and state_of(out)["position"]["step"] == 2 * STEPS
+        line = (
+            f"training is done, but there is no model in {out / 'best'}: it could not be written; make room on the disk"
+        )
+        assert trainer.missing_model().startswith(line)
+    disk.full = False
+    trainer = Trainer(config, tones, out)
+    assert (trainer.run() < math.inf) == (valid != "[]") and trainer.missing_model() == ""
+    assert rnnt.load(out).config == config
+
+
+def test_a_best_model_that_was_lost_is_said_at_the_end_also_after_a_kill(
+    tones, settings, tmp_path, monkeypatch, disk, killed_at
+):
+    config, out = settings("train.epochs=5"), tmp_path / "run"
+    rates = iter([50, 20, 30, 40, 10])
+
+    def validate(*_):
+        wrong = next(rates)
+        disk.full = wrong == 20
+        pairs = [Pair(str(i), "a", "b" if i < wrong else "a") for i in range(100)]
+        return Evaluation(pairs, 1.0, 100, [], [])
+
+    monkeypatch.setattr(trainers, "validate", validate)
+    with killed_at(Stepper, "take", 3 * STEPS + 1):
+        Trainer(config, tones, out).run()
+    trainer = Trainer(settings("train.epochs=4"), tones, out)
+    assert trainer.run() == 0.3
+    assert trainer.missing_model() == (
+        f"training is done, but the model in {out / 'best'} has a validation WER of 30.00 %: the best one, of 20.00 %, "
+        "could not be written"
+    )
+    trainer = Trainer(config, tones, out)
+    assert trainer.run() == 0.1 and trainer.missing_model() == ""
+
+
+def test_without_validation_the_latest_model_that_was_lost_is_said(tones, settings, tmp_path, disk):
+    trainer = Trainer(settings("data.valid=[]"), tones, tmp_path / "run")
+    blocks = []
+
+    class Fills(Listener):
+        def block_stop(self, position):
+            blocks.append(position.step)
+            disk.full = len(blocks) == 1
+
+    disk.full = False
+    trainer.listeners.append(Fills())
+    trainer.run()
+    best = tmp_path / "run" / "best"
+    assert blocks == [STEPS, 2 * STEPS]
+    line = f"training is done, but the model in {best} is not the latest, which could not be written; make room"
+    assert trainer.missing_model().startswith(line)
+
+
+def test_a_validation_without_a_score_does_not_stop_the_run(tones, settings, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(trainers, "validate", lambda *_: Evaluation([], math.nan, 0, [("a", "is damaged")], []))
+    trainer = Trainer(settings("train.epochs=2"), tones, tmp_path / "run")
+    assert trainer.run() == math.inf and "not scored: a: is damaged" in capsys.readouterr().err
+    assert trainer.missing_model().endswith("best: no utterance of the validation data could be scored")
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+from rnnt.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--processes", "2"]])
+def test_the_command_ends_with_code_2_if_there_was_no_room_for_a_model(tiny, tones, tmp_path, more):
+    """The largest file is limited to 20 kB: room for the log, but not for 17,004 weights."""
+    command = ["train", tiny, "train.epochs=1", "--data", tones, "--out", tmp_path / "run", *more]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, "20000", *map(str, command)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "model:" not in done.stdout
+    assert done.stderr.splitlines()[-1].startswith(
+        f"error: training is done, but there is no model in {tmp_path / 'run' / 'best'}: it could not be written"
+    ), done.stderr
+    assert "Traceback" not in done.stderr
