@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rnnt.dataset import Dataset
 from rnnt.error_rate import Pair
-from rnnt.loader import collate
+from rnnt.loader import collate, encode_spoken
 from rnnt.sampler import batches_by_length
 from rnnt.text import reason
 from rnnt.transcription import BATCH_SECONDS, make_transcript
@@ -105,19 +105,25 @@ def _results(recognizer: Recognizer, dataset: Dataset, batch_size: int, limit: i
 
 def _evaluate_batch(recognizer: Recognizer, dataset: Dataset, indices: list[int]) -> list[_Result]:
     read = [dataset.read(i, recognizer.config.features.trim_silence) for i in indices]
+    rate = recognizer.config.features.sample_rate
     targets, unknown = [], []
-    for utterance, _ in read:
+    for i, (utterance, _) in zip(indices, read):
         try:
-            targets.append(recognizer.tokenizer.encode(utterance.text))
+            targets.append(encode_spoken(recognizer.tokenizer, utterance.text, int(dataset.lengths[i]) / rate))
             unknown.append("")
-        except ValueError as error:  # an unknown symbol, or a text that is not valid Unicode
+        except ValueError as error:  # an unknown symbol, too many of them, or a text that is not valid Unicode
             targets.append([])
             unknown.append(reason(error))
     batch = collate([utterance.input for utterance, _ in read], targets, [utterance.id for utterance, _ in read])
     batch = batch.to(recognizer.device)
     encoder_BTD, lengths = recognizer.encode(batch)
     hypotheses = recognizer.decode(batch, encoder_BTD, lengths)
-    losses = recognizer.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths).tolist()
+    try:
+        losses = recognizer.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths).tolist()
+    except (ValueError, RuntimeError) as error:
+        if len(indices) > 1:
+            raise
+        losses, unknown = [math.nan], [unknown[0] or reason(error)]  # it is scored all the same
     results = []
     for i, (utterance, start), hypothesis, loss, target, no_loss in zip(
         indices, read, hypotheses, losses, targets, unknown

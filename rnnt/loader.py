@@ -12,7 +12,35 @@ import torch
 
 from rnnt.dataset import Dataset
 from rnnt.shard import StoredUtterance
-from rnnt.tokenizer import Tokenizer, UnknownSymbolError
+from rnnt.text import reason
+from rnnt.tokenizer import LONGEST_SYMBOL, Tokenizer, UnknownSymbolError
+
+# Symbols of a text per second of its audio. Fast speech has 25 characters a second; the lattice of a text that some
+# mistake gave to a short utterance would take all memory.
+MOST_SYMBOLS = 100
+_LEAST_LIMIT = 10  # so that rounded times of very short utterances do not matter
+
+
+class TooMuchTextError(ValueError):
+    """Raised for a text with more symbols than anybody speaks in the time of its audio."""
+
+
+def most_symbols(seconds: float | np.ndarray) -> float | np.ndarray:
+    """Return the largest number of symbols of a text that is spoken in so many seconds."""
+    return np.maximum(MOST_SYMBOLS * seconds, _LEAST_LIMIT)
+
+
+def encode_spoken(tokenizer: Tokenizer, text: str, seconds: float) -> list[int]:
+    """Return the symbols of a text that is spoken in so many seconds.
+
+    Raises TooMuchTextError if they are too many for that time, and another ValueError if the tokenizer lacks one.
+    """
+    limit = most_symbols(seconds)
+    symbols = tokenizer.encode(text) if len(text) <= LONGEST_SYMBOL * limit else None
+    if symbols is None or len(symbols) > limit:
+        size = f"{len(text)} characters" if symbols is None else f"{len(symbols)} symbols"
+        raise TooMuchTextError(f"its text has {size} for {seconds:.2f} s of audio, more than {MOST_SYMBOLS} a second")
+    return symbols
 
 
 @dataclass(frozen=True)
@@ -117,7 +145,7 @@ class Loader:
                 tokenizer.encode(dataset.text(i))
             except UnknownSymbolError as error:
                 left_out.append(i)
-                self.unusable.append((dataset.id(i), str(error)))
+                self.unusable.append((dataset.id(i), reason(error)))
         self.usable = np.delete(np.arange(len(dataset), dtype=np.int32), np.array(left_out, np.int64))
 
     def read(self, indices: Iterable[int], seed: Sequence[int] | None = None) -> Batch:

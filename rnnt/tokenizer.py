@@ -15,7 +15,7 @@ from rnnt.text import one_line, read_text, reason
 
 FILES = {"sentencepiece": "tokenizer.model", "characters": "tokenizer.json", "words": "tokenizer.json"}  # by kind
 _MOST_BYTES = 64 << 20  # of a tokenizer's file
-_LONGEST = 1000  # characters of a symbol
+LONGEST_SYMBOL = 1000  # characters of a symbol
 _SPACE = "▁"  # U+2581: a space in SentencePiece's pieces
 
 
@@ -38,8 +38,8 @@ class Symbols:
             raise ValueError("a tokenizer of symbols holds characters or words")
         if len(self._index) != len(self.symbols) or not self.symbols:
             raise ValueError("a tokenizer's symbols must be distinct, and there must be one")
-        if max(map(len, self.symbols)) > _LONGEST:
-            raise ValueError(f"a tokenizer's symbols must have at most {_LONGEST} characters")
+        if max(map(len, self.symbols)) > LONGEST_SYMBOL:
+            raise ValueError(f"a tokenizer's symbols must have at most {LONGEST_SYMBOL} characters")
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -96,8 +96,8 @@ class SentencePiece:
         except RuntimeError as error:
             raise ValueError(f"not a SentencePiece model: {reason(error)}") from None
         pieces = range(self._processor.get_piece_size())
-        if any(len(self._processor.id_to_piece(piece)) > _LONGEST for piece in pieces):
-            raise ValueError(f"a tokenizer's symbols must have at most {_LONGEST} characters")
+        if any(len(self._processor.id_to_piece(piece)) > LONGEST_SYMBOL for piece in pieces):
+            raise ValueError(f"a tokenizer's symbols must have at most {LONGEST_SYMBOL} characters")
         self._model = model
         self._size = max(size, self._processor.get_piece_size())
 

@@ -117,3 +117,39 @@ def test_data_of_another_rate_is_refused(dataset, make):
     model = make(features={"sample_rate": 8000, "high_hz": 4000.0})
     with pytest.raises(ValueError, match="the data is at 16000 Hz, the model at 8000 Hz; prepare the data again"):
         model.evaluate(dataset)
+
+
+def test_an_utterance_whose_loss_alone_fails_is_scored_and_listed(dataset, expected, monkeypatch, make):
+    model = make()
+    original = model.model.loss
+
+    def loss(encoder, lengths, targets, target_lengths):
+        if 2 in target_lengths:
+            raise RuntimeError("not enough memory:\nyou tried to allocate 820 GB")
+        return original(encoder, lengths, targets, target_lengths)
+
+    monkeypatch.setattr(model.model, "loss", loss)
+    result = model.evaluate(dataset, 3)
+    assert [pair.hypothesis for pair in result.pairs] == [transcript.text for transcript in expected]
+    failed = [f"u{i}" for i, text in enumerate(TEXTS) if len(text.split()) == 2 and "z" not in text]
+    assert failed and result.skipped == [] and math.isfinite(result.loss)
+    why = {name: reason for name, reason in result.without_loss}
+    assert sorted(why) == sorted({*failed, "u5"})
+    assert all(why[name] == "not enough memory: you tried to allocate 820 GB" for name in failed)
+
+
+def test_a_text_that_nobody_speaks_in_the_time_is_scored_without_a_loss(recognizer, utterances, tmp_path):
+    texts = ["a b", "a " * 80_000, "c"]
+    write_split(tmp_path / "a", [StoredUtterance(str(i), utterances[i], text) for i, text in enumerate(texts)], RATE)
+    asked = []
+
+    def loss(encoder, lengths, targets, target_lengths):
+        asked.append(targets.shape[1])
+        return torch.ones(len(targets))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recognizer.model, "loss", loss)
+        result = recognizer.evaluate(Dataset(tmp_path / "a"))
+    assert len(result.pairs) == 3 and max(asked) == 2 and result.symbols == 3
+    reason = "its text has 160000 characters for 0.20 s of audio, more than 100 a second"
+    assert result.without_loss == [("1", reason)]

@@ -10,7 +10,7 @@ import torch
 
 from rnnt.config import TokenizerConfig
 from rnnt.dataset import Dataset, write_split
-from rnnt.loader import Loader, Recycler, collate, read_ahead
+from rnnt.loader import Loader, Recycler, TooMuchTextError, collate, encode_spoken, read_ahead
 from rnnt.shard import StoredUtterance
 from rnnt.silence import trim_silence
 from rnnt.tokenizer import Symbols, UnknownSymbolError, train_tokenizer
@@ -42,6 +42,13 @@ def test_texts_that_cannot_be_encoded_are_listed(loader):
     assert loader.unusable == [("u3", "unknown to the tokenizer: 'z'"), ("u5", "unknown to the tokenizer: 'z'")]
 
 
+def test_the_reason_for_a_text_of_many_unknown_words_is_short(tmp_path):
+    text = " ".join(map(str, range(5000)))
+    write_split(tmp_path / "a", [StoredUtterance("u", np.ones(9, np.int16), text)])
+    ((name, reason),) = Loader(Dataset(tmp_path / "a"), Symbols("words", ["a"]), torch.device("cpu")).unusable
+    assert name == "u" and reason.startswith("unknown to the tokenizer: '0' '1' '10'") and len(reason) <= 200
+
+
 def test_texts_are_read_only_where_a_character_is_unknown(dataset, monkeypatch):
     read = []
     text = Dataset.text
@@ -52,6 +59,34 @@ def test_texts_are_read_only_where_a_character_is_unknown(dataset, monkeypatch):
     assert loader.usable.tolist() == [0, 1, 2, 4] and [name for name, _ in loader.unusable] == ["u3", "u5"]
     read.clear()
     assert len(Loader(dataset, Symbols("characters", list(" abcz")), torch.device("cpu")).usable) == 6 and read == []
+
+
+LETTERS = Symbols("characters", list("ab"))
+
+
+@pytest.mark.parametrize(("symbols", "seconds"), [(10, 0.001), (10, 0.1), (11, 0.11), (150, 1.5), (80_000, 800.0)])
+def test_a_text_may_have_100_symbols_a_second_and_10_in_any_case(symbols, seconds):
+    assert encode_spoken(LETTERS, "a" * symbols, seconds) == [0] * symbols
+    with pytest.raises(
+        TooMuchTextError, match=rf"^its text has {symbols + 1} symbols for .* s of audio, more than 100 a"
+    ):
+        encode_spoken(LETTERS, "a" * (symbols + 1), seconds)
+
+
+def test_a_text_beyond_all_measure_is_not_encoded():
+    class Never:
+        def encode(self, text):
+            raise AssertionError
+
+    with pytest.raises(TooMuchTextError, match=r"^its text has 1000001 characters for 1\.20 s of audio"):
+        encode_spoken(Never(), "a" * 1_000_001, 1.2)
+
+
+def test_few_long_words_are_not_too_much_text():
+    words = Symbols("words", ["a" * 900, "b"])
+    assert encode_spoken(words, "b " + "a" * 900, 0.2) == [1, 0]
+    with pytest.raises(UnknownSymbolError):
+        encode_spoken(words, "c", 0.2)
 
 
 class Composing:

@@ -12,7 +12,7 @@ import torch
 
 from rnnt.config import Config, DataConfig
 from rnnt.dataset import Dataset, read_description
-from rnnt.loader import Batch, Loader
+from rnnt.loader import Batch, Loader, TooMuchTextError, encode_spoken, most_symbols
 from rnnt.sampler import Sampler
 from rnnt.splice import splice
 from rnnt.tokenizer import Tokenizer
@@ -61,33 +61,74 @@ def fingerprint(dataset: Dataset) -> str:
     return hashlib.sha256(" ".join(map(str, [dataset.input, dataset.sample_rate, *shards])).encode()).hexdigest()
 
 
-def usable_utterances(loader: Loader, data: DataConfig) -> tuple[np.ndarray, str]:
-    """Return the indices (int32) of the utterances to train on, and a line about the others ("" if there are none).
+class LeftOut:
+    """The utterances of a dataset that a run does not train on. Iterating yields their ids and the reasons, in order.
 
-    Left out are utterances that are shorter than data.min_seconds or longer than data.max_seconds, and those with text
-    that the tokenizer cannot encode. Raises ValueError if none is left.
+    Left out are utterances that are shorter than data.min_seconds or longer than data.max_seconds, those with text that
+    the tokenizer cannot encode, and those with more text than anybody speaks in their time. indices: of all of them.
     """
-    dataset = loader.dataset
-    samples, rate = dataset.lengths, dataset.sample_rate
-    fits = (samples >= data.min_seconds * rate) & (samples <= data.max_seconds * rate)
-    usable = loader.usable[fits[loader.usable]]
-    if len(usable) == len(dataset):
-        return usable, ""
-    reasons = [f"{int((~fits).sum())} of {len(fits)} utterances are not within {data.min_seconds}-{data.max_seconds} s"]
-    if loader.unusable:
-        name, reason = loader.unusable[0]
-        reasons.append(f"{len(loader.unusable)} hold text that the tokenizer lacks (first {name}: {reason})")
-    left_out = f"left out of training: {'; '.join(reasons)}"
-    if len(usable) == 0:
-        raise ValueError(f"no utterance to train on: {left_out}")
-    return usable, left_out
+
+    def __init__(self, loader: Loader, data: DataConfig):
+        self._dataset, self._data = loader.dataset, data
+        samples, rate = loader.dataset.lengths, loader.dataset.sample_rate
+        self._outside = (samples < data.min_seconds * rate) | (samples > data.max_seconds * rate)
+        places = np.setdiff1d(np.arange(len(loader.dataset)), loader.usable)
+        self._unknown = {int(i): reason for i, (_, reason) in zip(places, loader.unusable, strict=True)}
+        self._long = _too_much_text(loader)
+        chosen = self._outside.copy()
+        chosen[[*self._unknown, *self._long]] = True
+        self.indices: np.ndarray = np.flatnonzero(chosen)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        data = self._data
+        for i in map(int, self.indices):
+            reason = self._unknown.get(i) or self._long.get(i) or ""
+            if self._outside[i]:
+                seconds = self._dataset.lengths[i] / self._dataset.sample_rate
+                if seconds < data.min_seconds:
+                    reason = f"it has {seconds:.3f} s, less than data.min_seconds={data.min_seconds}"
+                else:
+                    reason = f"it has {seconds:.3f} s, more than data.max_seconds={data.max_seconds}"
+            yield self._dataset.id(i), reason
+
+    def __str__(self) -> str:
+        """One line; empty if there are none."""
+        if not len(self):
+            return ""
+        data, count = self._data, int(self._outside.sum())
+        parts = [f"{count} of {len(self._outside)} utterances are not within {data.min_seconds}-{data.max_seconds} s"]
+        texts = {"text that the tokenizer lacks": self._unknown, "more text than can be spoken": self._long}
+        for kind, found in texts.items():
+            if found:
+                i, reason = next(iter(found.items()))
+                parts.append(f"{len(found)} hold {kind} (first {self._dataset.id(i)}: {reason})")
+        return f"left out of training: {'; '.join(parts)}"
+
+
+def _too_much_text(loader: Loader) -> dict[int, str]:
+    """The utterances with more symbols than can be spoken in their time, with the reasons."""
+    found = {}
+    seconds = loader.dataset.lengths / loader.dataset.sample_rate
+    limits = memoryview(most_symbols(seconds))  # yields its numbers one by one, where a list would hold all of them
+    for i, (text, limit) in enumerate(zip(loader.dataset.texts(), limits)):
+        if len(text) >= limit:  # there are no more symbols than characters, but SentencePiece may add one
+            try:
+                encode_spoken(loader.tokenizer, text, float(seconds[i]))
+            except TooMuchTextError as error:
+                found[i] = str(error)
+            except ValueError:
+                pass  # the tokenizer lacks a symbol, as the loader has found
+    return found
 
 
 class TrainingData:
     """The utterances that a run trains on, and their batches.
 
-    usable: indices of the utterances in `dataset`; left_out: a line about the others, "" if there are none. Raises
-    ValueError if there is no utterance to train on.
+    usable: indices of the utterances in `dataset`; omitted: the others; left_out: a line about these, "" if there are
+    none. Raises ValueError if there is no utterance to train on.
     """
 
     def __init__(self, dataset: Dataset, tokenizer: Tokenizer, config: Config, device: torch.device):
@@ -98,7 +139,11 @@ class TrainingData:
             longest=config.data.max_seconds * dataset.sample_rate, separator="" if no_space else " ",
         )  # fmt: skip
         self.loader = Loader(dataset, tokenizer, device, config.features.trim_silence, splice=change)
-        self.usable, self.left_out = usable_utterances(self.loader, config.data)
+        self.omitted = LeftOut(self.loader, config.data)
+        self.left_out = str(self.omitted)
+        self.usable = np.delete(np.arange(len(dataset), dtype=np.int32), self.omitted.indices)
+        if len(self.usable) == 0:
+            raise ValueError(f"no utterance to train on: {self.left_out}")
         train, rate = config.train, dataset.sample_rate
         self.sampler = Sampler(
             dataset.lengths, self.usable, train.batch, config.data.buckets, config.seed, train.curriculum_epochs,

@@ -11,10 +11,12 @@ from rnnt.files import locked, write_file, write_json
 from rnnt.model_folder import WEIGHTS, read_config
 from rnnt.recognizer import Recognizer
 from rnnt.settings import to_yaml
+from rnnt.text import tsv_line
 from rnnt.tokenizer import Tokenizer, load_chosen_tokenizer, load_tokenizer, train_tokenizer
 from rnnt.training import checkpoint
 from rnnt.training.distributed import Processes
 
+LEFT_OUT = "left-out.tsv"
 _FINGERPRINTS = "fingerprints.json"
 _MAY_CHANGE = (
     "device", "train.epochs", "train.steps", "train.target_wer", "train.validate_every", "train.validate_from",
@@ -153,6 +155,15 @@ class RunFolder:
         tokenizer.save(self.path)
         write_json(self.path / _FINGERPRINTS, self._fingerprints | {"tokenizer": tokenizer.fingerprint})
         write_file(self.path / "config.yaml", to_yaml(self.config))
+
+    def write_left_out(self, omitted: Iterable[tuple[str, str]]) -> None:
+        """List the ids and reasons of the utterances that are not trained on in `left-out.tsv`, if there are any."""
+        path = self.path / LEFT_OUT
+        lines = [tsv_line(identity, why) for identity, why in omitted]
+        if lines:
+            write_file(path, "".join(["id\treason\n", *lines]))
+        else:
+            path.unlink(missing_ok=True)
 
     def save_checkpoint(self, step: int, state: dict) -> None:
         """Write a checkpoint and remove old ones. Raises OSError if it cannot be written."""

@@ -23,7 +23,7 @@ from rnnt.training.listener import Listener
 from rnnt.training.meter import Meter
 from rnnt.training.mlperf import MlperfLog
 from rnnt.training.position import Position
-from rnnt.training.run import RunFolder, lock_run
+from rnnt.training.run import LEFT_OUT, RunFolder, lock_run
 from rnnt.training.share import check_shares
 from rnnt.training.statistics import fit
 from rnnt.training.step import Stepper
@@ -65,7 +65,8 @@ class Trainer:
         self.folder = RunFolder(out, config, self.processes, {"train": fingerprint(train_split), "valid": valid})
         tokenizer = self.folder.open_tokenizer(train_split.texts())
         self.data = TrainingData(train_split, tokenizer, config, self.device)
-        self.notes += [self.data.left_out] if self.data.left_out else []
+        if self.data.left_out:
+            self.notes.append(f"{self.data.left_out}; {out / LEFT_OUT} lists them")
 
         torch.manual_seed(config.seed)
         self.recognizer = Recognizer(config, tokenizer).to(self.device)
@@ -82,6 +83,10 @@ class Trainer:
         if self.processes.main:
             self.listeners = self._open_listeners(mlperf, resumed=state is not None)
             self.folder.write(tokenizer)
+            try:
+                self.folder.write_left_out(self.data.omitted)
+            except OSError as error:
+                self.notes.append(f"warning: cannot write {out / LEFT_OUT}: {error}")
 
     def _open_listeners(self, mlperf: MlperfLog | None, resumed: bool) -> list[Listener]:
         if mlperf and resumed:

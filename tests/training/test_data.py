@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from rnnt.config import TokenizerConfig
-from rnnt.dataset import Dataset
+from rnnt.dataset import Dataset, write_split
 from rnnt.settings import load_config
-from rnnt.tokenizer import train_tokenizer
+from rnnt.shard import StoredUtterance
+from rnnt.tokenizer import Symbols, train_tokenizer
 from rnnt.training.data import TrainingData, split_folders
 from rnnt.training.position import Position
+from rnnt.training.run import RunFolder
 from rnnt.training.trainer import Trainer
 
 ALONE = SimpleNamespace(rank=0, count=1)
@@ -145,3 +147,87 @@ def test_processes_divide_each_batch(training_data):
 )
 def test_steps_of_a_run(training_data, overrides, steps):
     assert training_data(*overrides).total_steps() == steps
+
+
+def listed(out):
+    header, *lines = (out / "left-out.tsv").read_text().splitlines()
+    assert header == "id\treason"
+    return dict(line.split("\t") for line in lines)
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """noise(texts): data with a split train of half a second of noise for each text."""
+
+    def write(texts, seconds=0.5):
+        rng = np.random.default_rng(0)
+        audio = [rng.integers(-9000, 9000, int(8000 * seconds)).astype(np.int16) for _ in texts]
+        split = tmp_path / "data" / "train"
+        write_split(split, [StoredUtterance(f"u{i}", *each) for i, each in enumerate(zip(audio, texts))], 8000)
+        return tmp_path / "data"
+
+    return write
+
+
+def test_all_that_is_left_out_is_listed_with_its_reason(noise, settings, tones, rows, tmp_path, capsys):
+    data = noise(["ab", "b" * 80_000, "a b", "=a", "ba", "a" * 51, "a" * 50, "\x1b[31mab"])
+    write_split(data / "train-short", [StoredUtterance("=short", np.ones(400, np.int16), "a")], 8000)
+    write_split(data / "train-long", [StoredUtterance("long", np.ones(8000, np.int16), "z")], 8000)
+    (tmp_path / "tokenizer").mkdir()
+    Symbols("characters", ["a", "b"]).save(tmp_path / "tokenizer")  # without a space
+    out = tmp_path / "run"
+    config = settings(
+        "data.train=[train,train-short,train-long]", "data.valid=[]", "data.max_seconds=0.9", "train.epochs=1",
+        f"tokenizer.path={tmp_path}/tokenizer", "tokenizer.kind=characters", "train.batch=1",
+    )  # fmt: skip
+    trainer = Trainer(config, data, out)
+    trainer.run()
+    assert listed(out) == {
+        "u1": "its text has 80000 characters for 0.50 s of audio, more than 100 a second",
+        "u2": "unknown to the tokenizer: ' '",
+        "u3": "unknown to the tokenizer: '='",
+        "u5": "its text has 51 symbols for 0.50 s of audio, more than 100 a second",
+        "u7": r"unknown to the tokenizer: '\x1b' '1' '3' '[' 'm'",
+        "'=short": "it has 0.050 s, less than data.min_seconds=0.1",
+        "long": "it has 1.000 s, more than data.max_seconds=0.9",
+    }
+    assert trainer.data.usable.tolist() == [0, 4, 6] and len(rows(out)) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 of 10 utterances are not within 0.1-0.9 s; 4 hold text that the tokenizer lacks (first u2: " in said
+    assert "; 2 hold more text than can be spoken (first u1: its text has 80000 characters for 0.50 s" in said
+    assert f"more than 100 a second); {out / 'left-out.tsv'} lists them" in said
+
+
+def test_a_list_of_what_is_left_out_goes_with_its_reason(noise, settings, tones, tmp_path):
+    out = tmp_path / "run"
+    data = noise(["low mid", "high " * 60, "mid"])
+    Trainer(settings("data.valid=[]", "train.steps=1"), data, out).run()
+    assert set(listed(out)) == {"u1"}
+    (out / "left-out.tsv").write_text("old")
+    Trainer(settings("data.valid=[]", "train.steps=2"), data, out).run()  # it is written anew
+    assert set(listed(out)) == {"u1"}
+    Trainer(settings("train.steps=1"), tones, tmp_path / "whole").run()
+    assert not (tmp_path / "whole" / "left-out.tsv").exists()
+
+
+def test_a_list_that_cannot_be_written_costs_a_line(noise, settings, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(RunFolder, "write_left_out", full)
+    Trainer(settings("data.valid=[]", "train.steps=1"), noise(["low", "mid"]), tmp_path / "run").run()
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"warning: cannot write {tmp_path / 'run' / 'left-out.tsv'}: No space left on device" in said
+
+
+def test_texts_without_a_space_in_the_tokenizer_do_not_end_a_run(noise, settings, rows, tmp_path):
+    """Above 100 texts a character counts as common, and all texts are read."""
+    (tmp_path / "tokenizer").mkdir()
+    Symbols("characters", ["a", "b"]).save(tmp_path / "tokenizer")
+    data = noise(["a b", "ab", "a\tb", "b\N{EM SPACE}a", " ab "] * 60, 0.2)
+    config = settings(
+        "data.valid=[]", f"tokenizer.path={tmp_path}/tokenizer", "tokenizer.kind=characters", "train.steps=2"
+    )
+    trainer = Trainer(config, data, tmp_path / "run")
+    trainer.run()
+    assert [i % 5 for i in trainer.data.usable.tolist()] == [1, 4] * 60 and len(rows(tmp_path / "run")) == 2
