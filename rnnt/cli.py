@@ -1,17 +1,16 @@
 """The command `rnnt`: a function for each verb, which parses, calls and prints."""
 
-import errno
 import json
-import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
 import yaml
 
-from rnnt.text import one_line, visible
+from rnnt.text import complaint, one_line, visible
 from rnnt.threads import Threads, adapting
 from rnnt.training.launch import tell_launcher
 from rnnt.tree import distinct_folders
@@ -31,7 +30,7 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        message = visible(one_line(_complaint(error)))
+        message = visible(one_line(complaint(error)))
         if not tell_launcher(message):
             print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
@@ -83,7 +82,8 @@ def tokenizer_command(
     from rnnt.dataset import Dataset
     from rnnt.tokenizer import train_tokenizer
 
-    learned = train_tokenizer(Dataset(*distinct_folders(data)).texts(), TokenizerConfig(kind, size))
+    say = partial(_show, file=sys.stderr)
+    learned = train_tokenizer(Dataset(*distinct_folders(data)).texts(), TokenizerConfig(kind, size), say)
     out.mkdir(parents=True, exist_ok=True)
     learned.save(out)
     _show(f"{out}: {kind}, {learned.learned} symbols")
@@ -295,14 +295,6 @@ def _json(record: dict) -> str:
     except UnicodeEncodeError:
         return json.dumps(record)
     return text if visible(text) == text else json.dumps(record)
-
-
-def _complaint(error: Exception) -> str:
-    if not isinstance(error, OSError) or error.strerror is None:
-        return str(error)
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT) and error.strerror == os.strerror(error.errno)
-    where = f"{error.filename}: " if error.filename is not None else ""
-    return where + error.strerror + ("; make room and run the same command again" if full else "")
 
 
 def _key_values(items: list[str]) -> dict:

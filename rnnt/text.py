@@ -1,5 +1,7 @@
 """Text files in UTF-8, one-line messages, text that is safe to show, and amounts of time in words."""
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -57,6 +59,15 @@ def reason(error: BaseException, limit: int | None = 200) -> str:
     ('cannot read', 'ValueError')
     """
     return one_line(str(error))[:limit] or type(error).__name__
+
+
+def complaint(error: Exception) -> str:
+    """Return an error's message for a user: with the file's name, and with the mend if a disk is full."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) and error.strerror == os.strerror(error.errno)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return where + error.strerror + ("; make room and run the same command again" if full else "")
 
 
 def visible(text: str) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import sentencepiece
@@ -151,17 +151,21 @@ class SentencePiece:
 Tokenizer = Symbols | SentencePiece
 
 
-def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+def train_tokenizer(
+    texts: Iterable[str], config: TokenizerConfig, say: Callable[[str], None] = lambda line: None
+) -> Tokenizer:
     """Learn a tokenizer of the configured kind from the training texts.
 
     A SentencePiece unigram model covers every character of the texts. It has fewer than `size` pieces if the texts do
-    not suffice for more. Raises ValueError if the texts are empty or `size` is less than the number of characters.
+    not suffice for more. say(line): is called before SentencePiece learns, which takes minutes with many texts. Raises
+    ValueError if the texts are empty or `size` is less than the number of characters.
     """
     texts = [one_line(text) for text in texts]
     if not any(texts):
         raise ValueError("the training texts are empty: there is nothing to learn a tokenizer from")
     if config.kind != "sentencepiece":
         return Symbols(config.kind, sorted(set().union(*(_split(text, config.kind) for text in texts))))
+    say(f"learning a tokenizer of {config.size:,} pieces from {len(texts):,} texts")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(

@@ -285,3 +285,11 @@ def test_the_json_is_plain(tmp_path):
     assert "größe" in content and json.loads(content) == {"kind": "words", "symbols": ["größe", "mir"]}
     with pytest.raises(ValueError, match="not a SentencePiece model"):
         SentencePiece(b"\0\1")
+
+
+def test_a_line_is_said_before_sentencepiece_learns():
+    said = []
+    train_tokenizer(["a b", "b c"], TokenizerConfig("words"), said.append)
+    assert said == []
+    train_tokenizer(["a b", "b c"], TokenizerConfig("sentencepiece", 6), said.append)
+    assert said == ["learning a tokenizer of 6 pieces from 2 texts"]

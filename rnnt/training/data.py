@@ -1,7 +1,6 @@
 """The data of a run: which splits it reads, which of their utterances it trains on, and their batches."""
 
 import fnmatch
-import hashlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import repeat
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from rnnt.config import Config, DataConfig
-from rnnt.dataset import Dataset, read_description
+from rnnt.dataset import Dataset
 from rnnt.loader import Batch, Loader, TooMuchTextError, encode_spoken, most_symbols
 from rnnt.sampler import Sampler
 from rnnt.splice import splice
@@ -50,15 +49,6 @@ def open_splits(data: Path, patterns: list[str], sample_rate: int) -> Dataset:
             f"{dataset.sample_rate}, or prepare the data again with --sample-rate {sample_rate}"
         )
     return dataset
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """Return a digest of a dataset's utterances and their order, wherever its folders are.
-
-    It is computed from the checksums in `dataset.json`; no shard is read.
-    """
-    shards = [shard.sha256 for folder in dataset.folders for shard in read_description(folder)["shards"]]
-    return hashlib.sha256(" ".join(map(str, [dataset.input, dataset.sample_rate, *shards])).encode()).hexdigest()
 
 
 class LeftOut:

@@ -37,7 +37,11 @@ class Lamb(torch.optim.Optimizer):
     apex's default skips groups without weight decay, of which MLPerf's settings have none. `max_grad_norm=None` does
     not clip. The gradients themselves are not changed, and parameters without one are skipped. All parameters are on
     one device, and a step does not wait for it.
+
+    moments: the names of the tensors in a parameter's state; `step` counts its steps.
     """
+
+    moments = ("moment", "square")
 
     def __init__(
         self,
@@ -120,7 +124,10 @@ class ClippedAdamW(torch.optim.AdamW):
     """torch's AdamW, after dividing the gradients in place by max(1, norm / max_grad_norm).
 
     `max_grad_norm=None` does not clip. In contrast to torch's clip_grad_norm_, the divisor has no 1e-6 added.
+    moments: the names of the tensors in a parameter's state; `step` counts its steps.
     """
+
+    moments = ("exp_avg", "exp_avg_sq")
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The position of a run: how far it has come. Every checkpoint holds it."""
+"""The position of a run: the number of its steps and epochs, and its best WER. Every checkpoint holds it."""
 
 import math
 from dataclasses import dataclass, replace
@@ -8,14 +8,14 @@ from rnnt.config import TrainConfig
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run has come, between two of its steps."""
+    """The position of a run between two steps. It tells how to go on."""
 
     step: int = 0  # steps done, those that were skipped included
     epoch: int = 0  # epochs done
-    batch: int = 0  # batches done of the epoch after these
-    unscored: bool = False  # the validation at this position has not been done yet
-    skipped: int = 0  # steps that were skipped
-    skipped_in_row: int = 0  # how many of them in a row up to now
+    batch: int = 0  # batches done in the epoch that is not done yet
+    unscored: bool = False  # a validation comes before the next step
+    skipped: int = 0  # steps that did not change the weights, because a loss or gradient was not finite
+    skipped_in_row: int = 0  # number of skipped steps since the last one that was not skipped
     best_wer: float = math.inf  # of the best model that is kept; infinite before the first validation
     # The lowest WER of a model that could not be written. Without validation 0 if that is the latest model.
     lost_wer: float = math.inf
@@ -35,16 +35,16 @@ class Position:
         return replace(self, epoch=self.epoch + 1, batch=0)
 
     def validation_due(self, train: TrainConfig) -> bool:
-        """Whether the last epoch that was done is one of those to validate."""
+        """Return whether a validation follows the last epoch that was done."""
         since = self.epoch - train.validate_from
         return self.epoch >= train.epochs or (since >= 0 and since % train.validate_every == 0)
 
     def target_reached(self, train: TrainConfig) -> bool:
-        """Whether a model is as good as train.target_wer asks, if it asks for anything."""
+        """Return whether the best model has reached train.target_wer. False if no target is set."""
         return bool(train.target_wer) and self.best_wer <= train.target_wer
 
     def finished(self, train: TrainConfig, total: int) -> bool:
-        """Whether the run ends here. total: its last step, unless the target is reached before."""
+        """Return whether the run ends here. total: its last step, if the target is not reached before."""
         trained = self.epoch >= train.epochs or self.step >= total
         return self.target_reached(train) or (trained and not self.unscored)
 
@@ -64,7 +64,18 @@ class Position:
 
     @classmethod
     def from_state(cls, state: dict) -> "Position":
-        """Return the position in a checkpoint. Those of the first version have no `unscored`."""
+        """Return the position in a checkpoint. Raises ValueError, KeyError or TypeError if it is damaged.
+
+        Checkpoints of the first version have no `unscored`.
+        """
         skipped, skipped_in_row = state["skipped"]
+        counts = {name: state["position"][name] for name in ("step", "epoch", "batch")}
+        counts |= {"skipped": skipped, "skipped_in_row": skipped_in_row}
+        unscored = state["position"].get("unscored", False)
         wers = {"best_wer": state["best_wer"], "lost_wer": state.get("lost_wer", math.inf)}
-        return cls(**state["position"], skipped=skipped, skipped_in_row=skipped_in_row, **wers)
+        for name, value in counts.items():
+            if type(value) is not int or not 0 <= value < 2**48:
+                raise ValueError(f"the position's {name} is not a count")
+        if type(unscored) is not bool or not all(type(value) in (int, float) and value >= 0 for value in wers.values()):
+            raise ValueError("the position's unscored, best_wer or lost_wer is damaged")
+        return cls(**counts, unscored=unscored, **wers)

@@ -1,9 +1,11 @@
 """The folder of a run: settings, tokenizer, checkpoints and best model. It can be resumed."""
 
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from rnnt.config import Config
@@ -116,7 +118,8 @@ class RunFolder:
             return tokenizer
         if config.path:
             return load_chosen_tokenizer(config)
-        return self.processes.from_main(lambda: train_tokenizer(texts, config))
+        say = partial(print, file=sys.stderr, flush=True)
+        return self.processes.from_main(lambda: train_tokenizer(texts, config, say))
 
     def _check_tokenizer(self, tokenizer: Tokenizer) -> None:
         before, path = self._fingerprints.get("tokenizer"), self.config.tokenizer.path
@@ -137,12 +140,13 @@ class RunFolder:
                 "put that one back, or choose another --out"
             )
 
-    def load_newest(self) -> tuple[dict | None, list[str]]:
-        """Return the state in the newest undamaged checkpoint and a line for each damaged one; None for a new run.
+    def load_newest(self, check: Callable[[dict], None] = lambda state: None) -> tuple[dict | None, list[str]]:
+        """Return the state in the newest usable checkpoint and a line for each that is passed over; None for a new run.
 
-        Raises ValueError if the processes find different checkpoints.
+        check(state): raises an error if the run cannot go on from a state. Raises ValueError if the processes find
+        different checkpoints, or if there are undamaged ones and none can be used.
         """
-        state, problems = checkpoint.load_newest(self.path / "checkpoints") if self.resuming else (None, [])
+        state, problems = checkpoint.load_newest(self.path / "checkpoints", check) if self.resuming else (None, [])
         if len(set(self.processes.gather(state and state["position"]["step"]))) > 1:
             raise ValueError(f"the processes find different checkpoints in {self.path}; all must see the same folder")
         return state, problems
@@ -164,6 +168,12 @@ class RunFolder:
             write_file(path, "".join(["id\treason\n", *lines]))
         else:
             path.unlink(missing_ok=True)
+
+    def clean(self, step: int) -> None:
+        """Remove what killed processes left, in a run that is resumed after this step."""
+        checkpoint.clean(self.path / "checkpoints", step, self.config.train.keep_checkpoints)
+        for left in (*self.path.glob(".*.tmp"), *self.path.glob("best/.*.tmp")):
+            left.unlink(missing_ok=True)
 
     def save_checkpoint(self, step: int, state: dict) -> None:
         """Write a checkpoint and remove old ones. Raises OSError if it cannot be written."""

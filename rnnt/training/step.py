@@ -17,6 +17,7 @@ from rnnt.device import autocast
 from rnnt.features import Features
 from rnnt.loader import Batch
 from rnnt.model import Transducer
+from rnnt.training.checkpoint import check_keys, check_like
 from rnnt.training.distributed import Processes
 from rnnt.training.ema import Ema
 from rnnt.training.optimizer import global_norm, make_optimizer
@@ -143,6 +144,30 @@ class Stepper:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
+
+    def check_state(self, state: dict) -> None:
+        """Raise an error if `load_state_dict` cannot take over the state in a checkpoint."""
+        own = self.state_dict()
+        for name in ("ctc_head", "ema"):
+            check_like(state[name], own[name], name)
+        given, expected = state["optimizer"], own["optimizer"]
+        check_keys(given, expected, "optimizer")
+        for i, (group, like) in enumerate(zip(given["param_groups"], expected["param_groups"], strict=True)):
+            common = {name: value for name, value in like.items() if name in group}  # others are another torch's
+            check_like({name: group[name] for name in common}, common, f"optimizer.param_groups[{i}]")
+            for name in ("params", "betas", "eps", "weight_decay"):  # the learning rate is set before each step
+                if group[name] != like[name]:
+                    raise ValueError(f"optimizer.param_groups[{i}].{name} is not that of the settings")
+        if given["state"] or state["position"]["step"] > state["skipped"][0]:  # else no step has changed the weights
+            check_keys(given["state"], range(len(self.parameters)), "optimizer.state")
+        for i, entry in given["state"].items():
+            check_keys(entry, ("step", *self.optimizer.moments), f"optimizer.state.{i}")
+            for name in self.optimizer.moments:
+                check_like(entry[name], self.parameters[i], f"optimizer.state.{i}.{name}")
+            if not float(entry["step"]) >= 1:
+                raise ValueError(f"optimizer.state.{i}.step is not a number of steps")
+        if self.scaler.is_enabled():
+            check_like(state["scaler"], own["scaler"], "scaler")
 
     def load_state_dict(self, state: dict) -> None:
         """Take over the state in a checkpoint."""

@@ -16,7 +16,8 @@ from rnnt.error_rate import word_error_rate
 from rnnt.evaluation import Evaluation
 from rnnt.recognizer import Recognizer
 from rnnt.threads import Threads
-from rnnt.training.data import TrainingData, fingerprint, open_splits
+from rnnt.training import checkpoint
+from rnnt.training.data import TrainingData, open_splits
 from rnnt.training.distributed import Processes
 from rnnt.training.events import Events
 from rnnt.training.listener import Listener
@@ -61,8 +62,8 @@ class Trainer:
     def _set_up(self, train_split: Dataset, out: Path, mlperf: MlperfLog | None) -> None:
         """Open the run in the folder `out`, or begin one."""
         config = self.config
-        valid = fingerprint(self.valid_split) if self.valid_split else ""
-        self.folder = RunFolder(out, config, self.processes, {"train": fingerprint(train_split), "valid": valid})
+        valid = self.valid_split.fingerprint if self.valid_split else ""
+        self.folder = RunFolder(out, config, self.processes, {"train": train_split.fingerprint, "valid": valid})
         tokenizer = self.folder.open_tokenizer(train_split.texts())
         self.data = TrainingData(train_split, tokenizer, config, self.device)
         if self.data.left_out:
@@ -73,7 +74,7 @@ class Trainer:
         self.model = self.recognizer.model
         self.stepper = Stepper(self.recognizer.features, self.model, config, self.processes)
         self.position = Position()
-        state, problems = self.folder.load_newest()
+        state, problems = self.folder.load_newest(self._check_state)
         self.notes += problems
         if state is not None:
             self._restore(state)
@@ -83,6 +84,7 @@ class Trainer:
         if self.processes.main:
             self.listeners = self._open_listeners(mlperf, resumed=state is not None)
             self.folder.write(tokenizer)
+            self.folder.clean(self.position.step)
             try:
                 self.folder.write_left_out(self.data.omitted)
             except OSError as error:
@@ -103,6 +105,14 @@ class Trainer:
             **self.position.state_dict(),
             "utterances": len(self.data.dataset),
         }
+
+    def _check_state(self, state: dict) -> None:
+        """Raise an error if `_restore` cannot take over the state in a checkpoint."""
+        if type(state["utterances"]) is not int:
+            raise ValueError("utterances is not a number")
+        Position.from_state(state)
+        checkpoint.check_like(state["recognizer"], self.recognizer.state_dict(), "recognizer")
+        self.stepper.check_state(state)
 
     def _restore(self, state: dict) -> None:
         before, now = state["utterances"], len(self.data.dataset)

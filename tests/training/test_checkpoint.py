@@ -201,3 +201,65 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path, form):
     step, problems = step_of(tmp_path / "checkpoints")
     assert step == 10 and len(problems) == 1
     assert not victim.exists()
+
+
+def refuse(*bad):
+    def check(loaded):
+        if loaded["position"]["step"] in bad:
+            raise KeyError("weights")
+
+    return check
+
+
+def test_one_with_wrong_contents_is_passed_over_with_a_line(tmp_path):
+    save_all(tmp_path, [10, 20])
+    loaded, problems = checkpoint.load_newest(tmp_path, refuse(20))
+    assert loaded["position"]["step"] == 10
+    assert problems == [f"{tmp_path}/step-00000020 is damaged (KeyError: 'weights'); passed over"]
+
+
+def test_a_run_with_whole_checkpoints_of_wrong_contents_alone_is_not_begun_anew(tmp_path):
+    save_all(tmp_path, [10, 20, 30], keep=3)
+    (tmp_path / "step-00000030" / "state.pt").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"no checkpoint in .* can be used \(.*step-00000020: KeyError: 'weights'\); ch"
+    ):
+        checkpoint.load_newest(tmp_path, refuse(10, 20))
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    save_all(tmp_path, [10, 20, 30], keep=3)
+    (tmp_path / ".step-00000040.tmp").mkdir()
+    (tmp_path / ".step-00000040.tmp" / "state.pt").write_bytes(b"half")
+    checkpoint.clean(tmp_path, 30, 2)
+    assert names(tmp_path) == ["step-00000020", "step-00000030"]
+    checkpoint.clean(tmp_path, 20, 1)  # the newest one was passed over: the next save decides on it
+    assert names(tmp_path) == ["step-00000020", "step-00000030"]
+    checkpoint.clean(tmp_path / "nowhere", 30, 2)
+
+
+LIKE = {"a": [1, 2.5, True], "b": {"c": torch.zeros(2)}, "d": "x"}
+
+
+@pytest.mark.parametrize(
+    ("found", "complaint"),
+    [
+        ([], "state is not a dictionary"),
+        ({**LIKE, "e": 1}, "state has e"),
+        ({"a": LIKE["a"], "b": LIKE["b"]}, "state lacks d"),
+        ({**LIKE, "a": [1, 2.5]}, r"state.a is not a list of 3"),
+        ({**LIKE, "a": 7}, r"state.a is not a list of 3"),
+        ({**LIKE, "a": [True, 2.5, True]}, r"state.a\[0\] is not of type int"),
+        ({**LIKE, "a": [1, float("nan"), True]}, r"state.a\[1\] is not a finite number"),
+        ({**LIKE, "a": [1, "2.5", True]}, r"state.a\[1\] is not a finite number"),
+        ({**LIKE, "d": None}, "state.d is not of type str"),
+        ({**LIKE, "b": {"c": [0.0, 0.0]}}, r"state.b.c is not a tensor of shape \(2,\) of torch.float32"),
+        ({**LIKE, "b": {"c": torch.zeros(3)}}, "state.b.c is not a tensor of shape"),
+        ({**LIKE, "b": {"c": torch.zeros(2, dtype=torch.float64)}}, "state.b.c is not a tensor of shape"),
+        ({**LIKE, "b": {"c": torch.tensor([0.0, torch.inf])}}, "state.b.c holds NaN or infinity"),
+    ],
+)
+def test_a_state_that_is_not_like_the_expected_one_is_refused_by_the_place(found, complaint):
+    checkpoint.check_like(LIKE, LIKE, "state")
+    with pytest.raises(ValueError, match=complaint):
+        checkpoint.check_like(found, LIKE, "state")

@@ -1,5 +1,6 @@
 """A run that is resumed: the same as one that was left alone, or refused because it is another one."""
 
+import hashlib
 import math
 import shutil
 from dataclasses import replace
@@ -216,3 +217,100 @@ def test_a_second_program_is_refused_until_the_first_one_ends(settings, tones, t
     with pytest.raises(ValueError, match="lr"):
         Trainer(settings("optim.lr=1"), tones, out)
     Trainer(config, tones, out).run()
+
+
+def places(state, prefix=()):
+    """Yield the path of keys to every entry of a state."""
+    items = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, (list, tuple)) else ()
+    for key, value in items:
+        yield (*prefix, key)
+        yield from places(value, (*prefix, key))
+
+
+def damage(state, place, value):
+    """Return a copy of a state with the entry at a place replaced, or removed if the value is `places`."""
+    if not place:
+        return value
+    key, *rest = place
+    if isinstance(state, dict):
+        if value is places and not rest:
+            return {name: entry for name, entry in state.items() if name != key}
+        return {name: damage(entry, rest, value) if name == key else entry for name, entry in state.items()}
+    changed = [damage(entry, rest, value) if i == key else entry for i, entry in enumerate(state)]
+    return [entry for i, entry in enumerate(changed) if value is not places or rest or i != key]
+
+
+def rewrite(out, step, state):
+    """Replace the state of a checkpoint and its checksum."""
+    folder = out / "checkpoints" / f"step-{step:08}"
+    torch.save(state, folder / "state.pt")
+    (folder / "state.sha256").write_text(hashlib.sha256((folder / "state.pt").read_bytes()).hexdigest())
+
+
+OPTIONAL = {"unscored", "lost_wer"}  # earlier versions did not write them, nor the scaler, which is for float16
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
+def test_a_checkpoint_of_wrong_contents_is_passed_over_wherever_it_is_wrong(
+    tones, settings, state_of, tmp_path, optimizer
+):
+    config, out = settings("train.ctc_weight=0.3", "train.ema=0.9", f"optim.name={optimizer}"), tmp_path / "run"
+    trainer = Trainer(config, tones, out)
+    trainer.run()
+    state = state_of(out)
+    trainer._check_state(state)
+    harmless = {("optimizer", "param_groups", 0, name) for name in state["optimizer"]["param_groups"][0]}
+    harmless -= {("optimizer", "param_groups", 0, "params")}
+    wrong = ["text", [], None, {}, -1.5, math.nan, torch.zeros(3, 5), b"bytes", places]
+    passed = []
+    for place in places(state):
+        for value in wrong:
+            if place[0] == "scaler" or (value is places and (place in harmless or place[-1] in OPTIONAL)):
+                continue
+            if (place[-1], str(value)) in (("lr", "-1.5"), ("foreach", "None")):  # set before each step; as it was
+                continue
+            try:
+                trainer._check_state(damage(state, place, value))
+            except Exception:  # of any kind: load_newest() turns all into a line
+                continue
+            passed.append((place, str(value)))
+    assert passed == []
+    for value in (*wrong[:-1], 5):  # in place of the whole
+        with pytest.raises((ValueError, TypeError, KeyError, IndexError, AttributeError)):
+            trainer._check_state(value)
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_one_of_wrong_contents(tones, settings, state_of, tmp_path, capsys):
+    config, out = settings("train.checkpoint_every=5"), tmp_path / "run"
+    Trainer(config, tones, out).run()
+    whole = state_of(out)
+    last = whole["position"]["step"]
+    rewrite(out, last, damage(whole, ("ema", "averages"), places))
+    trainer = Trainer(config, tones, out)
+    assert trainer.position.step < last
+    trainer.run()
+    assert f"step-{last:08} is damaged (ema lacks averages); passed over" in capsys.readouterr().err
+    assert state_of(out)["position"]["step"] == last
+
+
+def test_a_run_whose_checkpoints_all_have_wrong_contents_is_refused(tones, settings, state_of, tmp_path):
+    config, out = settings("train.keep_checkpoints=1"), tmp_path / "run"
+    Trainer(config, tones, out).run()
+    state = state_of(out)
+    rewrite(out, state["position"]["step"], damage(state, ("best_wer",), "low"))
+    with pytest.raises(ValueError, match=r"no checkpoint in .*best_wer or lost_wer is damaged\); choose another --out"):
+        Trainer(config, tones, out)
+
+
+def test_what_killed_processes_left_in_a_run_is_removed_when_it_goes_on(tones, settings, tmp_path):
+    config, out = settings("train.checkpoint_every=3"), tmp_path / "run"
+    Trainer(config, tones, out).run()
+    kept = sorted(path.name for path in (out / "checkpoints").iterdir())
+    shutil.copytree(out / "checkpoints" / kept[0], out / "checkpoints" / "step-00000001")
+    (out / "checkpoints" / ".step-00000099.tmp").mkdir()
+    left = [out / ".config.yaml.tmp", out / "best" / ".model.safetensors.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    Trainer(config, tones, out)
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == kept
+    assert not any(path.exists() for path in left)
