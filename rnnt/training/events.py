@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 import warnings
 from numbers import Number
@@ -32,7 +33,8 @@ class Events(Listener):
         self.path = self.folder / "metrics.jsonl"
         self._first_step = 0 if resume_step is None else resume_step + 1
         self._board = None
-        self._board_failed = False
+        self._board_error: OSError | None = None
+        self._hook = threading.excepthook
         self._warned = False
         self.folder.mkdir(parents=True, exist_ok=True)
         resuming = resume_step is not None and self.path.exists()
@@ -73,23 +75,36 @@ class Events(Listener):
             try:
                 self._board.close()
             except OSError as error:
-                self._warn(error)
+                self._board_error = error
             self._board = None
+        threading.excepthook = self._hook
+        if self._board_error is not None:
+            self._warn(self._board_error)
 
     def _write_board(self, step: int, values: dict) -> None:
         numbers = {name: value for name, value in values.items() if isinstance(value, Number)}
-        if self._board_failed or not numbers:
+        if self._board_error is not None:
+            self._warn(self._board_error)
+        if self._board_error is not None or not numbers:
             return
         try:
             if self._board is None:
                 from torch.utils.tensorboard import SummaryWriter  # imported late: it takes seconds
 
+                threading.excepthook = self._take_error  # before its thread starts
                 self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._first_step)
             for name, value in numbers.items():
                 self._board.add_scalar(name, value, step)
         except OSError as error:
-            self._board_failed = True
+            self._board_error = error
             self._warn(error)
+
+    def _take_error(self, failure: threading.ExceptHookArgs) -> None:
+        """Keep an error of the thread that writes for TensorBoard, for which Python would print a traceback."""
+        if isinstance(failure.exc_value, OSError) and type(failure.thread).__name__ == "_AsyncWriterThread":
+            self._board_error = failure.exc_value
+        else:
+            self._hook(failure)
 
     def _warn(self, error: OSError) -> None:
         if not self._warned:

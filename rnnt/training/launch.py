@@ -1,4 +1,4 @@
-"""Several processes from one command, through torchrun's launcher, and what becomes of their errors."""
+"""Starts several processes from one command with torchrun's launcher, and reports their errors."""
 
 from __future__ import annotations
 
@@ -12,26 +12,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rnnt.text import reason
+
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # set by the launcher, one for each process
 _LOST = ("closed by peer", "reset by peer", "Broken pipe")  # how gloo says so
-_GRACE = "120"  # seconds for the step and the checkpoint that a signal still asks for, then a process is killed
+# Seconds from a signal until the launcher kills a process: enough for a step and a checkpoint. Python handles a signal
+# only between two calls of C functions, so it may do so late.
+_GRACE = "120"
 
 
 def launched() -> bool:
-    """Whether torchrun, or whoever sets its variables, has started this process."""
+    """Return whether torchrun has started this process, or a program that sets the same environment variables."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def launch(arguments: list[str], processes: int, nodes: int = 1, rendezvous: str = "", restarts: int = 0) -> None:
-    """Run `rnnt ARGUMENTS` in `processes` processes of this machine; returns when all have succeeded.
+    """Run `rnnt ARGUMENTS` in `processes` processes on this machine, and return when all have succeeded.
 
-    nodes: machines on which the same is called, which meet at `rendezvous`, HOST:PORT on one of them. Where a process
-    fails, the others are ended and all are started again, `restarts` times; after that its error is printed and
-    SystemExit raised with its exit code. Raises ValueError where several machines have nowhere to meet.
+    nodes: number of machines. Each of them makes this call, and they meet at `rendezvous`, HOST:PORT on one of them.
+    restarts: how often all processes are started again after one of them has failed.
+
+    When no restart is left, prints the error of the process that failed first and raises SystemExit with its exit code.
+    Raises ValueError if there are several machines and no `rendezvous`.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from rnnt.training.stop import ignores_hangup
 
     if nodes > 1 and not rendezvous:
         raise ValueError(f"{nodes} machines need a place to meet: --rendezvous HOST:PORT, one of them and a free port")
@@ -43,6 +51,7 @@ def launch(arguments: list[str], processes: int, nodes: int = 1, rendezvous: str
     config = LaunchConfig(
         min_nodes=nodes, max_nodes=nodes, nproc_per_node=processes, max_restarts=restarts,
         rdzv_backend="c10d", rdzv_endpoint=rendezvous or "localhost:0", run_id="rnnt",
+        signals_to_handle="SIGTERM,SIGINT,SIGQUIT" + ("" if ignores_hangup() else ",SIGHUP"),
     )  # fmt: skip
     try:
         elastic_launch(config, sys.executable)("-m", "rnnt.cli", *arguments)
@@ -82,7 +91,10 @@ def tell_launcher(message: str) -> bool:
 
 @contextmanager
 def yielding_to_the_first() -> Iterator[None]:
-    """An error that only says that another process is gone waits until the launcher has seen which one, and why."""
+    """Hold back an error that only says that another process is gone, during a `with`.
+
+    It waits until the launcher has seen the process that ended first and its error. Then it raises SystemExit.
+    """
     from torch.distributed import DistError
 
     try:
@@ -91,5 +103,5 @@ def yielding_to_the_first() -> Iterator[None]:
         if not isinstance(error, DistError) and not any(text in str(error) for text in _LOST):
             raise
         time.sleep(2)
-        tell_launcher(f"the processes no longer reach each other: {' '.join(str(error).split())[:200]}")
+        tell_launcher(f"the processes no longer reach each other: {reason(error)}")
         raise SystemExit(1) from None

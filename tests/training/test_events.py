@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import threading
 import time
 import warnings
 from contextlib import closing
@@ -149,3 +150,30 @@ def test_tensorboard_failing_does_not_stop_the_log(tmp_path, monkeypatch):
             warnings.simplefilter("error")
             events.log(step=2, loss=1.0)
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
+
+
+def test_tensorboards_thread_prints_no_traceback_on_a_full_disk(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+    shown = []
+    monkeypatch.setattr(threading, "excepthook", hook := shown.append)
+    events = Events(tmp_path)
+    with pytest.warns(UserWarning, match="No space left on device") as caught:
+        for step in range(1, 40):
+            events.log(step=step, loss=1.0)
+        events.close()
+    assert len(caught) == 1 and shown == []
+    assert [line["step"] for line in lines(tmp_path)] == list(range(1, 40)) and threading.excepthook is hook
+
+
+def test_errors_of_other_threads_are_shown_while_a_log_is_open(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    with closing(Events(tmp_path)) as events:
+        events.log(step=1, loss=1.0)
+        thread = threading.Thread(target=open, args=(tmp_path / "missing",))
+        thread.start()
+        thread.join()
+    assert [failure.exc_type for failure in seen] == [FileNotFoundError]

@@ -1,5 +1,8 @@
 """The live line of a run: plain lines at intervals if there is no terminal, a bar if there is one."""
 
+import errno
+import io
+
 import pytest
 
 import rnnt.progress
@@ -89,3 +92,21 @@ def test_in_a_terminal_there_is_a_bar(capsys, monkeypatch):
     shown = capsys.readouterr().err
     assert "epoch 3, loss 2.500, 30 utt/s" in shown and "3/10" in shown and "a note [1]" in shown
     assert "epoch 1, step 3: validation WER 0.00 %" in shown
+
+
+class Full(io.StringIO):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_run_goes_on_if_nothing_can_be_shown(clock, monkeypatch):
+    monkeypatch.setattr("sys.stderr", Full())
+    meter = Meter()
+    meter.run_start(Position(), 10)
+    for number in range(1, 4):
+        clock(100)
+        step(meter, number, 2.0)
+        meter.validation_progress(1, 2)
+    meter.validation_stop(Position(), word_error_rate([Pair("u", "a", "a")]), 1.0)
+    meter.note("a line")
+    meter.close()
