@@ -1,4 +1,4 @@
-"""The processes of a run: who this one is, and what they add up, send and agree on."""
+"""The processes of a run: the rank and device of this one, and sums and values that all of them share."""
 
 from __future__ import annotations
 
@@ -32,12 +32,16 @@ _LAST = 0.2
 
 
 class Processes:
-    """The processes of a run, this one among them: `rank` of `count`, on `device`.
+    """The processes that train one model together.
 
-    Joins the others by torchrun's environment variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT):
-    through NCCL on GPUs, through gloo on CPUs. Without them there is one process and nothing to join. With several,
-    `device` "auto" or "cuda" is the GPU of the process's own number on its machine. Every method that communicates
-    must be called by all processes, in the same order. Raises ValueError where a process has no GPU to itself.
+    rank: the number of this process, counted from 0; count: how many there are; device: the one this process uses.
+
+    torchrun's environment variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT) tell how to join the
+    others. Without them there is one process. Processes on GPUs talk through NCCL, processes on CPUs through gloo. With
+    several processes, the devices "auto" and "cuda" mean the GPU that has the number of the process on its machine.
+
+    All processes must call the methods that communicate, in the same order. Raises ValueError if there is no GPU for
+    this process alone.
     """
 
     def __init__(self, device: str):
@@ -54,27 +58,30 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+        """Whether this is the first process. It alone writes files and prints."""
         return self.rank == 0
 
     def share_gradients(self, module: nn.Module) -> nn.Module:
-        """The module; a backward pass leaves the mean of the processes' gradients, unless it was made in unshared()."""
+        """Wrap a module so that a backward pass leaves the mean of the processes' gradients in its parameters.
+
+        The forward and backward passes within `unshared` are the exception.
+        """
         if self.count == 1:
             return module
         return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def unshared(self, module: nn.Module) -> AbstractContextManager:
-        """For passes of what share_gradients() gave: their gradients are added up in this process alone."""
+        """Let passes of a module from `share_gradients` add up gradients in this process alone, during a `with`."""
         return nullcontext() if self.count == 1 else module.no_sync()
 
     def add(self, values: Tensor) -> Tensor:
-        """The sum of a tensor over the processes."""
+        """Return the sum of a tensor over the processes. The tensor itself may be overwritten."""
         if self.count > 1:
             dist.all_reduce(values)
         return values
 
     def gather(self, value: _Value) -> list[_Value]:
-        """Each process's value, in the order of their ranks."""
+        """Return the values of all processes, in the order of their ranks."""
         if self.count == 1:
             return [value]
         values: list = [None] * self.count
@@ -82,9 +89,10 @@ class Processes:
         return values
 
     def from_main(self, compute: Callable[[], _Value]) -> _Value:
-        """Return what `compute` gives in the main process. If it raises there, the others exit with code 2.
+        """Run `compute` in the first process alone, and return its result in all of them.
 
-        They print nothing, but hand the error's line to a launcher: it may look at any of them first.
+        If it raises an error, the other processes exit with code 2. They print nothing, but hand the line of the error
+        to the launcher, which prints the line of the process that it finds ended first.
         """
         if self.count == 1:
             return compute()
@@ -105,7 +113,7 @@ class Processes:
         return box[0]
 
     def leave(self) -> None:
-        """Nothing more is to be said to the others; none waits for this process."""
+        """End the communication. After this no process waits for another."""
         if self.count > 1:
             time.sleep(_LAST)
             _left.append(dist.group.WORLD)

@@ -1,4 +1,4 @@
-"""Exponential moving average of a model's weights; the averages are what is evaluated and shipped."""
+"""Exponential moving averages of a model's weights. They are evaluated and saved as the best model."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Averages of all parameters and floating-point buffers of `model`, starting at their present values.
+    """Averages of the parameters and floating-point buffers of `model`. They start at the present values.
 
-    update() moves every average by (1 - decay) towards the weight. The averages are float32 (float64 where the model
-    is) whatever the type of the weights, and lie on the model's device at the time of construction. Other buffers, such
-    as counters, are not averaged: the model's own are used. `decay=0` keeps no averages: swapped() then leaves the
-    model as it is. `warmup=True` takes the decay min(decay, (1 + n) / (10 + n)) at update n = 1, 2, ..., so that a
-    short run does not remember its initialisation.
+    `update` moves each average by (1 - decay) towards its weight. Averages are float32, or float64 if the weight is, on
+    the device that the model has now. Buffers of integers, such as counters, are not averaged.
+
+    decay: in [0, 1); 0 keeps no averages, and `swapped` leaves the model as it is. warmup: use the decay
+    min(decay, (1 + n) / (10 + n)) at update n = 1, 2, ..., so that a short run forgets its initial weights. Raises
+    ValueError for another decay.
     """
 
     def __init__(self, model: nn.Module, decay: float, warmup: bool = False) -> None:
@@ -40,7 +41,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes the model's present weights into the averages; call it after each optimizer step."""
+        """Move the averages towards the present weights. Call it after each step of the optimizer."""
         self.updates += 1
         if not self.decay:
             return
@@ -52,7 +53,7 @@ class Ema:
 
     @contextmanager
     def swapped(self) -> Iterator[nn.Module]:
-        """The model with the averages in it, for the length of a `with`; after it the weights are back bit for bit."""
+        """Put the averages into the model during a `with`. After it the weights are back, bit for bit."""
         weights = self._weights()
         with torch.no_grad():
             backup = {name: weights[name].clone() for name in self.averages}
@@ -66,12 +67,12 @@ class Ema:
                     weights[name].copy_(weight)
 
     def state_dict(self) -> dict:
-        """`updates` and `averages` (name -> tensor); the tensors are the live ones, not copies."""
+        """Return `updates`, and `averages` by the names of the weights. The tensors are not copied."""
         return {"updates": self.updates, "averages": dict(self.averages)}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping) -> None:
-        """Takes over what state_dict() gave. Raises ValueError where the names or shapes are another model's."""
+        """Take over a result of `state_dict`. Raises ValueError if its names or shapes are those of another model."""
         given = {name: tuple(average.shape) for name, average in state["averages"].items()}
         own = {name: tuple(average.shape) for name, average in self.averages.items()}
         if given != own:

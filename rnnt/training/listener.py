@@ -1,4 +1,4 @@
-"""What the trainer tells of a run while it goes on."""
+"""The interface through which a trainer reports the events of a run."""
 
 from rnnt.error_rate import ErrorRate
 from rnnt.training.position import Position
@@ -6,40 +6,41 @@ from rnnt.training.step import Outcome
 
 
 class Listener:
-    """Is told of the events of a run, in the first process alone. A listener overrides the methods that it needs.
+    """Receives the events of a run. Only the first process has listeners.
 
+    The trainer calls one method for each event. These methods do nothing: a listener overrides those that it needs.
     position: how far the run has come when the event happens.
     """
 
     def run_start(self, position: Position, total: int) -> None:
-        """Set-up is done, and training begins or goes on. total: the last step, unless the target is reached before."""
+        """Training begins, or goes on after a checkpoint. total: the last step, if the target is not reached before."""
 
     def epoch_start(self, position: Position) -> None:
-        """The epoch after `position.epoch` begins or goes on."""
+        """An epoch begins or goes on. `position.epoch` counts the epochs before it."""
 
     def step(self, position: Position, outcome: Outcome, epoch: float, rate: float) -> None:
-        """A step was done. epoch: epochs done before it, with a fraction; rate: utterances per second."""
+        """A step is done. epoch: epochs done before it, with a fraction; rate: utterances per second."""
 
     def epoch_stop(self, position: Position) -> None:
-        """An epoch is done; `position` is after it."""
+        """An epoch is done. `position.epoch` counts it."""
 
     def validation_start(self, position: Position) -> None:
         """A validation begins."""
 
     def validation_progress(self, done: int, total: int) -> None:
-        """So many of the utterances that this process validates are done."""
+        """A part of a validation is done: `done` of the `total` utterances that this process decodes."""
 
     def validation_stop(self, position: Position, rate: ErrorRate, loss: float) -> None:
-        """A validation is done. rate: of words; loss: in nats per symbol."""
+        """A validation is done. rate: the word error rate; loss: in nats per symbol."""
 
     def block_stop(self, position: Position) -> None:
-        """The epochs from one validation to the next are done, the validation included."""
+        """The epochs up to a validation and the validation itself are done."""
 
     def run_stop(self, position: Position, target_reached: bool) -> None:
-        """The run is done. It is not called if a signal stops the run."""
+        """The run is done. Not called if a signal stops the run."""
 
     def note(self, text: str) -> None:
-        """There is a line of text for the user."""
+        """Show or record a line of text for the user."""
 
     def close(self) -> None:
-        """No event follows. It is called last, even after an error."""
+        """Close files. This is the last call, and it comes after an error too."""
