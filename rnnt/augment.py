@@ -54,32 +54,45 @@ NO_AUGMENTATION = NoAugmentation()
 class Augmentation:
     """The random changes of one batch. All draws come from the generator alone, so that a seed repeats them.
 
-    tempo: (B,), how much faster each utterance is played. warp: (B,), the factor on its frequencies. Speed perturbation
-    (Ko et al. 2015) changes both together. `pitch` changes the warp alone, which is vocal tract length perturbation
-    (Jaitly and Hinton 2013).
+    tempo: (B,), on the CPU, how much faster each utterance is played. warp: (B,), the factor on its frequencies. Speed
+    perturbation (Ko et al. 2015) changes both together. `pitch` changes the warp alone, which is vocal tract length
+    perturbation (Jaitly and Hinton 2013).
     """
 
     def __init__(self, config: AugmentConfig, batch: int, generator: torch.Generator):
         self.config = config
         self._generator = generator
         self._device = generator.device
-        self.tempo = self._uniform(batch, config.speed_min, config.speed_max)
-        self.warp = self.tempo * self._uniform(batch, config.pitch_min, config.pitch_max)
+        self.tempo = self._draw_tempo(batch)
+        self.warp = self._moved_tempo() * self._uniform(batch, config.pitch_min, config.pitch_max)
 
     def _uniform(self, shape, low: float, high: float) -> torch.Tensor:
         return torch.rand(shape, generator=self._generator, device=self._device) * (high - low) + low
 
+    def _draw_tempo(self, batch: int) -> torch.Tensor:
+        """Draw the tempo on the CPU: the lengths follow from it, and to ask a GPU for them would be to wait for it."""
+        generator, low, high = self._generator, self.config.speed_min, self.config.speed_max
+        if self._device.type != "cpu":
+            generator = torch.Generator().manual_seed(self._generator.initial_seed())
+        return torch.rand(batch, generator=generator) * (high - low) + low
+
+    def _moved_tempo(self) -> torch.Tensor:
+        return self.tempo.to(self._device, non_blocking=True)
+
     def num_samples(self, num_samples: torch.Tensor) -> torch.Tensor:
-        """Count the samples (B,) that utterances of this many samples (B,) have when played at their tempo."""
-        return torch.ceil(num_samples.to(self._device) / self.tempo).long()
+        """Count the samples (B,) that utterances of this many samples (B,) have when played at their tempo.
+
+        The result is on the CPU. If the counts are there too, nothing waits for a GPU.
+        """
+        return torch.ceil(num_samples.cpu() / self.tempo).long()
 
     def starts(self, starts_S: torch.Tensor) -> torch.Tensor:
         """Return the samples (B, S) of the recording that are played when its frames start."""
-        return torch.round(starts_S * self.tempo[:, None]).long()
+        return torch.round(starts_S * self._moved_tempo()[:, None]).long()
 
     def window_offsets(self, offsets_W: torch.Tensor) -> torch.Tensor:
         """Scale offsets from the middle of the window, in samples of the recording, to samples as played: (B, W)."""
-        return offsets_W / self.tempo[:, None]
+        return offsets_W / self._moved_tempo()[:, None]
 
     def frequencies(self, hz_K1: torch.Tensor) -> torch.Tensor:
         """Scale the frequencies of the Fourier bins of each utterance: (B, K, 1)."""
@@ -87,7 +100,7 @@ class Augmentation:
 
     def change_power(self, mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Change the level as the speed does, then the gain, then add noise."""
-        mel_BSF = mel_BSF * (self.warp / self.tempo**2)[:, None, None]
+        mel_BSF = mel_BSF * (self.warp / self._moved_tempo() ** 2)[:, None, None]
         return self.add_noise(self.vary_gain(mel_BSF), num_frames)
 
     def vary_gain(self, mel_BSF: torch.Tensor) -> torch.Tensor:

@@ -100,7 +100,7 @@ class Features(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute the log-mel power (B, S, F), neither normalized nor stacked, and the number of valid frames (B,)."""
         device = audio_BN.device
-        # Counted before `num_samples` moves: with lengths on the CPU and no augmentation, nothing waits for a GPU.
+        # Counted before `num_samples` moves: with lengths on the CPU, nothing waits for a GPU.
         num_frames = self.num_frames(augmentation.num_samples(num_samples))
         frames = int(num_frames.max())
         num_samples, num_frames = _move(num_samples, device), _move(num_frames, device)

@@ -48,14 +48,15 @@ class Objective(nn.Module):
     ):
         super().__init__()
         self.model, self.ctc_head = model, ctc_head
-        self._features = features.forward
+        self._features, self._num_frames, self._stack = features.forward, features.num_frames, features.config.stack
         self._precision, self._fastemit = precision, fastemit
 
     def forward(self, batch: Batch, augmentation: Augmentation, ctc_weight: float) -> tuple[Tensor, Tensor]:
         """Return the transducer losses (B,), without gradient, and the sum over the batch to be minimised."""
         with autocast(self._precision, batch.inputs.device):
             features, lengths = self._features(batch.inputs, batch.input_lengths, augmentation)
-            encoder_BTD, lengths = self.model.encoder(features, lengths)
+            encoder_BTD, _ = self.model.encoder(features, lengths)
+            lengths = self._num_encoder_frames(batch, augmentation)  # as the encoder has returned them, on the CPU
             loss_B = self.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths, fastemit=self._fastemit)
             total = loss_B.sum()
             if ctc_weight:
@@ -63,6 +64,13 @@ class Objective(nn.Module):
             elif self.ctc_head is not None:  # the processes wait for a gradient of every weight: here it is zero
                 total = total + 0.0 * sum(p.sum() for p in self.ctc_head.parameters())
         return loss_B.detach(), total
+
+    def _num_encoder_frames(self, batch: Batch, augmentation: Augmentation) -> Tensor:
+        """Count the encoder's frames (B,) on the CPU. The losses need them there, and must not wait for a GPU."""
+        num_frames = self._num_frames(augmentation.num_samples(batch.input_lengths))
+        for stack in (self._stack, self.model.encoder.stride):
+            num_frames = torch.div(num_frames + stack - 1, stack, rounding_mode="floor")
+        return num_frames
 
     def _ctc_loss(self, encoder_BTD: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         log_probs = torch.log_softmax(self.ctc_head(encoder_BTD).float(), -1).transpose(0, 1)

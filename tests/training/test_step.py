@@ -11,6 +11,7 @@ from torch import nn
 
 from rnnt import device as devices
 from rnnt import transducer_loss
+from rnnt.augment import Augmentation
 from rnnt.features import Features
 from rnnt.loader import collate
 from rnnt.model import Transducer
@@ -69,6 +70,20 @@ def expected(stepper, fastemit=0.0, ctc_weight=0.0, size=8):
     norm = nn.utils.clip_grad_norm_([*model.parameters(), *(head.parameters() if ctc_weight else ())], 5.0)
     optimizer.step()
     return loss.item(), norm.item(), model
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_the_losses_get_the_encoders_lengths_without_asking_it(stepper_of, stack, stride):
+    speed = ("augment.speed_min=0.8", "augment.speed_max=1.2")
+    stepper = stepper_of(f"features.stack={stack}", f"model.encoder.lstm.time_stack={stride}", *speed)
+    objective, features = stepper._objective, Features(stepper.config.features)
+    for seed in range(20):
+        batch = batch_of(range(8), seed)
+        augmentation = Augmentation(stepper.config.augment, 8, torch.Generator().manual_seed(seed))
+        counted = objective._num_encoder_frames(batch, augmentation)
+        _, lengths = stepper.model.encoder(*features(batch.inputs, batch.input_lengths, augmentation))
+        assert counted.tolist() == lengths.tolist() and counted.device.type == "cpu"
 
 
 @pytest.mark.parametrize("fastemit", [0.0, 0.5])
