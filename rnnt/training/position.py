@@ -68,6 +68,8 @@ class Position:
 
         Checkpoints of the first version have no `unscored`.
         """
+        if not isinstance(state["position"], dict):
+            raise ValueError("the position is not a dictionary")
         skipped, skipped_in_row = state["skipped"]
         counts = {name: state["position"][name] for name in ("step", "epoch", "batch")}
         counts |= {"skipped": skipped, "skipped_in_row": skipped_in_row}

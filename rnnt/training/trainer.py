@@ -108,7 +108,7 @@ class Trainer:
 
     def _check_state(self, state: dict) -> None:
         """Raise an error if `_restore` cannot take over the state in a checkpoint."""
-        if type(state["utterances"]) is not int:
+        if not isinstance(state, dict) or type(state["utterances"]) is not int:
             raise ValueError("utterances is not a number")
         Position.from_state(state)
         checkpoint.check_like(state["recognizer"], self.recognizer.state_dict(), "recognizer")
