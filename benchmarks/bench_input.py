@@ -81,12 +81,13 @@ def make_index(folder: Path, split: Path, utterances: int) -> None:
     folder.mkdir()
     description = json.loads((split / DESCRIPTION).read_text(encoding="utf-8"))
     shard = description["shards"][0]
-    count = -(-utterances // sum(shard["batches"]))
+    in_shard = sum(shard["batches"])
+    count = -(-utterances // in_shard)
     shards = [{**shard, "name": f"shard-{number:05d}.arrow"} for number in range(count)]
     for link in shards:
         os.link(split / shard["name"], folder / link["name"])
-    np.save(folder / LENGTHS, np.tile(np.load(split / LENGTHS)[: sum(shard["batches"])], count))
-    write_json(folder / DESCRIPTION, {**description, "shards": shards})
+    np.save(folder / LENGTHS, np.tile(np.load(split / LENGTHS)[:in_shard], count))
+    write_json(folder / DESCRIPTION, {**description, "utterances": count * in_shard, "shards": shards})
 
 
 def measure_rate(dataset: Dataset, batch: int, trim: bool, device: str, repeats: int) -> list[float]:
