@@ -68,7 +68,7 @@ def test_rows_compare_with_the_quiet_machine_and_fixed_threads(monkeypatch):
 
 
 def test_the_script_runs(monkeypatch, capsys):
-    options = ["--seconds", "0.1", "--repeats", "1", "--work", "transcribe", "--hogs", "1"]
+    options = ["--seconds", "0.1", "--repeats", "1", "--work", "transcribe", "--hogs", "0"]
     monkeypatch.setattr(bench_busy, "TRANSCRIBED", 2)
     monkeypatch.setattr(sys, "argv", ["bench_busy.py", *options])
     bench_busy.main()
