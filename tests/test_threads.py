@@ -1,9 +1,9 @@
 """The number of threads: what other programs leave free, and never what the user has not set."""
 
-import itertools
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -163,7 +163,9 @@ def test_gradients_have_the_same_bits_for_any_number_of_threads():
 def test_real_cores_are_read():
     cores = threads._allowed_cores()
     first = threads._times(cores)
-    sum(itertools.repeat(1, 3_000_000))
+    started = time.process_time()
+    while time.process_time() - started < 0.05:  # several ticks of the system's clock
+        pass
     second = threads._times(cores)
     if first is not None:  # Linux
-        assert second[0] > first[0] and second[1] >= first[1] and second[2] > first[2]
+        assert second[0] > first[0] and second[1] >= first[1] and second[2] >= first[2] + 0.03

@@ -34,7 +34,7 @@ def test_of_much_data_a_sample_is_measured_that_depends_on_the_seed_alone(tones,
     loader, usable, features = trainer.data.loader, trainer.data.usable, trainer.recognizer.features
     monkeypatch.setattr(statistics, "_UTTERANCES", 5)
     indices, read = [], loader.read
-    monkeypatch.setattr(loader, "read", lambda batch: indices.extend(map(int, batch)) or read(batch))
+    monkeypatch.setattr(loader, "read", lambda batch, *more: indices.extend(map(int, batch)) or read(batch, *more))
     mean, std = statistics.measure(features, loader, usable, 3)
     assert len(set(indices)) == 5
     expected = measured(features, loader.dataset, indices)
