@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from loss_inputs import case
 
-from rnnt.config import Config, LstmConfig
+from rnnt.config import Config
 from rnnt.dataset import write_split
+from rnnt.model_config import LstmConfig
 from rnnt.shard import StoredUtterance
 from rnnt.tokenizer import Symbols
 

@@ -20,8 +20,9 @@ from rnnt.fields import (
     positive,
     setting,
 )
+from rnnt.model_config import ModelConfig
 
-_WIDTH = 65_536  # the most units of a layer, and the most samples of a window
+_WINDOW = 65_536  # the most samples of a window
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class FeaturesConfig:
     trim_silence: bool = setting(False, "remove silence at both ends: audio 60 dB below the loudest part")
     dither: float = setting(1e-5, "amplitude of the white noise added to the audio; full scale is 1", finite(0))
     preemphasis: float = setting(0.97, "share of the previous sample to subtract from each sample", between(0, 1))
-    n_fft: int = setting(512, "points of the Fourier transform", count(2, _WIDTH))
-    window: int = setting(320, "samples in the symmetric Hann window, at most n_fft", count(2, _WIDTH))
-    hop: int = setting(160, "samples from one frame to the next", count(1, _WIDTH))
+    n_fft: int = setting(512, "points of the Fourier transform", count(2, _WINDOW))
+    window: int = setting(320, "samples in the symmetric Hann window, at most n_fft", count(2, _WINDOW))
+    hop: int = setting(160, "samples from one frame to the next", count(1, _WINDOW))
     mels: int = setting(80, "mel bins", count(1, 1024))
     low_hz: float = setting(0.0, "lower edge of the lowest mel bin, in Hz", finite(0))
     high_hz: float = setting(8000.0, "upper edge of the highest mel bin, in Hz", positive())
@@ -109,76 +110,6 @@ class TokenizerConfig:
 
     def __post_init__(self):
         check("tokenizer.", self)
-
-
-@dataclass(frozen=True)
-class LstmConfig:
-    """LSTM layers, frames joined in time, LSTM layers."""
-
-    hidden: int = setting(1024, "units of each layer; of each direction if bidirectional", count(1, _WIDTH))
-    pre_layers: int = setting(2, "layers before neighbouring frames are joined", count(1, 100))
-    time_stack: int = setting(2, "neighbouring frames joined into one between the layers", count(1, 100))
-    post_layers: int = setting(3, "layers after neighbouring frames are joined", count(1, 100))
-    dropout: float = setting(0.1, "probability of dropout after each layer", between(0, 1))
-    bidirectional: bool = setting(False, "read the utterance in both directions; the model then cannot stream")
-
-    def __post_init__(self):
-        check("model.encoder.lstm.", self)
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """The family of the encoder, and a section of settings for each family."""
-
-    kind: str = setting("lstm", "family of the encoder: lstm", one_of("lstm"))
-    lstm: LstmConfig = field(default_factory=LstmConfig)
-
-    def __post_init__(self):
-        check("model.encoder.", self)
-
-
-@dataclass(frozen=True)
-class PredictorConfig:
-    """Embedding of the symbols and LSTM layers."""
-
-    embedding: int = setting(512, "width of the embedding of a symbol", count(1, _WIDTH))
-    hidden: int = setting(512, "units of each LSTM layer", count(1, _WIDTH))
-    layers: int = setting(2, "LSTM layers", count(1, 100))
-    dropout: float = setting(0.3, "probability of dropout after each layer", between(0, 1))
-
-    def __post_init__(self):
-        check("model.predictor.", self)
-
-
-@dataclass(frozen=True)
-class JointConfig:
-    """Encoder frame and predictor state -> scores of all symbols."""
-
-    hidden: int = setting(512, "units of the hidden layer", count(1, _WIDTH))
-    activation: str = setting("relu", "activation of the hidden layer: relu or tanh", one_of("relu", "tanh"))
-    dropout: float = setting(0.3, "probability of dropout after the hidden layer", below_one())
-    kind: str = setting(
-        "network",
-        "network (a hidden layer and an output layer) or additive (the sum of two scores, Graves 2012)",
-        one_of("network", "additive"),
-    )
-
-    def __post_init__(self):
-        check("model.joint.", self)
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Encoder, predictor and joint, and how their weights start."""
-
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    predictor: PredictorConfig = field(default_factory=PredictorConfig)
-    joint: JointConfig = field(default_factory=JointConfig)
-    forget_bias: float = setting(1.0, "initial bias of the LSTMs' forget gates, before init_scale", finite())
-    init_scale: float = setting(0.5, "factor on every initial LSTM weight and bias", finite(0))
-
-    def __post_init__(self):
-        check("model.", self)
 
 
 @dataclass(frozen=True)

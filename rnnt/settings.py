@@ -12,7 +12,8 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rnnt.config import Config, FeaturesConfig, LstmConfig
+from rnnt.config import Config, FeaturesConfig
+from rnnt.model_config import LstmConfig
 from rnnt.plain_yaml import parse_yaml, read_yaml
 from rnnt.text import one_line
 

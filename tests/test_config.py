@@ -7,7 +7,9 @@ import re
 import pytest
 
 from rnnt import config as configs
-from rnnt.config import AugmentConfig, Config, ModelConfig
+from rnnt import model_config
+from rnnt.config import AugmentConfig, Config
+from rnnt.model_config import ModelConfig
 from rnnt.settings import load_config
 
 INF = math.inf
@@ -199,7 +201,12 @@ def test_every_setting_has_an_explanation_in_one_line_that_names_its_choices(key
 
 
 def test_every_section_has_a_docstring():
-    sections = [value for value in vars(configs).values() if dataclasses.is_dataclass(value)]
+    sections = [
+        value
+        for module in (configs, model_config)
+        for value in vars(module).values()
+        if dataclasses.is_dataclass(value)
+    ]
     assert len(sections) >= 13
     for section in sections:
         assert not section.__doc__.startswith(f"{section.__name__}(")  # what dataclass writes if there is none

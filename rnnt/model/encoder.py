@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnt.config import ModelConfig
+from rnnt.model_config import ModelConfig
 
 State = Any  # tensors in a NamedTuple, each with the streams as dim 0: states are joined and split along it
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from rnnt.config import JointConfig
+from rnnt.model_config import JointConfig
 
 
 class Joint(nn.Module):

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rnnt.config import LstmConfig, ModelConfig
 from rnnt.frames import reverse_frames, stack_frames, valid_places
 from rnnt.model.encoder import Encoder
+from rnnt.model_config import LstmConfig, ModelConfig
 
 LstmState = tuple[torch.Tensor, torch.Tensor]  # hidden and cell, both (B, L, D)
 # On a CPU, nn.LSTM first rearranges its weights, which takes as long as some 100 frames do without.

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rnnt.config import ModelConfig, PredictorConfig
 from rnnt.model.lstm import LstmState, init_lstm, run_lstm, start_lstm
+from rnnt.model_config import ModelConfig, PredictorConfig
 
 
 class Predictor(nn.Module):

@@ -3,12 +3,12 @@
 import torch
 from torch import nn
 
-from rnnt.config import EncoderConfig, ModelConfig
 from rnnt.loss import transducer_loss
 from rnnt.model.encoder import Encoder
 from rnnt.model.joint import Joint
 from rnnt.model.lstm import LstmEncoder
 from rnnt.model.predictor import Predictor
+from rnnt.model_config import EncoderConfig, ModelConfig
 
 
 def make_encoder(inputs: int, config: EncoderConfig) -> Encoder:

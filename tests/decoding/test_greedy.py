@@ -5,10 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnt.config import DecodingConfig, EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
+from rnnt.config import DecodingConfig
 from rnnt.decoding import Greedy, greedy
 from rnnt.decoding.greedy import _CPU_WINDOW
 from rnnt.model import Transducer
+from rnnt.model_config import EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
 
 WIDTH = 6
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rnnt import transducer_loss
-from rnnt.config import EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
 from rnnt.model import Transducer, transducer
+from rnnt.model_config import EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
 
 
 def batches(count):

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnt.config import EncoderConfig, LstmConfig, ModelConfig
 from rnnt.frames import valid_places
 from rnnt.model.encoder import Encoder
 from rnnt.model.transducer import make_encoder
+from rnnt.model_config import EncoderConfig, LstmConfig, ModelConfig
 
 LENGTHS = [7, 1, 12, 2, 11]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rnnt.config import JointConfig
 from rnnt.model.joint import Joint
+from rnnt.model_config import JointConfig
 
 
 def make(kind, activation="relu"):

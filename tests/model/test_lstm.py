@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnt.config import LstmConfig
 from rnnt.model.lstm import LstmEncoder, LstmStack, init_lstm, run_lstm, start_lstm
+from rnnt.model_config import LstmConfig
 
 LENGTHS = torch.tensor([5, 1, 9, 9, 3])
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from rnnt.config import PredictorConfig
 from rnnt.model.predictor import Predictor
+from rnnt.model_config import PredictorConfig
 
 
 def make(layers=2, dropout=0.3):

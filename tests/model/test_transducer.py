@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from rnnt import rnnt_loss
-from rnnt.config import EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
 from rnnt.model import Transducer
+from rnnt.model_config import EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
 from rnnt.settings import load_config
 
 TINY = ModelConfig(
