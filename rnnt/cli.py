@@ -1,26 +1,24 @@
 """The command `rnnt`: a function for each verb, which parses, calls and prints."""
 
-import json
 import sys
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 import yaml
 
+from rnnt.commands.evaluate import evaluate_command
+from rnnt.commands.terminal import show
+from rnnt.commands.transcribe import transcribe_command
 from rnnt.text import complaint, one_line, visible
-from rnnt.threads import Threads, adapting
 from rnnt.training.launch import tell_launcher
 from rnnt.tree import distinct_folders
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 KEY_VALUE = "KEY=VALUE"
-SPEAKERS_SHOWN = 10  # in the summary of an evaluation, those with the highest error rates
 Overrides = Annotated[list[str] | None, typer.Argument(metavar=KEY_VALUE, help="settings, such as optim.lr=0.002")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")]
 
 
 def main() -> None:
@@ -62,9 +60,9 @@ def prepare_command(
     splits = read_splits(corpus, source, **values)
     for name, summary in prepare(splits, out, sample_rate, workers, f"{corpus} {source}").items():
         state = "already prepared" if summary.already_prepared else f"{summary.skipped} skipped"
-        _show(f"{out / name}: {summary.utterances} utterances, {duration(summary.hours)}, {state}")
+        show(f"{out / name}: {summary.utterances} utterances, {duration(summary.hours)}, {state}")
         if summary.skipped:
-            _show(f"  why: {out / name / 'skipped.tsv'}")
+            show(f"  why: {out / name / 'skipped.tsv'}")
 
 
 @app.command("tokenizer")
@@ -82,13 +80,13 @@ def tokenizer_command(
     from rnnt.dataset import Dataset
     from rnnt.tokenizer import train_tokenizer
 
-    say = partial(_show, file=sys.stderr)
+    say = partial(show, file=sys.stderr)
     learned = train_tokenizer(Dataset(*distinct_folders(data)).texts(), TokenizerConfig(kind, size), say)
     out.mkdir(parents=True, exist_ok=True)
     learned.save(out)
-    _show(f"{out}: {kind}, {learned.learned} symbols")
+    show(f"{out}: {kind}, {learned.learned} symbols")
     if learned.learned < len(learned):
-        _show(f"  the text is too short for {size} pieces; the other symbols stay unused")
+        show(f"  the text is too short for {size} pieces; the other symbols stay unused")
 
 
 @app.command("train")
@@ -121,104 +119,18 @@ def train_command(
         main, count = trainer.processes.main, trainer.processes.count
         where = f"{count} x {trainer.device.type}" if count > 1 else trainer.device
         if main:
-            _show(f"{trainer.model.num_parameters():,} parameters, {where}, run {out}", file=sys.stderr)
+            show(f"{trainer.model.num_parameters():,} parameters, {where}, run {out}", file=sys.stderr)
         best = trainer.run()
     if main and best != float("inf"):
-        _show(f"best validation WER {100 * best:.2f} %")
+        show(f"best validation WER {100 * best:.2f} %")
     if problem := trainer.missing_model():
         raise OSError(problem)
     if main:
-        _show(f"model: {out / 'best'}")
+        show(f"model: {out / 'best'}")
 
 
-@app.command("evaluate")
-def evaluate_command(
-    model: Annotated[Path, typer.Argument(help="a run or a model")],
-    data: Annotated[list[Path], typer.Option(help="a prepared split; may be given several times")] = ...,
-    out: Annotated[
-        Path | None, typer.Option(help="the report's folder; default: evaluation-SPLIT by the model")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="utterances decoded together", min=1)] = None,
-    device: Device = "auto",
-) -> None:
-    """Score a model on prepared splits: error rates, all pairs, and a page that shows the errors.
-
-    Example: rnnt evaluate runs/digits --data data/digits/test
-    """
-    from rnnt.dataset import Dataset
-    from rnnt.error_rate import by_speaker, character_error_rate, word_error_rate
-    from rnnt.model_folder import find_model
-    from rnnt.progress import track
-    from rnnt.recognizer import load
-    from rnnt.report import write_default_report, write_report
-    from rnnt.report_folder import split_names, subject_of
-
-    threads = Threads()
-    folder, data = find_model(model), distinct_folders(data)
-    result = load(folder, device).evaluate(Dataset(*data), batch_size, lambda *of: adapting(track(*of), threads))
-    if result.pairs:
-        _show(str(word_error_rate(result.pairs)), str(character_error_rate(result.pairs)))
-        loss = f"loss {result.loss:.4f} nats a symbol" if result.symbols else "no loss"
-        _show(f"{loss}, {len(result.pairs)} utterances, {len(result.skipped)} skipped")
-    if result.without_loss:
-        name, why = result.without_loss[0]
-        _show(f"{len(result.without_loss)} of {len(result.pairs)} utterances are not in the loss (first {name}: {why})")
-    speakers = list(by_speaker(result.pairs).items())
-    if len(speakers) > 1:
-        shown = ", ".join(f"{name or '(unknown)'} {100 * rate.rate:.2f} %" for name, rate in speakers[:SPEAKERS_SHOWN])
-        more = f" and {len(speakers) - SPEAKERS_SHOWN} more" if len(speakers) > SPEAKERS_SHOWN else ""
-        _show(f"WER by speaker: {shown}{more}")
-    if result.truncated:
-        first = result.truncated[0]
-        _show(f"{len(result.truncated)} transcripts were truncated at decoding.max_symbols (first {first})")
-    report = result.pairs, f"{folder} on {split_names(data)}", result.skipped
-    try:
-        if out is None:
-            out = write_default_report(folder, data, *report)
-        else:
-            write_report(out, *report, subject_of(folder, data))
-    except OSError as error:
-        why = error.strerror or error
-        raise OSError(f"cannot write the report in {out or folder.parent}: {why}; give --out another folder") from error
-    _show(f"report: {out / 'report.html'}")
-
-
-@app.command("transcribe")
-def transcribe_command(
-    model: Annotated[Path, typer.Argument(help="a run or a model")],
-    inputs: Annotated[list[Path], typer.Argument(help="audio files, or folders of them", metavar="FILE|DIR...")],
-    as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with times")] = False,
-    batch_size: Annotated[int, typer.Option(help="files decoded together", min=1)] = 16,
-    device: Device = "auto",
-) -> None:
-    """Print the text of audio files. A file that cannot be read is named on standard error, and the others go on.
-
-    Example: rnnt transcribe runs/digits recording.wav
-    """
-    from rnnt.recognizer import load
-    from rnnt.transcription import audio_files
-
-    threads = Threads()
-    paths = audio_files(inputs)
-    recognizer = load(model, device)
-    failed = 0
-    for path, result in adapting(recognizer.transcribe_files(paths, batch_size), threads):
-        if isinstance(result, Exception):
-            failed += 1
-            _show(f"error: {result}", file=sys.stderr)
-            if as_json:
-                print(_json({"path": str(path), "error": str(result)}), flush=True)
-            continue
-        if result.truncated:
-            seconds = f"{result.times[-1]:.1f} of {result.seconds:.1f} s"
-            _show(f"warning: {path}: the text is truncated at {seconds} by decoding.max_symbols", file=sys.stderr)
-        if as_json:
-            print(_json({"path": str(path), **asdict(result)}), flush=True)
-        else:
-            print(f"{visible(str(path))}\t{visible(result.text)}", flush=True)
-    if failed:
-        _show(f"{failed} of {len(paths)} files could not be transcribed", file=sys.stderr)
-        raise typer.Exit(1 if failed < len(paths) else 2)
+app.command("evaluate")(evaluate_command)
+app.command("transcribe")(transcribe_command)
 
 
 @app.command("convert")
@@ -236,7 +148,7 @@ def convert_command(
     from rnnt.convert import convert
 
     recognizer, key = convert(checkpoint, config, out, tokenizer, weights)
-    _show(f"{out}: {recognizer.model.num_parameters():,} parameters from {key}, {len(recognizer.tokenizer)} symbols")
+    show(f"{out}: {recognizer.model.num_parameters():,} parameters from {key}, {len(recognizer.tokenizer)} symbols")
 
 
 @app.command("info")
@@ -250,9 +162,9 @@ def info_command(
     """
     from rnnt.info import describe, verify_shards
 
-    _show(*describe(path).split("\n"))
+    show(*describe(path).split("\n"))
     if verify:
-        _show(*verify_shards(path).split("\n"))
+        show(*verify_shards(path).split("\n"))
 
 
 @app.command("settings")
@@ -265,7 +177,7 @@ def settings_command(
     """
     from rnnt.settings import settings_table
 
-    _show(*settings_table(prefix).split("\n"))
+    show(*settings_table(prefix).split("\n"))
 
 
 @app.command("demo")
@@ -279,22 +191,6 @@ def demo_command(
     from rnnt.demo import run
 
     run(out)
-
-
-def _show(*lines: str, file: TextIO | None = None) -> None:
-    """Print lines, without the characters that a terminal would obey: names and texts may come from strangers."""
-    for line in lines:
-        print(visible(line), file=file, flush=True)
-
-
-def _json(record: dict) -> str:
-    """Return one line of JSON that any terminal shows and any encoding holds."""
-    text = json.dumps(record, ensure_ascii=False)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(record)
-    return text if visible(text) == text else json.dumps(record)
 
 
 def _key_values(items: list[str]) -> dict:

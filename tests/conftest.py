@@ -1,11 +1,13 @@
 """Fixtures that several test files use."""
 
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
+import soundfile
 
 # Examples have no time limit: a slow machine must not make a correct one fail.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -111,3 +113,66 @@ def same():
         np.testing.assert_allclose(a.log_probs, b.log_probs, rtol=1e-3, atol=1e-3)
 
     return check
+
+
+_PITCH = {"low": 300.0, "mid": 900.0, "high": 2700.0}
+_SMALL = [
+    "model.encoder.hidden=24", "model.predictor.hidden=16", "model.predictor.embedding=8", "model.joint.hidden=24",
+    "data.valid=[valid]", "train.batch=8", "train.ctc_weight=0.3", "train.curriculum_epochs=0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def call():
+    """A function that runs the command in this process and returns its exit code."""
+    from rnnt import cli
+
+    def run(*arguments):
+        before = sys.argv
+        sys.argv = ["rnnt", *map(str, arguments)]
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return stop.code or 0
+        finally:
+            sys.argv = before
+        return 0
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory) -> Path:
+    """Tones of three pitches with their names as text; one file has no text and one is truncated."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        words = rng.choice(list(_PITCH), size=rng.integers(1, 4))
+        t = np.arange(3200) / 16000
+        audio = np.concatenate([np.concatenate([np.sin(2 * np.pi * _PITCH[w] * t), np.zeros(1600)]) for w in words])
+        soundfile.write(folder / f"{i:02d}.wav", 0.3 * audio + 0.001 * rng.standard_normal(len(audio)), 16000)
+        (folder / f"{i:02d}.txt").write_text(" ".join(words))
+    soundfile.write(folder / "silent.wav", np.zeros(8000), 16000)
+    (folder / "cut.wav").write_bytes((folder / "00.wav").read_bytes()[:5000])
+    (folder / "cut.txt").write_text("low")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(call, recordings, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("data")
+    assert call("prepare", "folder", recordings, "--out", out, "valid=0.2", "--workers", "2") == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Settings that make the preset `small` tiny."""
+    return _SMALL
+
+
+@pytest.fixture(scope="session")
+def run(call, small, prepared, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    assert call("train", "small", *small, "--data", prepared, "--out", out, "train.epochs=2") == 0
+    return out

@@ -9,69 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
-import rnnt
-from rnnt import cli
 from rnnt.info import describe
 from rnnt.settings import load_config, presets
 
 VERBS = {"prepare", "tokenizer", "train", "evaluate", "transcribe", "convert", "info", "settings", "demo"}
 ROOT = Path(__file__).resolve().parents[1]
-PITCH = {"low": 300.0, "mid": 900.0, "high": 2700.0}
-SMALL = [
-    "model.encoder.hidden=24", "model.predictor.hidden=16", "model.predictor.embedding=8", "model.joint.hidden=24",
-    "data.valid=[valid]", "train.batch=8", "train.ctc_weight=0.3", "train.curriculum_epochs=0",
-]  # fmt: skip
 
 
-def call(*arguments) -> int:
-    """Run the command in this process; returns its exit code."""
-    before = sys.argv
-    sys.argv = ["rnnt", *map(str, arguments)]
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return stop.code or 0
-    finally:
-        sys.argv = before
-    return 0
-
-
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory) -> Path:
-    """Tones of three pitches with their names as text; one file has no text and one is truncated."""
-    folder = tmp_path_factory.mktemp("recordings")
-    rng = np.random.default_rng(0)
-    for i in range(40):
-        words = rng.choice(list(PITCH), size=rng.integers(1, 4))
-        t = np.arange(3200) / 16000
-        audio = np.concatenate([np.concatenate([np.sin(2 * np.pi * PITCH[w] * t), np.zeros(1600)]) for w in words])
-        soundfile.write(folder / f"{i:02d}.wav", 0.3 * audio + 0.001 * rng.standard_normal(len(audio)), 16000)
-        (folder / f"{i:02d}.txt").write_text(" ".join(words))
-    soundfile.write(folder / "silent.wav", np.zeros(8000), 16000)
-    (folder / "cut.wav").write_bytes((folder / "00.wav").read_bytes()[:5000])
-    (folder / "cut.txt").write_text("low")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data(recordings, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("data")
-    assert call("prepare", "folder", recordings, "--out", out, "valid=0.2", "--workers", "2") == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def run(data, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("run")
-    assert call("train", "small", *SMALL, "--data", data, "--out", out, "train.epochs=2") == 0
-    return out
-
-
-def test_prepare_counts_and_lists_what_it_skips(recordings, tmp_path, capsys):
+def test_prepare_counts_and_lists_what_it_skips(call, recordings, tmp_path, capsys):
     assert call("prepare", "folder", recordings, "--out", tmp_path, "split=all") == 0
     assert re.search(r"40 utterances, 0\.\d minutes, 2 skipped", printed := capsys.readouterr().out)
     assert "why: " in printed
@@ -81,15 +28,15 @@ def test_prepare_counts_and_lists_what_it_skips(recordings, tmp_path, capsys):
     assert "already prepared" in capsys.readouterr().out
 
 
-def test_train_writes_a_run_that_info_describes_and_resumes(run, data, capsys):
+def test_train_writes_a_run_that_info_describes_and_resumes(call, run, small, prepared, capsys):
     assert {"config.yaml", "tokenizer.json", "metrics.jsonl", "checkpoints", "best"} <= {p.name for p in run.iterdir()}
     assert call("info", run) == 0
     text = capsys.readouterr().out
     assert "best validation WER" in text and "characters" in text
     steps = int(re.search(r"done: (\d+) steps", text)[1])
-    assert call("train", "small", *SMALL, "--data", data, "--out", run, "train.epochs=3") == 0
+    assert call("train", "small", *small, "--data", prepared, "--out", run, "train.epochs=3") == 0
     assert f"done: {steps * 3 // 2} steps" in describe(run)
-    assert call("train", "small", *SMALL, "--data", data, "--out", run, "train.epochs=3", "optim.lr=0.1") == 2
+    assert call("train", "small", *small, "--data", prepared, "--out", run, "train.epochs=3", "optim.lr=0.1") == 2
     assert "optim.lr" in capsys.readouterr().err
 
 
@@ -107,59 +54,6 @@ def test_info_of_a_run_whose_last_step_was_skipped(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = describe(tmp_path)
     assert "done: 2 steps, epoch 0.50, loss not finite\n  1 steps skipped" in text and "none yet" in text
-
-
-def test_evaluate_prints_rates_and_writes_the_report(run, data, tmp_path, capsys):
-    assert call("evaluate", run, "--data", data / "valid", "--out", tmp_path / "report") == 0
-    text = capsys.readouterr().out
-    assert re.search(r"WER [\d.]+ % \[[\d.]+, [\d.]+\], \d+ substitutions, \d+ deletions, \d+ insertions", text)
-    assert "CER" in text and (tmp_path / "report" / "report.html").is_file()
-    pairs = [json.loads(line) for line in (tmp_path / "report" / "pairs.jsonl").read_text().splitlines()]
-    assert len(pairs) == json.loads((data / "valid" / "dataset.json").read_text())["utterances"]
-
-
-def test_a_split_by_two_paths_counts_once(run, data, tmp_path, monkeypatch, capsys):
-    (tmp_path / "link").symlink_to(data / "valid")
-    monkeypatch.chdir(data)
-    paths = ["valid", "./valid/", f"../{data.name}/valid", tmp_path / "link", data / "valid"]
-    for out, words in (("one", paths[:1]), ("several", paths)):
-        data_options = [word for path in words for word in ("--data", path)]
-        assert call("evaluate", run, *data_options, "--out", tmp_path / out) == 0
-        assert call("tokenizer", *words, "--out", tmp_path / out, "--kind", "words") == 0
-    assert "valid+valid" not in capsys.readouterr().out
-    for name in ("pairs.jsonl", "scores.json", "tokenizer.json"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "several" / name).read_bytes()
-
-
-def test_transcribe_goes_on_past_bad_files(run, recordings, capsys):
-    assert call("transcribe", run, recordings, recordings / "absent.wav") == 1
-    out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 41 and "cut.wav" in err and "absent.wav" in err
-    assert call("transcribe", run, recordings / "00.wav", recordings / "cut.wav", "--json") == 1
-    good, bad = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert set(good) >= {"path", "text", "tokens", "times", "log_probs", "seconds"} and "truncated" in bad["error"]
-    assert call("transcribe", run, recordings / "cut.wav") == 2
-
-
-def test_a_truncated_text_is_marked_as_such(run, recordings, data, tmp_path, capsys):
-    model = tmp_path / "model"
-    shutil.copytree(run / "best", model)
-    config = model / "config.yaml"
-    config.write_text(re.sub(r"max_symbols: \d+", "max_symbols: 1", config.read_text()))
-    assert call("transcribe", model, recordings / "00.wav") == 0
-    out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 1 and re.search(
-        r"warning: .*00.wav: the text is truncated at [\d.]+ of [\d.]+ s", err
-    )
-    assert call("evaluate", model, "--data", data / "valid", "--out", tmp_path / "report") == 0
-    assert re.search(r"\d+ transcripts were truncated at decoding.max_symbols", capsys.readouterr().out)
-
-
-def test_command_and_python_give_the_same_text(run, recordings, capsys):
-    call("transcribe", run, recordings / "00.wav", recordings / "01.wav")
-    texts = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
-    model = rnnt.load(run)
-    assert texts == [x.text for x in model.transcribe([recordings / "00.wav", recordings / "01.wav"])]
 
 
 PRESETS = "demo, digits, librispeech-1536, librispeech-mlperf, small"
@@ -215,7 +109,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("command", "message"), MISTAKES, ids=[command for command, _ in MISTAKES])
-def test_mistakes_get_one_line_and_exit_code_2(command, message, tmp_path, monkeypatch, capsys):
+def test_mistakes_get_one_line_and_exit_code_2(call, command, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call(*command.split()) == 2
     assert capsys.readouterr().err == f"error: {message}\n".replace("{here}", str(tmp_path))
@@ -239,7 +133,7 @@ def test_the_installed_command_reports_mistakes_without_a_traceback(tmp_path):
         (OSError("cannot save\nit"), "error: cannot save it\n"),
     ],
 )
-def test_what_the_system_refuses_is_said_in_one_line(error, says, monkeypatch, capsys):
+def test_what_the_system_refuses_is_said_in_one_line(call, error, says, monkeypatch, capsys):
     def refuse(path):
         raise error
 
@@ -249,7 +143,7 @@ def test_what_the_system_refuses_is_said_in_one_line(error, says, monkeypatch, c
     assert says in err and len(err.splitlines()) == 1 and "Errno" not in err
 
 
-def test_every_verb_has_help_with_an_example(capsys):
+def test_every_verb_has_help_with_an_example(call, capsys):
     for verb in VERBS:
         assert call(verb, "--help") == 0
         text = capsys.readouterr().out

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
-    "text files fields threads arrow",
+    "text files fields threads arrow model_config",
     "config device progress frames silence transcript characters plain_yaml tree background",
     "settings audio mel tokenizer shard description",
     "corpora readers dataset origin",
@@ -26,6 +26,7 @@ LAYERS = [
     "report report_folder plot convert",
     "training",
     "info demo",
+    "commands",
     "cli",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}

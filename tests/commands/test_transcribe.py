@@ -1,0 +1,38 @@
+"""The verb `transcribe`: its output, exit codes, and bad files."""
+
+import json
+import re
+import shutil
+
+import rnnt
+
+
+def test_transcribe_goes_on_past_bad_files(call, run, recordings, capsys):
+    assert call("transcribe", run, recordings, recordings / "absent.wav") == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 41 and "cut.wav" in err and "absent.wav" in err
+    assert call("transcribe", run, recordings / "00.wav", recordings / "cut.wav", "--json") == 1
+    good, bad = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert set(good) >= {"path", "text", "tokens", "times", "log_probs", "seconds"} and "truncated" in bad["error"]
+    assert call("transcribe", run, recordings / "cut.wav") == 2
+
+
+def test_command_and_python_give_the_same_text(call, run, recordings, capsys):
+    call("transcribe", run, recordings / "00.wav", recordings / "01.wav")
+    texts = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
+    model = rnnt.load(run)
+    assert texts == [x.text for x in model.transcribe([recordings / "00.wav", recordings / "01.wav"])]
+
+
+def test_a_truncated_text_is_marked_as_such(call, run, recordings, prepared, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(run / "best", model)
+    config = model / "config.yaml"
+    config.write_text(re.sub(r"max_symbols: \d+", "max_symbols: 1", config.read_text()))
+    assert call("transcribe", model, recordings / "00.wav") == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1 and re.search(
+        r"warning: .*00.wav: the text is truncated at [\d.]+ of [\d.]+ s", err
+    )
+    assert call("evaluate", model, "--data", prepared / "valid", "--out", tmp_path / "report") == 0
+    assert re.search(r"\d+ transcripts were truncated at decoding.max_symbols", capsys.readouterr().out)
