@@ -206,13 +206,13 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """Limits of decoding."""
+    """Search for the symbols, and its limits."""
 
     max_symbols_per_frame: int = setting(30, "most symbols at one encoder frame", count(1, 10_000))
-    max_symbols: int = setting(
-        300, "most symbols of an utterance of up to 40 s; a longer one may have more in proportion", count(1, 10**6)
-    )
+    max_symbols: int = setting(300, "most symbols of 40 s; longer utterances have more in proportion", count(1, 10**6))
     batch: int = setting(32, "utterances decoded together", count(1, 10**6))
+    method: str = setting("greedy", "search: greedy or beam", one_of("greedy", "beam"))
+    beam: int = setting(4, "hypotheses that beam search keeps at each frame", count(1, 256))
 
     def __post_init__(self):
         check("decoding.", self)

@@ -96,6 +96,7 @@ RANGES = {
     "decoding.max_symbols_per_frame": "[1, 10000]",
     "decoding.max_symbols": "[1, 1000000]",
     "decoding.batch": "[1, 1000000]",
+    "decoding.beam": "[1, 256]",
 }
 
 

@@ -1,4 +1,4 @@
-"""The interface of all ways to decode: greedy search and those to come."""
+"""The interface of all ways to decode: greedy search and beam search."""
 
 from typing import Protocol, TypeVar
 

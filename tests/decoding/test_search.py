@@ -4,12 +4,13 @@ import inspect
 
 import pytest
 
-from rnnt.decoding import Greedy, Search
+from rnnt.decoding import Beam, Greedy, Search
 
 
+@pytest.mark.parametrize("search", [Greedy, Beam])
 @pytest.mark.parametrize("name", ["start", "advance", "finish"])
-def test_a_search_can_be_called_as_the_interface(name):
+def test_a_search_can_be_called_as_the_interface(name, search):
     wanted = inspect.signature(getattr(Search, name)).parameters
-    found = inspect.signature(getattr(Greedy, name)).parameters
+    found = inspect.signature(getattr(search, name)).parameters
     assert list(found)[: len(wanted)] == list(wanted)
     assert all(value.default is not value.empty for value in list(found.values())[len(wanted) :])

@@ -1,0 +1,262 @@
+"""Beam search: the best few hypotheses at each frame. All streams of a batch and all their hypotheses advance together.
+
+B streams, K hypotheses that stay, P = 2K places of a beam (see `frontier`), T frames of a chunk, W frames of a window,
+N nodes (a hypothesis at a frame), C candidates of a node, M newcomers, L layers, D, H, V as ever.
+
+A beam changes at few frames. So one product scores a window of frames for each hypothesis, and the host goes through
+them (see `frontier`) up to the first frame at which another hypothesis enters the beam. Once every stream has met such
+a frame or the end of its frames, the predictor runs for the newcomers, and the joint for them at the frames left in
+their windows. The others' scores stay as they are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from rnnt.config import DecodingConfig
+from rnnt.decoding.frontier import Frontier, Newcomers, Path, Window
+from rnnt.decoding.hypothesis import Hypothesis
+from rnnt.decoding.scorer import Scorer, Scorers, map_state, state_tensors
+from rnnt.model import Transducer
+
+# Frames of a window, and the most nodes that a stream may have in it.
+_CPU_WINDOW, _GPU_WINDOW, _NODES = 8, 16, 256
+
+
+class BeamState(NamedTuple):
+    """The progress of each stream. Every field has the streams as dim 0, or is a tuple with an entry for each.
+
+    `predicted`, `predictor` and `scorers` are on the model's device, the other fields on the host.
+    """
+
+    predicted: torch.Tensor  # (B, P, H), the predictor's projected outputs
+    predictor: tuple[torch.Tensor, ...]  # (B, P, L, D), its states
+    scorers: tuple  # the scorers' states, whose tensors are (B, P, ...)
+    max_symbols: torch.Tensor  # (B,)
+    received: torch.Tensor  # (B,), frames so far
+    score: torch.Tensor  # from here on see `Frontier`
+    best: torch.Tensor
+    bonus: torch.Tensor
+    count: torch.Tensor
+    symbol: torch.Tensor
+    key: torch.Tensor
+    prefix: torch.Tensor
+    paths: tuple[tuple[Path, ...], ...]
+
+
+class Beam:
+    """Beam search over sequences of symbols (after Graves 2012, arXiv 1211.3711, section 2.5), a `Search`.
+
+    The search goes from frame to frame and keeps the best `config.beam` hypotheses. Those with the same symbols are
+    one, and their probabilities are added up. A frame adds at most `config.max_symbols_per_frame` symbols to a
+    hypothesis, and a hypothesis has at most `max_symbols`. The scorers' scores decide which hypotheses stay.
+    """
+
+    def __init__(self, model: Transducer, config: DecodingConfig | None = None, scorers: Sequence[Scorer] = ()):
+        self.model = model
+        self.config = config or DecodingConfig()
+        self.scorers = Scorers(scorers)
+
+    @torch.inference_mode()
+    def start(self, batch: int, max_symbols: torch.Tensor | None = None) -> BeamState:
+        """Return the state before the first frame. max_symbols: each stream's limit (B,), else the config's."""
+        places = batch, 2 * self.config.beam
+        rows = batch * places[1]
+        output, predictor = self.model.predictor.start(rows)
+        predicted = self.model.joint.project_predictor(output)
+        zeros = torch.zeros(batch, dtype=torch.long)
+        return BeamState(
+            predicted.unflatten(0, places),
+            tuple(x.unflatten(0, places) for x in predictor),
+            map_state(self.scorers.start(rows), lambda x: x.unflatten(0, places)),
+            zeros + self.config.max_symbols if max_symbols is None else max_symbols.cpu(),
+            zeros,
+            **_to_state(Frontier.start(batch, self.config.beam, 2 if self.scorers.blank_weight else 1)),
+        )
+
+    @torch.inference_mode()
+    def advance(self, state: BeamState, encoder_BTD: torch.Tensor, lengths: torch.Tensor) -> BeamState:
+        """Return the state after more frames (B, T, D) of each stream, the first `lengths` (B,) of which are valid."""
+        return _Advance(self, state, encoder_BTD, lengths).run()
+
+    @torch.inference_mode()
+    def finish(self, state: BeamState) -> list[list[Hypothesis]]:
+        """Return the hypotheses of each stream, best first. `state` stays usable: the stream may go on.
+
+        They are in the order of `total`. frames and log_probs are those of the best alignment that was found.
+        """
+        totals = state.score[..., -1] + state.bonus
+        if self.scorers:
+            last = self.scorers.finish(map_state(state.scorers, lambda x: x.flatten(0, 1)))
+            totals += last.view_as(totals).cpu()
+        scores = state.score[..., 0].tolist()
+        limits = zip(state.max_symbols.tolist(), state.received.tolist())
+        results = []
+        for paths, score, total, limit in zip(state.paths, scores, totals, limits):
+            order = torch.sort(total, descending=True, stable=True).indices.tolist()
+            total = total.tolist()
+            kept = (i for i in order if paths[i] is not None)
+            results.append([self._hypothesis(paths[i], score[i], total[i], *limit) for i in kept])
+        return results
+
+    def _hypothesis(self, path: Path, score: float, total: float, max_symbols: int, received: int) -> Hypothesis:
+        symbols = []
+        while path:
+            path, *symbol = path
+            symbols.append(symbol)
+        tokens, frames, log_probs = ([symbol[i] for symbol in reversed(symbols)] for i in range(3))
+        # As in greedy search: the limit was met while there were frames, or symbols of the last frame, to come.
+        done = frames.count(received - 1) == self.config.max_symbols_per_frame
+        truncated = len(tokens) == max_symbols and not done
+        return Hypothesis(tokens, frames, log_probs, score, truncated, total)
+
+
+class _Advance:
+    """A chunk on its way through the search: the frontier on the host, and what the device keeps for it."""
+
+    def __init__(self, search: Beam, state: BeamState, encoder_BTD: torch.Tensor, lengths: torch.Tensor):
+        self.search, self.joint, self.state = search, search.model.joint, state
+        self.projected_BTH = self.joint.project_encoder(encoder_BTD)
+        self.lengths = lengths.cpu()
+        batch, places, _ = state.predicted.shape
+        beam = search.config.beam
+        self.predicted_BPH = state.predicted.clone()
+        self.predictor = tuple(x.clone() for x in state.predictor)
+        self.states = map_state(state.scorers, torch.clone)
+        if self.search.scorers:
+            scores = self.search.scorers.scores(map_state(self.states, lambda x: x.flatten(0, 1)))
+            self.scores_BPV = scores.unflatten(0, (batch, places)).clone()
+        window = _CPU_WINDOW if encoder_BTD.device.type == "cpu" else _GPU_WINDOW
+        window = max(1, min(window, _NODES // beam, encoder_BTD.shape[1]))
+        labels = search.model.blank
+        dtype = torch.promote_types(self.projected_BTH.dtype, torch.float32)
+        self.log_probs_BPWV = torch.zeros(batch, places, window, labels, dtype=dtype, device=encoder_BTD.device)
+        # At most P - 1 of a hypothesis's continuations are in the beam, and K of the others can enter.
+        candidates = min(places - 1 + beam, labels)
+        dtype = np.float64 if dtype == torch.float64 else np.float32
+        self.window = Window.make(batch, places, window, candidates, state.score.shape[-1], dtype)
+        self.frontier = _to_frontier(state)
+        limits = search.config.max_symbols_per_frame
+        self.frontier.begin(self.window, state.max_symbols.numpy(), limits, state.received.numpy())
+
+    def run(self) -> BeamState:
+        window, lengths = self.window, self.lengths.numpy()
+        newcomers = None
+        while True:
+            ended = np.flatnonzero((window.place == window.size) & (window.start + window.size < lengths))
+            window.start[ended] += window.size[ended]
+            window.place[ended] = 0
+            window.size[ended] = np.minimum(lengths[ended] - window.start[ended], window.blank.shape[2])
+            if newcomers is not None and len(newcomers.stream):
+                self._predict(newcomers)
+            elif not len(ended):
+                break
+            self._score(ended, newcomers)
+            newcomers = self.frontier.run()
+        return BeamState(
+            self.predicted_BPH,
+            self.predictor,
+            self.states,
+            self.state.max_symbols,
+            self.state.received + self.lengths,
+            **_to_state(self.frontier),
+        )
+
+    def _predict(self, newcomers: Newcomers) -> None:
+        """Run the predictor and the scorers for the newcomers."""
+        stream, place, parent, symbols = (
+            torch.from_numpy(getattr(newcomers, item.name)).to(self.predicted_BPH.device) for item in fields(Newcomers)
+        )
+        output, after = self.search.model.predictor.step(symbols, tuple(x[stream, parent] for x in self.predictor))
+        predicted = self.joint.project_predictor(output)
+        for whole, new in zip((self.predicted_BPH, *self.predictor), (predicted, *after)):
+            whole[stream, place] = new.to(whole.dtype)  # autocast may have begun since `start`
+        if self.search.scorers:
+            states = map_state(self.states, lambda x: x[stream, parent])
+            states = self.search.scorers.advance(states, symbols)
+            for whole, new in zip(state_tensors(self.states), state_tensors(states)):
+                whole[stream, place] = new
+            self.scores_BPV[stream, place] = self.search.scorers.scores(states)
+
+    def _score(self, ended: np.ndarray, newcomers: Newcomers | None) -> None:
+        """Fill the windows: those of the streams `ended` for all hypotheses, the others for the newcomers."""
+        window, frontier = self.window, self.frontier
+        places = [np.nonzero(frontier.key[ended])]
+        stream, place = ended[places[0][0]], places[0][1]
+        if newcomers is not None:
+            stream, place = np.concatenate((stream, newcomers.stream)), np.concatenate((place, newcomers.place))
+        frames = np.arange(window.blank.shape[2])
+        first, size = window.place[stream, None], window.size[stream, None]
+        which, frame = np.nonzero((frames >= first) & (frames < size))
+        stream, place = stream[which], place[which]
+        device = self.projected_BTH.device
+        b, k, w, t = torch.from_numpy(np.stack((stream, place, frame, window.start[stream] + frame))).to(device)
+        logits_NV = self.joint(self.projected_BTH[b, t], self.predicted_BPH[b, k])
+        log_probs_NV = torch.log_softmax(logits_NV.to(self.log_probs_BPWV.dtype), -1)
+        labels_NV, blank_N = log_probs_NV[:, :-1], log_probs_NV[:, -1]
+        self.log_probs_BPWV[b, k, w] = labels_NV
+        values_NV, shift_N = labels_NV, blank_N.new_zeros(0)
+        if self.search.scorers:
+            values_NV = labels_NV + self.scores_BPV[b, k].to(labels_NV.dtype)
+            if weight := self.search.scorers.blank_weight:
+                shift_N1 = self.search.scorers.label_shift(labels_NV)
+                values_NV, shift_N = values_NV + shift_N1, shift_N1.squeeze(1)
+        values_NC, symbols_NC = values_NV.topk(window.symbols.shape[3])
+        rows = np.unique(stream)
+        families = frontier.families(rows)
+        b, k, up = torch.from_numpy(np.stack(families)).to(device)
+        symbol = torch.from_numpy(frontier.symbol[families[0], families[1]]).to(device)
+        arcs = self.log_probs_BPWV[b, up, :, symbol]
+        node = stream, place, frame
+        found = [blank_N, shift_N, values_NC, symbols_NC, labels_NV.gather(1, symbols_NC), arcs]
+        blank, shift, values, symbols, log_probs, arcs = _to_host(found)
+        window.values[node], window.symbols[node], window.log_probs[node] = values, symbols, log_probs
+        window.blank[node] = blank[:, None]
+        if len(shift):
+            window.blank[(*node, 1)] += weight * blank
+            window.shift[(*node, 1)] = shift
+        frontier.link(rows, families, arcs)
+
+
+@torch.inference_mode()
+def beam(
+    model: Transducer,
+    encoder_BTD: torch.Tensor,
+    encoder_lengths: torch.Tensor,
+    config: DecodingConfig | None = None,
+    scorers: Sequence[Scorer] = (),
+    max_symbols: torch.Tensor | None = None,
+) -> list[list[Hypothesis]]:
+    """Decode whole utterances: encoder frames (B, T, D) with lengths (B,) -> hypotheses of each, best first.
+
+    max_symbols: each utterance's limit (B,), else the config's.
+    """
+    search = Beam(model, config, scorers)
+    return search.finish(search.advance(search.start(len(encoder_BTD), max_symbols), encoder_BTD, encoder_lengths))
+
+
+def _to_state(frontier: Frontier) -> dict[str, torch.Tensor | tuple]:
+    found = {item.name: getattr(frontier, item.name) for item in fields(Frontier)}
+    paths = tuple(map(tuple, found.pop("paths")))
+    return {name: torch.from_numpy(x) for name, x in found.items()} | {"paths": paths}
+
+
+def _to_frontier(state: BeamState) -> Frontier:
+    paths = np.empty(state.key.shape, object)
+    for row, line in enumerate(state.paths):
+        for place, path in enumerate(line):
+            paths[row, place] = path
+    names = (item.name for item in fields(Frontier))
+    return Frontier(**{name: paths if name == "paths" else getattr(state, name).numpy().copy() for name in names})
+
+
+def _to_host(tensors: list[torch.Tensor]) -> list[np.ndarray]:
+    """Copy tensors to the host, in one copy from a GPU. A float holds every symbol's number exactly."""
+    if tensors[0].device.type == "cpu":
+        return [x.numpy() for x in tensors]
+    together = torch.cat([x.flatten().to(tensors[0].dtype) for x in tensors]).cpu()
+    parts = together.split([x.numel() for x in tensors])
+    return [part.view(x.shape).numpy() for part, x in zip(parts, tensors)]
