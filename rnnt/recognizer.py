@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from rnnt.config import Config
-from rnnt.decoding import Hypothesis, greedy
+from rnnt.decoding import Hypothesis, beam, greedy
 from rnnt.device import autocast, find_device, float32_products
 from rnnt.evaluation import evaluate
 from rnnt.features import Features
 from rnnt.loader import Batch
 from rnnt.model import Transducer
 from rnnt.model_folder import find_model, read_config, read_weights, write_model
+from rnnt.settings import choose_decoding
 from rnnt.tokenizer import Tokenizer, load_tokenizer
 from rnnt.transcription import transcribe, transcribe_files
 
@@ -70,8 +72,11 @@ class Recognizer(nn.Module):
         return self.model.encoder(*self.features(batch.inputs, batch.input_lengths))
 
     def decode(self, batch: Batch, encoder_BTD: torch.Tensor, lengths: torch.Tensor) -> list[Hypothesis]:
-        """Search for the symbols of each utterance of the batch, given its encoder frames."""
-        return greedy(self.model, encoder_BTD, lengths, self.config.decoding, self._max_symbols(batch.input_lengths))
+        """Search for the symbols of each utterance of the batch, given its encoder frames. Return the best found."""
+        config, limits = self.config.decoding, self._max_symbols(batch.input_lengths)
+        if config.method == "beam":
+            return [best for best, *_ in beam(self.model, encoder_BTD, lengths, config, max_symbols=limits)]
+        return greedy(self.model, encoder_BTD, lengths, config, limits)
 
     def _max_symbols(self, input_lengths: torch.Tensor) -> torch.Tensor:
         """Symbol limit for each utterance (B,).
@@ -94,12 +99,13 @@ class Recognizer(nn.Module):
         write_model(folder, self.config, self.tokenizer, self.state_dict())
 
 
-def load(path: str | Path, device: str = "cpu") -> Recognizer:
+def load(path: str | Path, device: str = "cpu", decoding: str | None = None) -> Recognizer:
     """Open a model's folder, or the best model of a run.
 
-    device: "cpu", "cuda", "cuda:1", ... or "auto", which takes a GPU if there is one. The model is in evaluation mode,
-    and may be used from several threads at once. The folder may come from a stranger: no file outside it is read, and
-    no code in it is run. Raises ValueError if there is no model or it is damaged.
+    device: "cpu", "cuda", "cuda:1", ... or "auto", which takes a GPU if there is one. decoding: "greedy", "beam", or
+    "beam:8" for a beam of 8, in place of the model's own setting. The model is in evaluation mode, and may be used from
+    several threads at once. The folder may come from a stranger: no file outside it is read, and no code in it is run.
+    Raises ValueError if there is no model or it is damaged.
 
     >>> model = load("runs/mine")
     >>> [transcript.text for transcript in model.transcribe(["recording.wav"])]
@@ -108,6 +114,8 @@ def load(path: str | Path, device: str = "cpu") -> Recognizer:
     where = find_device(device)
     folder = find_model(path)
     config = read_config(folder / "config.yaml")
+    if decoding is not None:
+        config = replace(config, decoding=choose_decoding(decoding, config.decoding))
     tokenizer = load_tokenizer(folder, config.tokenizer)
     with torch.device("meta"):  # takes no memory, whatever sizes config.yaml asks for
         expected = Recognizer(config, tokenizer).state_dict()

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rnnt.config import Config, FeaturesConfig
+from rnnt.config import Config, DecodingConfig, FeaturesConfig
 from rnnt.model_config import LstmConfig
 from rnnt.plain_yaml import parse_yaml, read_yaml
 from rnnt.text import one_line
@@ -107,6 +107,19 @@ def from_tree(tree: Any, where: str, places: dict[str, str] | None = None) -> Co
         named = re.findall(r"[\w.]+", str(error))
         place = next((places[key] for key in named if key in places), where)
         raise ValueError(f"{place}: {error}") from None
+
+
+def choose_decoding(text: str, config: DecodingConfig) -> DecodingConfig:
+    """Return the settings with another search: greedy, beam, or beam:8 for a beam of 8.
+
+    Raises ValueError if the text is none of these, or if the width is not allowed.
+    """
+    method, colon, width = text.partition(":")
+    _require(
+        method == "beam" and width.isdecimal() if colon else method in ("greedy", "beam"),
+        f"no decoding {text[:100]!r}; give greedy, beam, or beam:8 for a beam of 8",
+    )
+    return dataclasses.replace(config, method=method, **({"beam": int(width)} if colon else {}))
 
 
 def to_yaml(config: Config) -> str:

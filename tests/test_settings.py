@@ -11,9 +11,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from rnnt import cli
-from rnnt.config import Config
+from rnnt.config import Config, DecodingConfig
 from rnnt.model_folder import read_config
-from rnnt.settings import from_tree, load_config, presets, settings_table, to_yaml
+from rnnt.settings import choose_decoding, from_tree, load_config, presets, settings_table, to_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -53,7 +53,7 @@ def others(value):
     if isinstance(value, list):
         return [[*value, "another"]]
     if isinstance(value, str):
-        return ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "additive", "else"]
+        return ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "additive", "beam", "else"]
     if isinstance(value, int):
         return [value + 3, value - 3, 2 * value, value // 2]
     return [value + 0.125, value - 0.125, value / 2, value * 2]
@@ -367,3 +367,25 @@ def test_the_command_prints_whole_lines_into_a_pipe(monkeypatch, capsys):
     assert capsys.readouterr().out == settings_table("optim") + "\n"
     assert call(monkeypatch, "settings", "--help") == 0
     assert "Example: rnnt settings optim" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "beam"), [("greedy", "greedy", 7), ("beam", "beam", 7), ("beam:8", "beam", 8)]
+)
+def test_a_search_is_chosen_by_its_name_and_width(text, method, beam):
+    old = DecodingConfig(5, 100, beam=7)
+    assert choose_decoding(text, old) == dataclasses.replace(old, method=method, beam=beam)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "greedy:4", "beam:", "beam:x", "beam:-1", "beam:1.5", "beam:4:4", "Beam", "beam 4"]
+)
+def test_another_name_of_a_search_is_refused(text):
+    with pytest.raises(ValueError, match=r"^no decoding '.*'; give greedy, beam, or beam:8 for a beam of 8$"):
+        choose_decoding(text, DecodingConfig())
+
+
+@pytest.mark.parametrize("width", [0, 257, 10_000, 10**30])
+def test_a_width_of_a_beam_that_is_not_allowed_is_refused(width):
+    with pytest.raises(ValueError, match=r"decoding\.beam is \d+; it must be .*256"):
+        choose_decoding(f"beam:{width}", DecodingConfig())

@@ -8,6 +8,7 @@ import typer
 
 from rnnt.text import visible
 
+Decoding = Annotated[str | None, typer.Option(help="greedy, beam, or beam:8 for a width; default: the model's setting")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnnt.commands.terminal import Device, json_line, show
+from rnnt.commands.terminal import Decoding, Device, json_line, show
 from rnnt.text import visible
 from rnnt.threads import Threads, adapting
 
@@ -17,6 +17,7 @@ def transcribe_command(
     inputs: Annotated[list[Path], typer.Argument(help="audio files, or folders of them", metavar="FILE|DIR...")],
     as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with times")] = False,
     batch_size: Annotated[int, typer.Option(help="files decoded together", min=1)] = 16,
+    decoding: Decoding = None,
     device: Device = "auto",
 ) -> None:
     """Print the text of audio files. A file that cannot be read is named on standard error, and the others go on.
@@ -28,7 +29,7 @@ def transcribe_command(
 
     threads = Threads()
     paths = audio_files(inputs)
-    recognizer = load(model, device)
+    recognizer = load(model, device, decoding)
     failed = 0
     for path, result in adapting(recognizer.transcribe_files(paths, batch_size), threads):
         if isinstance(result, Exception):

@@ -36,3 +36,16 @@ def test_a_truncated_text_is_marked_as_such(call, run, recordings, prepared, tmp
     )
     assert call("evaluate", model, "--data", prepared / "valid", "--out", tmp_path / "report") == 0
     assert re.search(r"\d+ transcripts were truncated at decoding.max_symbols", capsys.readouterr().out)
+
+
+def test_the_search_is_chosen(call, run, recordings, capsys):
+    texts = []
+    for decoding in ("greedy", "beam", "beam:2"):
+        assert call("transcribe", run, recordings / "00.wav", "--decoding", decoding, "--json") == 0
+        texts.append(json.loads(capsys.readouterr().out)["text"])
+    model = rnnt.load(run, decoding="beam")
+    assert texts[1] == model.transcribe(recordings / "00.wav")[0].text
+    for wrong, why in [("beam:0", "decoding.beam is 0"), ("beam:10000", "decoding.beam is 10000"), ("viterbi", "give")]:
+        assert call("transcribe", run, recordings / "00.wav", "--decoding", wrong) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and why in err and len(err.splitlines()) == 1
