@@ -15,7 +15,7 @@ LAYERS = [
     "text files fields threads arrow model_config",
     "config device progress frames silence transcript characters plain_yaml tree background",
     "settings audio mel tokenizer shard description",
-    "corpora readers dataset origin",
+    "corpora readers dataset origin ngram",
     "prepare sampler loader splice",
     "augment features loss",
     "model",

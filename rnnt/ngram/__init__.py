@@ -1,0 +1,1 @@
+"""N-gram language models: reading and writing ARPA files, counting, estimation, and tables for fast scoring."""
