@@ -16,7 +16,7 @@ from rnnt.text import one_line, read_text, reason
 FILES = {"sentencepiece": "tokenizer.model", "characters": "tokenizer.json", "words": "tokenizer.json"}  # by kind
 _MOST_BYTES = 64 << 20  # of a tokenizer's file
 LONGEST_SYMBOL = 1000  # characters of a symbol
-_SPACE = "▁"  # U+2581: a space in SentencePiece's pieces
+SPACE_PIECE = "▁"  # U+2581: a space in SentencePiece's pieces
 
 
 class UnknownSymbolError(ValueError):
@@ -105,6 +105,12 @@ class SentencePiece:
         return self._size
 
     @property
+    def symbols(self) -> list[str]:
+        """The piece of each symbol, in which U+2581 stands for a space; an empty string for symbols without one."""
+        pieces = map(self._processor.id_to_piece, range(self.learned))
+        return [*pieces, *[""] * (self._size - self.learned)]
+
+    @property
     def learned(self) -> int:
         """Number of symbols that have a piece."""
         return self._processor.get_piece_size()
@@ -117,8 +123,8 @@ class SentencePiece:
         """
         if any(map(_combines, unicodedata.normalize("NFKC", character))):
             return False
-        # A text can be encoded if each of its normalised characters is a piece. A space becomes _SPACE.
-        normalised = _SPACE if character.isspace() else self._processor.normalize(character)
+        # A text can be encoded if each of its normalised characters is a piece. A space becomes SPACE_PIECE.
+        normalised = SPACE_PIECE if character.isspace() else self._processor.normalize(character)
         unknown = self._processor.unk_id()
         return all(self._processor.piece_to_id(part) != unknown for part in normalised)
 
