@@ -9,6 +9,7 @@ import typer
 import yaml
 
 from rnnt.commands.evaluate import evaluate_command
+from rnnt.commands.lm import lm_command
 from rnnt.commands.terminal import show
 from rnnt.commands.transcribe import transcribe_command
 from rnnt.text import complaint, one_line, visible
@@ -131,6 +132,7 @@ def train_command(
 
 app.command("evaluate")(evaluate_command)
 app.command("transcribe")(transcribe_command)
+app.command("lm")(lm_command)
 
 
 @app.command("convert")

@@ -14,7 +14,7 @@ import pytest
 from rnnt.info import describe
 from rnnt.settings import load_config, presets
 
-VERBS = {"prepare", "tokenizer", "train", "evaluate", "transcribe", "convert", "info", "settings", "demo"}
+VERBS = {"prepare", "tokenizer", "train", "evaluate", "transcribe", "lm", "convert", "info", "settings", "demo"}
 ROOT = Path(__file__).resolve().parents[1]
 
 
