@@ -47,6 +47,11 @@ class NGram:
         start, has_end = tables.start, tables.has_end
         return cls(weight, tables.order, tables.symbols, start, has_end, unknown, **tensors)
 
+    @property
+    def blank_weight(self) -> float:
+        """The weight with which the model's decision for or against blank counts as the language model's."""
+        return self.weight
+
     def start(self, batch: int) -> torch.Tensor:
         """Return the state (batch,) at the beginning of a sentence."""
         return torch.full((batch,), self.begin, device=self.keys.device)

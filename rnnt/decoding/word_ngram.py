@@ -54,6 +54,11 @@ class WordNGram:
         symbols, numbers = len(lexicon.begins), torch.from_numpy(numbers).to(device)
         return cls(weight, symbols, lexicon.other, replace(words, weight=1.0), numbers, **tensors)
 
+    @property
+    def blank_weight(self) -> float:
+        """The weight with which the model's decision for or against blank counts as the language model's."""
+        return self.weight
+
     def start(self, batch: int) -> State:
         """Return the state at the beginning of a sentence."""
         return self.words.start(batch), torch.full((batch,), ROOT, device=self.keys.device)

@@ -46,6 +46,7 @@ def state_after(scorer, symbols):
 def test_equals_the_recursion(tmp_path, order, limits):
     plain, arpa = estimate(tmp_path, order, limits)
     scorer = NGram.of_tables(build_tables(arpa, SYMBOLS), weight=0.5)
+    assert scorer.blank_weight == 0.5
     for history in histories(60):
         state = state_after(scorer, history)
         words = [SYMBOLS[symbol] for symbol in history]

@@ -56,6 +56,7 @@ def plain_total(plain, words):
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_a_sentence_scores_as_its_words(make, tokenizer, order):
     scorer, plain = make(tokenizer, order)
+    assert scorer.blank_weight == 0.7
     rng = random.Random(order)
     unknown = ["tt", "catt", "heat", "aa", "th"]
     for _ in range(40):
