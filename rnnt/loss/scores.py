@@ -61,6 +61,39 @@ def node_scores(
     """
     inputs = encoder_BTH, predictor_BUH, weight_VH, bias_V
     lattices = check_joint(*inputs, targets_BU, encoder_lengths, target_lengths, blank, activation)
+    joint = _scoring_joint(inputs, lattices, activation)
+    with torch.no_grad(), torch.autocast(encoder_BTH.device.type, enabled=False):
+        blank_BTU, label_BTU = joint.scores()
+        last_BU = torch.arange(predictor_BUH.shape[1], device=label_BTU.device) == lattices.target_lengths[:, None]
+        return blank_BTU, label_BTU.masked_fill_(last_BU[:, None], float("-inf"))
+
+
+def scores_at_nodes(
+    encoder_BTH: torch.Tensor,
+    predictor_BUH: torch.Tensor,
+    weight_VH: torch.Tensor | None,
+    bias_V: torch.Tensor | None,
+    targets_BU: torch.Tensor,
+    encoder_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
+    node_N: torch.Tensor,
+    activation: str = "relu",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the log-probabilities of blank and of the next target symbol at chosen nodes, (N,) each.
+
+    node_N: numbers of valid nodes; node (t, u) of utterance b has the number (b T + t) (U+1) + u. The other arguments
+    are those of `node_scores`; blank is the last symbol. At u = U the label score means nothing.
+    Raises ValueError as `transducer_loss` does.
+    """
+    inputs = encoder_BTH, predictor_BUH, weight_VH, bias_V
+    lattices = check_joint(*inputs, targets_BU, encoder_lengths, target_lengths, -1, activation)
+    joint = _scoring_joint(inputs, lattices, activation)
+    with torch.no_grad(), torch.autocast(encoder_BTH.device.type, enabled=False):
+        return joint.scores_at(node_N)
+
+
+def _scoring_joint(inputs: tuple, lattices: Lattices, activation: str) -> "LatticeJoint":
+    encoder_BTH, _, weight_VH, _ = inputs
     settings = JointSettings(
         lattices,
         "identity" if weight_VH is None else activation,
@@ -68,10 +101,7 @@ def node_scores(
         product_type(encoder_BTH, weight_VH),
         choose_operations("auto", encoder_BTH.device),
     )
-    with torch.no_grad(), torch.autocast(encoder_BTH.device.type, enabled=False):
-        blank_BTU, label_BTU = LatticeJoint(*inputs, settings).scores()
-        last_BU = torch.arange(predictor_BUH.shape[1], device=label_BTU.device) == lattices.target_lengths[:, None]
-        return blank_BTU, label_BTU.masked_fill_(last_BU[:, None], float("-inf"))
+    return LatticeJoint(*inputs, settings)
 
 
 @dataclass(frozen=True)
@@ -155,11 +185,18 @@ class LatticeJoint:
         blank_BTU = torch.full(self.shape, float("-inf"), dtype=wide, device=self.rows.device)
         label_BTU = torch.full_like(blank_BTU, float("-inf"))
         for node_R in self.valid_nodes().split(self.tile):
-            row_R, column_R, label_R = self.locate(node_R)
-            logits_RV = self.logits(self.hidden(row_R, column_R))
-            scores = self.settings.operations.log_probs(logits_RV, label_R, self.settings.lattices.blank)
-            blank_BTU.view(-1)[node_R], label_BTU.view(-1)[node_R] = scores
+            blank_BTU.view(-1)[node_R], label_BTU.view(-1)[node_R] = self._tile_scores(node_R)
         return blank_BTU, label_BTU
+
+    def scores_at(self, node_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the log-probabilities of blank and label of these valid nodes, (N,) each, as `scores` does."""
+        tiles = [self._tile_scores(node_R) for node_R in node_N.split(self.tile)]
+        return torch.cat([blank for blank, _ in tiles]), torch.cat([label for _, label in tiles])
+
+    def _tile_scores(self, node_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        row_R, column_R, label_R = self.locate(node_R)
+        logits_RV = self.logits(self.hidden(row_R, column_R))
+        return self.settings.operations.log_probs(logits_RV, label_R, self.settings.lattices.blank)
 
 
 def product_type(encoder_BTH: torch.Tensor, weight_VH: torch.Tensor | None) -> torch.dtype:
