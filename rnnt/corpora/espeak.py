@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,18 +23,43 @@ import numpy as np
 # From espeak-ng/speak_lib.h.
 _SYNCHRONOUS = 2  # samples go to a callback on this thread; the mode "retrieval" uses a thread that can hang
 _DO_NOT_EXIT = 0x8000  # without this flag, missing data ends the process
+_PHONEME_EVENTS = 1
+_END_OF_LIST, _WORD, _PHONEME = 0, 1, 7  # kinds of events
 _POSITION_CHARACTER, _UTF8 = 1, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _LONGEST_PATH = 150  # bytes; the engine has room for 160
 
-_RECEIVER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("kind", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("character", ctypes.c_int),  # of the text, from 1
+        ("length", ctypes.c_int),  # of a word, in characters
+        ("milliseconds", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user", ctypes.c_void_p),
+        ("phoneme", ctypes.c_char * 8),
+    )
+
+
+_RECEIVER = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)  # fmt: skip
 _ENGINE = threading.Lock()  # the library has one global state
 
 
-def synthesize(
-    text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50, seed: int = 0
-) -> tuple[np.ndarray, int]:
-    """Speak `text`. Returns int16 samples (N,) and their rate in Hz.
+@dataclass(frozen=True)
+class Speech:
+    """Synthetic speech: int16 samples (N,), their rate in Hz, and each word with the samples of its start and end."""
+
+    samples: np.ndarray
+    sample_rate: int
+    words: tuple[tuple[str, int, int], ...]
+
+
+def synthesize(text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50, seed: int = 0) -> Speech:
+    """Speak `text`. Words that the engine speaks as one are one word of the result.
 
     voice: a language of `languages()`, which `+` and a variant of `variants()` may follow. rate: words per minute (80
     to 450). pitch: 0 to 99. pitch_range: how lively the melody is, 0 to 99. seed: seed of the noise in the voice's
@@ -49,19 +75,25 @@ def synthesize(
         raise ValueError(f"out of range: rate {rate} (80 to 450), pitch {pitch} or pitch_range {pitch_range} (0 to 99)")
     chunks: list[bytes] = []
 
-    def receive(samples, count: int, _events) -> int:
+    events: list[tuple[int, int, int, int, bytes]] = []
+
+    def receive(samples, count: int, found) -> int:
         if samples and count > 0:
             chunks.append(ctypes.string_at(samples, 2 * count))
+        for event in iter(found) if found else ():
+            if event.kind == _END_OF_LIST:
+                break
+            events.append((event.kind, event.sample, event.character, event.length, event.phoneme))
         return 0
 
     receiver = _RECEIVER(receive)
-    encoded = text.encode()
+    encoded, flags = text.encode(), _DO_NOT_EXIT | _PHONEME_EVENTS
     process = ctypes.CDLL(None)
     with _ENGINE:
         library = ctypes.CDLL(_loader().get_library_path())
         try:
             with _short_path(data_folder()) as folder:
-                sample_rate = library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(folder), _DO_NOT_EXIT)
+                sample_rate = library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(folder), flags)
                 if sample_rate <= 0:
                     raise ValueError(f"espeak-ng cannot read its data in {data_folder()}; install rnnt elsewhere")
                 library.espeak_SetSynthCallback(receiver)
@@ -78,7 +110,22 @@ def synthesize(
     samples = np.frombuffer(b"".join(chunks), np.int16)
     if failed or not samples.any():
         raise ValueError(f"espeak-ng cannot say {text!r} with the voice {voice!r}")
-    return samples, sample_rate
+    return Speech(samples, sample_rate, _words(text, events, len(samples)))
+
+
+def _words(text: str, events: list[tuple[int, int, int, int, bytes]], end: int) -> tuple[tuple[str, int, int], ...]:
+    """Return the words of the events. A word ends at a pause, which is a phoneme too, or when the next one begins."""
+    words: list[tuple[str, int, int]] = []
+    ended = True
+    for kind, sample, character, length, phoneme in events:
+        pause = kind == _PHONEME and phoneme.startswith(b"_")
+        if (kind == _WORD or pause) and not ended:
+            words[-1] = (*words[-1][:2], sample)
+            ended = True
+        if kind == _WORD:
+            words.append((text[character - 1 : character - 1 + length], sample, end))
+            ended = False
+    return tuple(words)
 
 
 @lru_cache(maxsize=1)

@@ -91,14 +91,25 @@ def speak(
     `rnnt.corpora.espeak.synthesize`, which also says when ValueError is raised. Equal arguments give equal samples, in
     any process.
     """
+    return speak_words(text, voice, rate, pitch, pitch_range, sample_rate, seed)[0]
+
+
+def speak_words(
+    text: str, voice: str, rate: int, pitch: int, pitch_range: int, sample_rate: int, seed: int
+) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
+    """Return the samples of `speak`, and each word with its start and end in seconds, as the engine gives them."""
     rng = np.random.default_rng(seed)
-    spoken, spoken_rate = synthesize(text, voice, rate, pitch, pitch_range, seed)
-    sounding = np.flatnonzero(spoken)  # to remove the digital silence that the engine puts at the ends
-    speech = resample(spoken[sounding[0] : sounding[-1] + 1].astype(np.float32) / 32768, spoken_rate, sample_rate)
+    spoken = synthesize(text, voice, rate, pitch, pitch_range, seed)
+    sounding = np.flatnonzero(spoken.samples)  # to remove the digital silence that the engine puts at the ends
+    sounds = spoken.samples[sounding[0] : sounding[-1] + 1].astype(np.float32) / 32768
+    speech = resample(sounds, spoken.sample_rate, sample_rate)
     speech *= min(_amplitude(rng.uniform(*SPEECH_DBFS)) / np.sqrt(np.mean(speech**2)), _PEAK / np.abs(speech).max())
     before, after = (round(seconds * sample_rate) for seconds in rng.uniform(*END_SECONDS, size=2))
     noise = rng.standard_normal(before + len(speech) + after, dtype=np.float32)
-    return to_pcm(noise * np.float32(_amplitude(rng.uniform(*NOISE_DBFS))) + np.pad(speech, (before, after)))
+    samples = to_pcm(noise * np.float32(_amplitude(rng.uniform(*NOISE_DBFS))) + np.pad(speech, (before, after)))
+    bounds = np.array([bounds for _, *bounds in spoken.words]).clip(sounding[0], sounding[-1] + 1) - sounding[0]
+    seconds = (before / sample_rate + bounds / spoken.sample_rate).tolist()
+    return samples, [(word, start, end) for (word, *_), (start, end) in zip(spoken.words, seconds)]
 
 
 def split_of(text: str) -> str:

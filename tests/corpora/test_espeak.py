@@ -45,7 +45,7 @@ def fundamental(samples: np.ndarray, rate: int) -> float:
 
 
 def speak_all(voices: tuple[str, ...]) -> dict[str, bytes]:
-    return {voice: synthesize(TEXT, voice, seed=5)[0].tobytes() for voice in voices}
+    return {voice: synthesize(TEXT, voice, seed=5).samples.tobytes() for voice in voices}
 
 
 def test_same_samples_in_any_order_and_process(engine):
@@ -60,25 +60,26 @@ def test_same_samples_in_any_order_and_process(engine):
 def test_threads_take_turns(engine):
     expected = speak_all(VOICES)
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda voice: synthesize(TEXT, voice, seed=5)[0].tobytes(), VOICES * 3))
+        results = list(pool.map(lambda voice: synthesize(TEXT, voice, seed=5).samples.tobytes(), VOICES * 3))
     assert results == [expected[voice] for voice in VOICES] * 3
 
 
 @pytest.mark.parametrize("voice", ["en-us+f2", "en+Reed"])  # the engine's generator, the C library's
 def test_seed_changes_the_breath(engine, voice):
-    one, other = synthesize(TEXT, voice, seed=1)[0], synthesize(TEXT, voice, seed=2)[0]
+    one, other = synthesize(TEXT, voice, seed=1).samples, synthesize(TEXT, voice, seed=2).samples
     assert len(one) == len(other) and not np.array_equal(one, other)
 
 
 def test_rate_and_pitch_do_what_they_say(engine):
-    slow, rate = synthesize(TEXT, "en-us", rate=130)
-    fast, _ = synthesize(TEXT, "en-us", rate=200)
+    spoken = synthesize(TEXT, "en-us", rate=130)
+    slow, rate = spoken.samples, spoken.sample_rate
+    fast = synthesize(TEXT, "en-us", rate=200).samples
     assert slow.dtype == np.int16 and slow.ndim == 1
     assert 0.5 < len(slow) / rate < 3
     assert 1.3 < len(slow) / len(fast) < 1.8
-    low, high = (fundamental(synthesize(TEXT, "en-us", pitch=pitch)[0], rate) for pitch in (30, 70))
+    low, high = (fundamental(synthesize(TEXT, "en-us", pitch=pitch).samples, rate) for pitch in (30, 70))
     assert 60 < low < 0.85 * high < 250
-    flat, lively = (synthesize(TEXT, "en-us", pitch_range=pitch_range)[0] for pitch_range in (0, 99))
+    flat, lively = (synthesize(TEXT, "en-us", pitch_range=pitch_range).samples for pitch_range in (0, 99))
     assert not np.array_equal(flat, lively)
 
 
@@ -120,17 +121,17 @@ def test_data_that_cannot_be_read(engine, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="cannot read its data"):
         synthesize(TEXT, "en-us")
     monkeypatch.undo()
-    assert len(synthesize(TEXT, "en-us")[0]) > 10000
+    assert len(synthesize(TEXT, "en-us").samples) > 10000
 
 
 def test_data_at_a_long_path(engine, monkeypatch, tmp_path):
-    expected = synthesize(TEXT, "en-gb-scotland+f2")[0]
+    expected = synthesize(TEXT, "en-gb-scotland+f2").samples
     deep = tmp_path / ("x" * 200)
     deep.symlink_to(espeak.data_folder())
     monkeypatch.setattr(espeak, "data_folder", lambda: deep)
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("needs /proc")
-    assert np.array_equal(synthesize(TEXT, "en-gb-scotland+f2")[0], expected)
+    assert np.array_equal(synthesize(TEXT, "en-gb-scotland+f2").samples, expected)
 
 
 def test_missing_package(monkeypatch, fresh_caches):
@@ -138,3 +139,21 @@ def test_missing_package(monkeypatch, fresh_caches):
     with pytest.raises(ValueError, match=r"pip install 'rnnt\[synth\]'") as caught:
         synthesize(TEXT, "en-us")
     assert "\n" not in str(caught.value)
+
+
+def test_words_begin_and_end_in_the_order_of_the_text_with_silence_in_a_pause(engine):
+    text = "call maria, and stop"
+    speech = synthesize(text, "en-us")
+    assert [word for word, _, _ in speech.words] == ["call", "maria", "and", "stop"]
+    (_, first, call), (_, maria, pause), (_, resumed, and_), (_, stop, last) = speech.words
+    assert 0 == first < call == maria < pause < resumed < and_ == stop < last <= len(speech.samples)
+    level = np.abs(speech.samples.astype(float))
+    assert resumed - pause > 0.1 * speech.sample_rate
+    assert level[pause + 500 : resumed - 500].mean() < 0.02 * level[maria:pause].mean()
+    assert level[last + 100 :].max(initial=0) < 0.02 * level.max()
+
+
+def test_the_time_between_the_starts_of_words_is_that_of_the_words_between(engine):
+    """The speech before a word is the same whatever follows it."""
+    short, long = (synthesize(text, "en-us").words for text in ("stop. now.", "stop. call maria. now."))
+    assert short[0] == long[0] and long[-1][1] - short[-1][1] > 10_000

@@ -11,7 +11,7 @@ import pytest
 
 from rnnt.corpora import Utterance, read_splits
 from rnnt.corpora.grammar import sentences, vocabulary
-from rnnt.corpora.synthetic import ACCENTS, MAX_UTTERANCES, VARIANTS, speak, split_of, splits, voices
+from rnnt.corpora.synthetic import ACCENTS, MAX_UTTERANCES, VARIANTS, speak, speak_words, split_of, splits, voices
 
 
 @pytest.fixture
@@ -138,3 +138,19 @@ def test_seed_of_speak(engine):
     one, same, other = (speak("north station", seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert len(one) != len(other)
+
+
+def test_words_have_the_times_at_which_they_can_be_heard(engine):
+    """The engine's own pauses are digital silence, so only the low noise is heard in them."""
+    text = "call maria, and stop"
+    samples, words = speak_words(text, "en-us+f3", 165, 50, 50, 16000, seed=4)
+    assert np.array_equal(samples, speak(text, seed=4))
+    assert [word for word, _, _ in words] == ["call", "maria", "and", "stop"]
+    levels = [
+        np.sqrt(np.mean(samples[round(start * 16000) : round(end * 16000)].astype(float) ** 2))
+        for _, start, end in words
+    ]
+    (_, first, _), (_, _, pause), (_, resumed, _), (_, _, last) = words
+    for start, end in ((0, first - 0.01), (pause + 0.03, resumed - 0.03), (last + 0.01, len(samples) / 16000)):
+        quiet = samples[round(start * 16000) : round(end * 16000)].astype(float)
+        assert np.sqrt(np.mean(quiet**2)) < 0.2 * min(levels)
