@@ -8,6 +8,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
+from rnnt.calibration import FILE as CALIBRATION
+from rnnt.calibration import Calibration, calibration_json
 from rnnt.config import Config
 from rnnt.files import write_file
 from rnnt.plain_yaml import read_yaml
@@ -20,17 +22,30 @@ WEIGHTS = "model.safetensors"
 _TYPES = ("F64", "F32", "F16", "BF16")  # of the numbers that weights may be saved as
 
 
-def write_model(folder: Path, config: Config, tokenizer: Tokenizer, weights: dict[str, torch.Tensor]) -> None:
+def write_model(
+    folder: Path,
+    config: Config,
+    tokenizer: Tokenizer,
+    weights: dict[str, torch.Tensor],
+    calibration: Calibration | None = None,
+) -> None:
     """Write a model's folder. Each of its files is replaced as a whole; a tokenizer of another kind is removed.
+
+    The calibration of earlier weights is removed too, if there is no new one.
 
     Raises OSError (a full disk, for example), after which the weights that were there before are still there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = replace(config, tokenizer=replace(config.tokenizer, kind=tokenizer.kind))
+    calibrated = calibration is not None and calibration != Calibration()
     try:
         write_file(folder / "config.yaml", to_yaml(config))
         tokenizer.save(folder)
         contiguous = {name: value.contiguous() for name, value in weights.items()}
+        if calibrated:
+            write_file(folder / CALIBRATION, calibration_json(calibration))
+        else:
+            (folder / CALIBRATION).unlink(missing_ok=True)
         write_file(folder / WEIGHTS, safetensors.torch.save(contiguous))
         for name in set(TOKENIZERS.values()) - {TOKENIZERS[tokenizer.kind]}:
             (folder / name).unlink(missing_ok=True)
@@ -88,7 +103,7 @@ def find_model(path: str | Path) -> Path:
     path = Path(path)
     for folder in (path, path / "best"):
         if (folder / WEIGHTS).is_file():
-            for name in (WEIGHTS, "config.yaml", *TOKENIZERS.values()):
+            for name in (WEIGHTS, "config.yaml", CALIBRATION, *TOKENIZERS.values()):
                 check_inside(folder / name)
             return folder
     if not path.exists():

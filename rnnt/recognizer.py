@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from rnnt.calibration import FILE as CALIBRATION
+from rnnt.calibration import Calibration, read_calibration
 from rnnt.config import Config
 from rnnt.decoding import Hypothesis, beam, greedy
 from rnnt.device import autocast, find_device, float32_products
@@ -44,6 +46,7 @@ class Recognizer(nn.Module):
         self.tokenizer = tokenizer
         self.features = Features(config.features)
         self.model = Transducer(self.features.width, len(tokenizer) + 1, config.model)
+        self.calibration = Calibration()
 
     @property
     def device(self) -> torch.device:
@@ -96,7 +99,7 @@ class Recognizer(nn.Module):
 
         Raises OSError (a full disk, for example), after which the weights that were there before are still there.
         """
-        write_model(folder, self.config, self.tokenizer, self.state_dict())
+        write_model(folder, self.config, self.tokenizer, self.state_dict(), self.calibration)
 
 
 def load(path: str | Path, device: str = "cpu", decoding: str | None = None) -> Recognizer:
@@ -122,4 +125,5 @@ def load(path: str | Path, device: str = "cpu", decoding: str | None = None) -> 
     weights = read_weights(folder, expected)
     recognizer = Recognizer(config, tokenizer)
     recognizer.load_state_dict(weights)
+    recognizer.calibration = read_calibration(folder / CALIBRATION, len(tokenizer))
     return recognizer.to(where).eval()

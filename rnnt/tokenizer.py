@@ -68,6 +68,18 @@ class Symbols:
         """Return the text of symbols."""
         return ("" if self.kind == "characters" else " ").join(self.symbols[token] for token in tokens)
 
+    def symbol_text(self, token: int) -> str:
+        """Return the text of one symbol; a space is a space."""
+        return self.symbols[token]
+
+    def word_spans(self, tokens: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the first place and the place after the last of each word that the symbols form.
+
+        Spaces belong to no word. Symbols that are words form one each.
+        """
+        texts = [self.symbols[token] for token in tokens]
+        return _spans([(text != " ", self.kind == "words") for text in texts])
+
     @property
     def fingerprint(self) -> str:
         """Digest of the kind and the symbols: tokenizers with the same one encode every text alike."""
@@ -143,6 +155,26 @@ class SentencePiece:
         """Return the text of symbols, without those that have none."""
         pieces, unknown = self._processor.get_piece_size(), self._processor.unk_id()
         return self._processor.decode([token for token in tokens if token < pieces and token != unknown])
+
+    def symbol_text(self, token: int) -> str:
+        """Return the text of one symbol, with SentencePiece's sign for a space; empty if it has none."""
+        return self._processor.id_to_piece(token) if token < self._processor.get_piece_size() else ""
+
+    def word_spans(self, tokens: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the first place and the place after the last of each word that the symbols form.
+
+        A piece that begins with a space begins a word. Pieces that are a space alone, and symbols without a piece, are
+        left out at the ends of words.
+        """
+        pieces = self._processor.get_piece_size()
+        texts = [self._processor.id_to_piece(token) if token < pieces else "" for token in tokens]
+        texts = ["" if token == self._processor.unk_id() else text for token, text in zip(tokens, texts)]
+        kinds, waiting = [], True  # whether the next text begins a word
+        for text in texts:
+            spoken = bool(text.strip(_SPACE))
+            kinds.append((spoken or (not waiting and not text), spoken and (waiting or text.startswith(_SPACE))))
+            waiting = text.endswith(_SPACE) or (waiting and not spoken)
+        return _spans(kinds)
 
     @property
     def fingerprint(self) -> str:
@@ -241,6 +273,18 @@ def load_chosen_tokenizer(config: TokenizerConfig) -> Tokenizer:
 
 def _split(text: str, kind: str) -> list[str]:
     return text.split() if kind == "words" else list(one_line(text))
+
+
+def _spans(kinds: list[tuple[bool, bool]]) -> list[tuple[int, int]]:
+    """Return the spans of words, by whether each symbol belongs to a word and whether it begins one in any case."""
+    spans, start = [], None
+    for place, (spoken, begins) in enumerate(kinds):
+        if start is not None and (begins or not spoken):
+            spans.append((start, place))
+            start = None
+        if spoken and start is None:
+            start = place
+    return spans if start is None else [*spans, (start, len(kinds))]
 
 
 def _combines(character: str) -> bool:

@@ -18,6 +18,7 @@ from rnnt.sampler import batches_by_length
 from rnnt.silence import speech_bounds
 from rnnt.transcript import Transcript
 from rnnt.tree import find_files
+from rnnt.word_times import align_hypotheses, with_words
 
 if TYPE_CHECKING:
     from rnnt.recognizer import Recognizer
@@ -90,10 +91,12 @@ def _transcribe_batch(recognizer: Recognizer, audio: list[np.ndarray]) -> list[T
         bounds = [speech_bounds(samples) for samples in audio]
     inputs = [samples[start:end] for samples, (start, end) in zip(audio, bounds)]
     batch = collate(inputs, [[]] * len(inputs), [""] * len(inputs)).to(recognizer.device)
-    hypotheses = recognizer.decode(batch, *recognizer.encode(batch))
+    encoder_BTD, lengths = recognizer.encode(batch)
+    hypotheses = recognizer.decode(batch, encoder_BTD, lengths)
+    alignments = align_hypotheses(recognizer, hypotheses, encoder_BTD, lengths)
     return [
-        make_transcript(recognizer, hypothesis, start, len(samples))
-        for hypothesis, (start, _), samples in zip(hypotheses, bounds, audio)
+        with_words(make_transcript(recognizer, hypothesis, start, len(samples)), alignment, recognizer, samples, start)
+        for hypothesis, alignment, (start, _), samples in zip(hypotheses, alignments, bounds, audio)
     ]
 
 
@@ -102,12 +105,12 @@ def make_transcript(recognizer: Recognizer, hypothesis: Hypothesis, start: int, 
 
     start: the sample at which the decoded audio begins; num_samples: of the whole utterance.
     """
-    rate = recognizer.config.features.sample_rate
+    rate, step = recognizer.config.features.sample_rate, recognizer.frame_seconds
     return Transcript(
         recognizer.tokenizer.decode(hypothesis.tokens),
         hypothesis.tokens,
         hypothesis.frames,
-        [round(start / rate + frame * recognizer.frame_seconds, 3) for frame in hypothesis.frames],
+        [round(start / rate + frame * step, 3) for frame in hypothesis.frames],
         hypothesis.log_probs,
         num_samples / rate,
         hypothesis.truncated,

@@ -111,6 +111,11 @@ def same():
     def check(a, b):
         assert (a.text, a.tokens, a.frames, a.times, a.seconds) == (b.text, b.tokens, b.frames, b.times, b.seconds)
         np.testing.assert_allclose(a.log_probs, b.log_probs, rtol=1e-3, atol=1e-3)
+        assert [word.word for word in a.words] == [word.word for word in b.words]
+        assert [symbol.symbol for symbol in a.symbols] == [symbol.symbol for symbol in b.symbols]
+        for one, other in zip([*a.words, *a.symbols], [*b.words, *b.symbols]):
+            values = ([x.start, x.end, x.confidence] for x in (one, other))
+            np.testing.assert_allclose(*values, rtol=1e-3, atol=2e-3)
 
     return check
 

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
     "text files fields threads arrow model_config",
-    "config device progress frames silence transcript characters plain_yaml tree background",
+    "config device progress frames silence boundaries calibration transcript characters plain_yaml tree background",
     "settings audio mel tokenizer shard description",
     "corpora readers dataset origin ngram",
     "prepare sampler loader splice",
@@ -21,9 +21,10 @@ LAYERS = [
     "model",
     "decoding",
     "error_rate model_folder",
+    "word_times",
     "transcription evaluation",
     "recognizer",
-    "report report_folder plot convert",
+    "report report_folder plot convert calibrator",
     "training",
     "info demo",
     "commands",

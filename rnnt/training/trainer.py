@@ -9,12 +9,14 @@ from pathlib import Path
 
 import torch
 
+from rnnt.calibration import FILE as CALIBRATION
+from rnnt.calibrator import calibrate, save_calibration
 from rnnt.config import Config
 from rnnt.dataset import Dataset
 from rnnt.device import set_precision
 from rnnt.error_rate import word_error_rate
 from rnnt.evaluation import Evaluation
-from rnnt.recognizer import Recognizer
+from rnnt.recognizer import Recognizer, load
 from rnnt.threads import Threads
 from rnnt.training import checkpoint
 from rnnt.training.data import TrainingData, open_splits
@@ -182,7 +184,23 @@ class Trainer:
                 listener.run_stop(self.position, self.position.target_reached(train))
         if self.position.target_reached(train):
             self._note(f"target of {100 * train.target_wer:.2f} % reached")
-        return stopped
+        return stopped or not self.processes.from_main(lambda: self._calibrate(stop))
+
+    def _calibrate(self, stop: Stop) -> bool:
+        """Calibrate the times and confidences of the model that is kept. Return False if a signal stopped it."""
+        best = self.folder.path / "best"
+        if not self.folder.has_best or (best / CALIBRATION).exists():
+            return True
+        if self.valid_split is None:
+            self._note("word times are calibrated on training data; confidences are not: there is no validation split")
+        data, trained_on = self.valid_split or self.data.dataset, self.valid_split is None
+        try:
+            calibration = calibrate(load(best, str(self.device)), data, trained_on, stop.until)
+            if not stop.signal:
+                save_calibration(best, calibration)
+        except (ValueError, OSError) as error:
+            self._note(f"warning: {error}; the model is not calibrated")
+        return not stop.signal
 
     def _run_epoch(self, total: int, stop: Stop) -> bool:
         """Train to the end of the epoch or to step `total`; return True if a signal stopped the run before."""

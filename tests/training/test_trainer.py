@@ -4,6 +4,8 @@ import dataclasses
 import errno
 import math
 import os
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -96,6 +98,34 @@ def test_a_run_without_validation_keeps_its_last_model(tones, settings, rows, tm
     assert all("valid_wer" not in line for line in rows(out))
     for name, value in rnnt.load(out).model.state_dict().items():
         assert torch.equal(value, trainer.model.state_dict()[name])
+
+
+def test_the_model_is_calibrated_when_training_ends_or_by_the_next_call(learned, tones, settings, tmp_path, capsys):
+    out, config, _ = learned
+    model = rnnt.load(out)
+    assert model.calibration.temperature != 1 and model.calibration.starts
+    written = (out / "best" / "calibration.json").read_bytes()
+    shutil.copytree(out, tmp_path / "run")
+    (tmp_path / "run" / "best" / "calibration.json").unlink()  # as if the run had been killed before
+    Trainer(config, tones, tmp_path / "run").run()
+    assert (tmp_path / "run" / "best" / "calibration.json").read_bytes() == written
+    capsys.readouterr()
+    Trainer(settings("data.valid=[]", "train.epochs=5"), tones, tmp_path / "no-valid").run()
+    assert "there is no validation split" in capsys.readouterr().err
+    assert rnnt.load(tmp_path / "no-valid").calibration.temperature == 1
+
+
+def test_a_signal_stops_the_calibration(tones, settings, tmp_path, monkeypatch):
+    trainer, calibrate = Trainer(settings("train.epochs=1"), tones, tmp_path / "run"), trainers.calibrate
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return calibrate(*arguments)
+
+    monkeypatch.setattr(trainers, "calibrate", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        trainer.run()
+    assert stop.value.code == 130 and not (tmp_path / "run" / "best" / "calibration.json").exists()
 
 
 def test_the_average_is_what_is_kept(tones, settings, tmp_path):
