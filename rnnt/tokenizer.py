@@ -171,9 +171,9 @@ class SentencePiece:
         texts = ["" if token == self._processor.unk_id() else text for token, text in zip(tokens, texts)]
         kinds, waiting = [], True  # whether the next text begins a word
         for text in texts:
-            spoken = bool(text.strip(_SPACE))
-            kinds.append((spoken or (not waiting and not text), spoken and (waiting or text.startswith(_SPACE))))
-            waiting = text.endswith(_SPACE) or (waiting and not spoken)
+            spoken = bool(text.strip(SPACE_PIECE))
+            kinds.append((spoken or (not waiting and not text), spoken and (waiting or text.startswith(SPACE_PIECE))))
+            waiting = text.endswith(SPACE_PIECE) or (waiting and not spoken)
         return _spans(kinds)
 
     @property
