@@ -79,7 +79,7 @@ class Recognizer(nn.Module):
         config, limits = self.config.decoding, self._max_symbols(batch.input_lengths)
         if config.method == "beam":
             return [best for best, *_ in beam(self.model, encoder_BTD, lengths, config, max_symbols=limits)]
-        return greedy(self.model, encoder_BTD, lengths, config, limits)
+        return greedy(self.model, encoder_BTD, lengths, config, max_symbols=limits)
 
     def _max_symbols(self, input_lengths: torch.Tensor) -> torch.Tensor:
         """Symbol limit for each utterance (B,).

@@ -7,6 +7,8 @@ Most frames emit nothing. So one product scores a window of frames of each row a
 output, and the row moves to the first frame whose best symbol is not blank (WIND, arXiv 2505.13765). Once every row has
 found its next symbol or the end of its frames, the predictor runs for the rows that found one (label-looping,
 arXiv 2406.06220); the others leave. The device computes the scores, and the host decides, after one copy a window.
+
+Scorers see symbols, not frames. So their scores hold for a whole window too, and the search stays exact with them.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ import torch
 
 from rnnt.config import DecodingConfig
 from rnnt.decoding.hypothesis import Hypothesis
+from rnnt.decoding.scorer import Scorer, Scorers, map_state, state_tensors
 from rnnt.model import Transducer
 
 # Frames of a window. The cost is nearly the same from 6 to 8 on a CPU; a GPU scores more of them in the same time.
@@ -36,7 +39,7 @@ class _Path:
 class GreedyState(NamedTuple):
     """The progress of each stream. Every field has the streams as dim 0, or is a tuple with an entry for each.
 
-    `predicted` and `predictor` are on the model's device, the other fields on the host.
+    `predicted`, `predictor` and `scorers` are on the model's device, the other fields on the host.
     """
 
     predicted: torch.Tensor  # (B, H), the predictor's projected output
@@ -47,6 +50,7 @@ class GreedyState(NamedTuple):
     decoded: torch.Tensor  # (B,), frames done; fewer than `received` if the stream has met `max_symbols`
     score: torch.Tensor  # (B,), log-probability of the path, float64
     paths: tuple[_Path | None, ...]
+    scorers: tuple  # the scorers' states
 
 
 @dataclass(slots=True)
@@ -94,11 +98,16 @@ class Greedy:
 
     A frame emits its best symbol until that is blank, or until it has emitted `config.max_symbols_per_frame`. A stream
     emits at most `max_symbols` symbols in all.
+
+    The model alone decides whether a frame emits a symbol, and the sum of its log-probability and the scorers' scores
+    decides which (as in NGPU-LM, arXiv 2505.22857). So hot words insert nothing in silence, and a language model leaves
+    nothing out; `blank_weight` has no use here. A hypothesis's log-probabilities and score are the model's.
     """
 
-    def __init__(self, model: Transducer, config: DecodingConfig | None = None):
+    def __init__(self, model: Transducer, config: DecodingConfig | None = None, scorers: Sequence[Scorer] = ()):
         self.model = model
         self.config = config or DecodingConfig()
+        self.scorers = Scorers(scorers)
 
     @torch.inference_mode()
     def start(self, batch: int, max_symbols: torch.Tensor | None = None) -> GreedyState:
@@ -107,7 +116,8 @@ class Greedy:
         predicted = self.model.joint.project_predictor(output)
         zeros = torch.zeros(batch, dtype=torch.long)
         limits = zeros + self.config.max_symbols if max_symbols is None else max_symbols.cpu()
-        return GreedyState(predicted, predictor, limits, zeros, zeros, zeros, zeros.double(), (None,) * batch)
+        counts = limits, zeros, zeros, zeros, zeros.double()
+        return GreedyState(predicted, predictor, *counts, (None,) * batch, self.scorers.start(batch))
 
     @torch.inference_mode()
     def advance(self, state: GreedyState, encoder_BTD: torch.Tensor, lengths: torch.Tensor) -> GreedyState:
@@ -117,32 +127,35 @@ class Greedy:
         counts = (x.tolist() for x in (lengths, state.symbols, state.max_symbols))
         streams = [_Stream(number, *each) for number, each in enumerate(zip(*counts))]
         rows = [stream for stream in streams if stream.length and stream.symbols < stream.max_symbols]
-        tensors = (state.predicted, *state.predictor)
-        predicted_RH, *predictor = _select(tensors, [row.number for row in rows])
-        left = [x.clone() for x in tensors]  # filled in as streams leave
+        whole = state.predicted, state.predictor, state.scorers
+        present = _select(whole, [row.number for row in rows])
+        left = map_state(whole, torch.clone)  # filled in as streams leave
         while rows:
-            self._find_symbols(projected_BTH, rows, predicted_RH)
+            predicted_RH, predictor, scorers = present
+            scores_RV = self.scorers.scores(scorers) if self.scorers else None
+            self._find_symbols(projected_BTH, rows, predicted_RH, scores_RV)
             stay = [i for i, row in enumerate(rows) if row.symbol is not None and row.symbols < row.max_symbols]
             if len(stay) < len(rows):
                 leave = sorted(set(range(len(rows))) - set(stay))
                 numbers = torch.tensor([rows[i].number for i in leave], device=predicted_RH.device)
-                for whole, rest in zip(left, _select((predicted_RH, *predictor), leave)):
-                    whole[numbers] = rest.to(whole.dtype)  # autocast may have begun since `start`
-                rows, predictor = [rows[i] for i in stay], _select(predictor, stay)
+                for x, rest in zip(state_tensors(left), state_tensors(_select(present, leave)), strict=True):
+                    x[numbers] = rest.to(x.dtype)  # autocast may have begun since `start`
+                rows, (predictor, scorers) = [rows[i] for i in stay], _select((predictor, scorers), stay)
             if rows:
                 symbols = torch.tensor([row.symbol for row in rows], device=predicted_RH.device)
-                output, predictor = self.model.predictor.step(symbols, tuple(predictor))
-                predicted_RH = self.model.joint.project_predictor(output)
-        predicted_BH, *predictor = left
+                output, predictor = self.model.predictor.step(symbols, predictor)
+                present = self.model.joint.project_predictor(output), predictor, self.scorers.advance(scorers, symbols)
+        predicted_BH, predictor, scorers = left
         return GreedyState(
             predicted_BH,
-            tuple(predictor),
+            predictor,
             state.max_symbols,
             torch.tensor([stream.symbols for stream in streams]),
             state.received + lengths,
             state.decoded + torch.tensor([stream.frame for stream in streams]),
             state.score + torch.tensor([stream.score for stream in streams], dtype=torch.float64),
             tuple(_extend(*each) for each in zip(state.paths, streams, state.received.tolist())),
+            scorers,
         )
 
     def finish(self, state: GreedyState) -> list[list[Hypothesis]]:
@@ -150,8 +163,17 @@ class Greedy:
         truncated = (state.decoded < state.received).tolist()
         return [[_hypothesis(*each)] for each in zip(state.paths, state.score.tolist(), truncated)]
 
-    def _find_symbols(self, projected_BTH: torch.Tensor, rows: list[_Stream], predicted_RH: torch.Tensor) -> None:
-        """Move each row on to the frame that emits its next symbol, or to the end of its frames."""
+    def _find_symbols(
+        self,
+        projected_BTH: torch.Tensor,
+        rows: list[_Stream],
+        predicted_RH: torch.Tensor,
+        scores_RV: torch.Tensor | None,
+    ) -> None:
+        """Move each row on to the frame that emits its next symbol, or to the end of its frames.
+
+        scores_RV: the scorers' scores (R, V-1), None without scorers.
+        """
         device, (batch, size, _) = projected_BTH.device, projected_BTH.shape
         frames_NH = projected_BTH.flatten(0, 1)
         for row in rows:
@@ -163,10 +185,13 @@ class Greedy:
             starts = [rows[i].number * size + rows[i].frame for i in waiting]
             places = [min(start + w, batch * size - 1) for start in starts for w in ahead]
             window_NH = frames_NH.index_select(0, torch.tensor(places, device=device))
-            (waiting_RH,) = _select([predicted_RH], waiting)
+            waiting_RH = _select(predicted_RH, waiting)
             logits_RWV = self.model.joint(window_NH.view(len(waiting), len(ahead), -1), waiting_RH[:, None])
             logits_RWV = logits_RWV.to(torch.promote_types(logits_RWV.dtype, torch.float32))
-            log_probs_RW, best_RW = torch.log_softmax(logits_RWV, -1).max(-1)
+            log_probs_RWV = torch.log_softmax(logits_RWV, -1)
+            log_probs_RW, best_RW = log_probs_RWV.max(-1)
+            if scores_RV is not None:
+                log_probs_RW, best_RW = _steer(log_probs_RWV, best_RW, _select(scores_RV, waiting))
             # One copy from the device for both. A float holds every symbol's number exactly.
             found = torch.stack((best_RW.to(log_probs_RW.dtype), log_probs_RW)).tolist()
             rules = self.model.blank, self.config.max_symbols_per_frame
@@ -179,23 +204,39 @@ def greedy(
     encoder_BTD: torch.Tensor,
     encoder_lengths: torch.Tensor,
     config: DecodingConfig | None = None,
+    scorers: Sequence[Scorer] = (),
     max_symbols: torch.Tensor | None = None,
 ) -> list[Hypothesis]:
     """Decode whole utterances: encoder frames (B, T, D) with lengths (B,) -> a hypothesis for each.
 
     max_symbols: each utterance's limit (B,), else the config's.
     """
-    search = Greedy(model, config)
+    search = Greedy(model, config, scorers)
     state = search.advance(search.start(len(encoder_BTD), max_symbols), encoder_BTD, encoder_lengths)
     return [best for (best,) in search.finish(state)]
 
 
-def _select(tensors: Sequence[torch.Tensor], rows: list[int]) -> list[torch.Tensor]:
-    """Return the rows of each tensor, without a copy if they are all of its rows. `rows` are in order."""
-    if len(rows) == len(tensors[0]):
-        return list(tensors)
-    places = torch.tensor(rows, dtype=torch.long, device=tensors[0].device)
-    return [x.index_select(0, places) for x in tensors]
+def _steer(
+    log_probs_RWV: torch.Tensor, best_RW: torch.Tensor, scores_RV: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Choose the symbol of each frame that emits one anew, by the sum of its log-probability and the scores (R, V-1).
+
+    A frame stays blank if all symbols are forbidden. Returns the log-probabilities and the symbols.
+    """
+    blank = log_probs_RWV.shape[2] - 1
+    row, frame = torch.nonzero(best_RW != blank, as_tuple=True)
+    values, symbols = (log_probs_RWV[row, frame, :blank] + scores_RV[row]).max(1)
+    best_RW[row, frame] = torch.where(values > -torch.inf, symbols, blank)
+    return log_probs_RWV.gather(2, best_RW[:, :, None])[:, :, 0], best_RW
+
+
+def _select(state: torch.Tensor | tuple, rows: list[int]) -> torch.Tensor | tuple:
+    """Return the rows of each tensor of a state, without a copy if they are all of its rows. `rows` are in order."""
+
+    def select(x: torch.Tensor) -> torch.Tensor:
+        return x if len(rows) == len(x) else x.index_select(0, torch.tensor(rows, dtype=torch.long, device=x.device))
+
+    return map_state(state, select)
 
 
 def _extend(path: _Path | None, stream: _Stream, received: int) -> _Path | None:

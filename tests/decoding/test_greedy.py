@@ -31,11 +31,38 @@ def make_model(seed, vocabulary=5, layers=1, activation="tanh", blank_bias=0.0, 
     return model
 
 
+class Pairs:
+    """Scores each symbol after the one before it, and counts symbols. Forbids the symbol 0 after three others."""
+
+    blank_weight = 0.0
+
+    def __init__(self, labels, seed, size):
+        generator = torch.Generator().manual_seed(seed)
+        self.table = size * torch.randn(labels + 1, labels, generator=generator, dtype=torch.float64)
+
+    def start(self, batch):
+        return torch.full((batch,), len(self.table) - 1), (torch.zeros(batch, 1),)
+
+    def scores(self, state):
+        last, (count,) = state
+        scores = self.table[last] * (1 + count % 3)
+        scores[count[:, 0] % 4 == 3, 0] = -torch.inf
+        return scores
+
+    def advance(self, state, symbols):
+        _, (count,) = state
+        return symbols, (count + 1,)
+
+    def finish(self, state):
+        return torch.zeros(len(state[0]))
+
+
 @torch.no_grad()
-def textbook(model, encoder_TD, config):
+def textbook(model, encoder_TD, config, scorers=()):
     """Graves 2012, with the two limits. The predictor is run anew over the whole history at every step.
 
-    Returns tokens, frames, log-probabilities, score and whether symbols may be missing.
+    The scorers decide which symbol is emitted, and not whether one is. Returns tokens, frames, log-probabilities, score
+    and whether symbols may be missing.
     """
     tokens, frames, log_probs, score = [], [], [], 0.0
     for t in range(len(encoder_TD)):
@@ -46,6 +73,14 @@ def textbook(model, encoder_TD, config):
             state = model.joint.project_predictor(model.predictor(history)[0, -1])
             scores = model.joint(model.joint.project_encoder(encoder_TD[t]), state).log_softmax(-1)
             best = int(scores.argmax())
+            if best != model.blank:
+                steered = scores[:-1].clone()
+                for scorer in scorers:
+                    scorer_state = scorer.start(1)
+                    for token in tokens:
+                        scorer_state = scorer.advance(scorer_state, torch.tensor([token]))
+                    steered += scorer.scores(scorer_state)[0]
+                best = int(steered.argmax()) if steered.max() > -torch.inf else model.blank
             score += float(scores[best])
             if best == model.vocabulary - 1:
                 break
@@ -94,6 +129,37 @@ def test_equals_the_textbook_loop(seed, lengths, per_frame, most, blank_bias, vo
     check(model, *encoded(lengths, seed), DecodingConfig(per_frame, most))
 
 
+@given(
+    seed=st.integers(0, 10**6),
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    per_frame=st.integers(1, 4),
+    most=st.sampled_from([5, 300]),
+    blank_bias=st.sampled_from([-6.0, 0.0, 3.0]),
+    vocabulary=st.sampled_from([2, 5, 9]),
+    sizes=st.lists(st.sampled_from([0.1, 3.0, 30.0]), min_size=1, max_size=3),
+)
+@settings(max_examples=60)
+def test_equals_the_textbook_loop_with_scorers(seed, lengths, per_frame, most, blank_bias, vocabulary, sizes):
+    model = make_model(seed, vocabulary, layers=1 + seed % 2, blank_bias=blank_bias)
+    scorers = [Pairs(model.blank, seed + i, size) for i, size in enumerate(sizes)]
+    frames, lengths = encoded(lengths, seed)
+    config = DecodingConfig(per_frame, most)
+    for hypothesis, utterance, length in zip(greedy(model, frames, lengths, config, scorers), frames, lengths):
+        check_close(hypothesis, textbook(model, utterance[:length], config, scorers))
+
+
+def test_scorers_choose_symbols_and_insert_none():
+    """A frame at which the model says blank stays blank, and no frame becomes blank."""
+    model = make_model(3, blank_bias=2.0)
+    frames, lengths = encoded([60, 31], 3)
+    config = DecodingConfig(1, 300)
+    plain, steered = (greedy(model, frames, lengths, config, scorers) for scorers in ((), [Pairs(4, 0, 100.0)]))
+    for before, after in zip(plain, steered):
+        assert before.frames[:1] == after.frames[:1] and before.tokens != after.tokens
+    silent = make_model(3, blank_bias=100.0)
+    assert [h.tokens for h in greedy(silent, frames, lengths, config, [Pairs(4, 0, 1e6)])] == [[], []]
+
+
 def test_a_model_that_never_says_blank_meets_both_limits():
     model = make_model(1, blank_bias=-1000.0)
     frames, lengths = encoded([7, 3, 20], 1)
@@ -106,7 +172,7 @@ def test_each_utterance_has_its_own_limit_and_says_whether_it_met_it():
     model = make_model(1, blank_bias=-1000.0)
     frames, lengths = encoded([7, 3, 20, 5], 1)
     limits = torch.tensor([7, 2, 100, 4])
-    hypotheses = greedy(model, frames, lengths, DecodingConfig(1, 6), limits)
+    hypotheses = greedy(model, frames, lengths, DecodingConfig(1, 6), max_symbols=limits)
     for hypothesis, utterance, length, limit in zip(hypotheses, frames, lengths, limits.tolist()):
         check_close(hypothesis, textbook(model, utterance[:length], DecodingConfig(1, limit)))
     assert [len(hypothesis.tokens) for hypothesis in hypotheses] == [7, 2, 20, 4]
@@ -168,9 +234,10 @@ def chunks_of(frames, lengths, sizes):
 
 
 def copies(state):
-    """All numbers of a state, and its hypotheses."""
-    tensors = [x for field in state for x in (field if isinstance(field, tuple) else [field])]
-    return [x.clone() for x in tensors if isinstance(x, torch.Tensor)]
+    """All numbers of a state."""
+    if isinstance(state, tuple):
+        return [x for part in state for x in copies(part)]
+    return [state.clone()] if isinstance(state, torch.Tensor) else []
 
 
 @given(
@@ -179,12 +246,14 @@ def copies(state):
     per_frame=st.integers(1, 3),
     most=st.sampled_from([1, 4, 300]),
     blank_bias=st.sampled_from([-6.0, 0.0, 4.0]),
+    steered=st.booleans(),
     data=st.data(),
 )
 @settings(max_examples=60)
-def test_chunks_do_not_matter(seed, lengths, per_frame, most, blank_bias, data):
+def test_chunks_do_not_matter(seed, lengths, per_frame, most, blank_bias, steered, data):
     model = make_model(seed, layers=2, blank_bias=blank_bias)
-    search = Greedy(model, DecodingConfig(per_frame, most))
+    scorers = [Pairs(model.blank, seed, 2.0)] * steered
+    search = Greedy(model, DecodingConfig(per_frame, most), scorers)
     frames, lengths = encoded([*lengths, 9], seed)
     batch = len(lengths)
     one = st.lists(st.integers(0, 12), min_size=batch, max_size=batch)
@@ -197,7 +266,7 @@ def test_chunks_do_not_matter(seed, lengths, per_frame, most, blank_bias, data):
         assert all(torch.equal(x, y) for x, y in zip(copies(state), before)) and search.finish(state) == hypotheses
         state = after
     for (hypothesis,), utterance, length, limit in zip(search.finish(state), frames, lengths, limits.tolist()):
-        check_close(hypothesis, textbook(model, utterance[:length], DecodingConfig(per_frame, limit)))
+        check_close(hypothesis, textbook(model, utterance[:length], DecodingConfig(per_frame, limit), scorers))
 
 
 def test_a_limit_met_at_the_end_of_a_chunk_truncates_only_if_more_frames_follow():
