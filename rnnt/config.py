@@ -213,6 +213,7 @@ class DecodingConfig:
     batch: int = setting(32, "utterances decoded together", count(1, 10**6))
     method: str = setting("greedy", "search: greedy or beam", one_of("greedy", "beam"))
     beam: int = setting(4, "hypotheses that beam search keeps at each frame", count(1, 256))
+    blank_penalty: float = setting(0.0, "nats by which blank is made less probable; cures deletions", between(-20, 20))
 
     def __post_init__(self):
         check("decoding.", self)

@@ -97,6 +97,7 @@ RANGES = {
     "decoding.max_symbols": "[1, 1000000]",
     "decoding.batch": "[1, 1000000]",
     "decoding.beam": "[1, 256]",
+    "decoding.blank_penalty": "[-20, 20]",
 }
 
 

@@ -58,7 +58,7 @@ class Beam:
     def __init__(self, model: Transducer, config: DecodingConfig | None = None, scorers: Sequence[Scorer] = ()):
         self.model = model
         self.config = config or DecodingConfig()
-        self.scorers = Scorers(scorers)
+        self.scorers = Scorers(scorers, self.config.blank_penalty)
 
     @torch.inference_mode()
     def start(self, batch: int, max_symbols: torch.Tensor | None = None) -> BeamState:
@@ -74,7 +74,7 @@ class Beam:
             map_state(self.scorers.start(rows), lambda x: x.unflatten(0, places)),
             zeros + self.config.max_symbols if max_symbols is None else max_symbols.cpu(),
             zeros,
-            **_to_state(Frontier.start(batch, self.config.beam, 2 if self.scorers.blank_weight else 1)),
+            **_to_state(Frontier.start(batch, self.config.beam, 2 if self.scorers.weighs_blank else 1)),
         )
 
     @torch.inference_mode()
@@ -198,12 +198,12 @@ class _Advance:
         log_probs_NV = torch.log_softmax(logits_NV.to(self.log_probs_BPWV.dtype), -1)
         labels_NV, blank_N = log_probs_NV[:, :-1], log_probs_NV[:, -1]
         self.log_probs_BPWV[b, k, w] = labels_NV
-        values_NV, shift_N = labels_NV, blank_N.new_zeros(0)
+        values_NV, shifts = labels_NV, (blank_N.new_zeros(0), blank_N.new_zeros(0))
         if self.search.scorers:
             values_NV = labels_NV + self.scores_BPV[b, k].to(labels_NV.dtype)
-            if weight := self.search.scorers.blank_weight:
-                shift_N1 = self.search.scorers.label_shift(labels_NV)
-                values_NV, shift_N = values_NV + shift_N1, shift_N1.squeeze(1)
+        if self.search.scorers.weighs_blank:
+            shifts = self.search.scorers.shifts(labels_NV, blank_N)
+            values_NV = values_NV + shifts[0][:, None]
         values_NC, symbols_NC = values_NV.topk(window.symbols.shape[3])
         rows = np.unique(stream)
         families = frontier.families(rows)
@@ -211,12 +211,12 @@ class _Advance:
         symbol = torch.from_numpy(frontier.symbol[families[0], families[1]]).to(device)
         arcs = self.log_probs_BPWV[b, up, :, symbol]
         node = stream, place, frame
-        found = [blank_N, shift_N, values_NC, symbols_NC, labels_NV.gather(1, symbols_NC), arcs]
-        blank, shift, values, symbols, log_probs, arcs = _to_host(found)
+        found = [blank_N, *shifts, values_NC, symbols_NC, labels_NV.gather(1, symbols_NC), arcs]
+        blank, shift, of_blank, values, symbols, log_probs, arcs = _to_host(found)
         window.values[node], window.symbols[node], window.log_probs[node] = values, symbols, log_probs
         window.blank[node] = blank[:, None]
         if len(shift):
-            window.blank[(*node, 1)] += weight * blank
+            window.blank[(*node, 1)] += of_blank
             window.shift[(*node, 1)] = shift
         frontier.link(rows, families, arcs)
 

@@ -97,7 +97,7 @@ class Greedy:
     """Greedy search (Graves 2012, arXiv 1211.3711), a `Search`.
 
     A frame emits its best symbol until that is blank, or until it has emitted `config.max_symbols_per_frame`. A stream
-    emits at most `max_symbols` symbols in all.
+    emits at most `max_symbols` symbols in all. `config.blank_penalty` changes which symbol is the best, but no score.
 
     The model alone decides whether a frame emits a symbol, and the sum of its log-probability and the scorers' scores
     decides which (as in NGPU-LM, arXiv 2505.22857). So hot words insert nothing in silence, and a language model leaves
@@ -189,7 +189,7 @@ class Greedy:
             logits_RWV = self.model.joint(window_NH.view(len(waiting), len(ahead), -1), waiting_RH[:, None])
             logits_RWV = logits_RWV.to(torch.promote_types(logits_RWV.dtype, torch.float32))
             log_probs_RWV = torch.log_softmax(logits_RWV, -1)
-            log_probs_RW, best_RW = log_probs_RWV.max(-1)
+            log_probs_RW, best_RW = _best(log_probs_RWV, self.config.blank_penalty)
             if scores_RV is not None:
                 log_probs_RW, best_RW = _steer(log_probs_RWV, best_RW, _select(scores_RV, waiting))
             # One copy from the device for both. A float holds every symbol's number exactly.
@@ -214,6 +214,16 @@ def greedy(
     search = Greedy(model, config, scorers)
     state = search.advance(search.start(len(encoder_BTD), max_symbols), encoder_BTD, encoder_lengths)
     return [best for (best,) in search.finish(state)]
+
+
+def _best(log_probs: torch.Tensor, blank_penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the log-probability and the symbol that each frame emits, blank counting `blank_penalty` less."""
+    if not blank_penalty:
+        return log_probs.max(-1)
+    counted = log_probs.clone()
+    counted[..., -1] -= blank_penalty
+    best = counted.argmax(-1)
+    return log_probs.gather(-1, best[..., None])[..., 0], best
 
 
 def _steer(

@@ -57,10 +57,15 @@ class Scorer(Protocol[State]):
 
 
 class Scorers:
-    """Several scorers as one. Its state is a tuple of theirs, and its scores are the sums of theirs."""
+    """Several scorers as one. Its state is a tuple of theirs, and its scores are the sums of theirs.
 
-    def __init__(self, scorers: Sequence[Scorer]):
+    blank_penalty: nats that are subtracted from the logit of blank, before the softmax. All alignments have one blank
+    for each frame, so subtracted after the softmax it would favour none of them.
+    """
+
+    def __init__(self, scorers: Sequence[Scorer], blank_penalty: float = 0.0):
         self.scorers = tuple(scorers)
+        self.blank_penalty = blank_penalty
         self.blank_weight = float(sum(scorer.blank_weight for scorer in self.scorers))
 
     def __bool__(self) -> bool:
@@ -87,15 +92,28 @@ class Scorers:
 
     def steer(self, log_probs: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the model's log-probabilities (..., V) with the scores (..., V-1), by which symbols are chosen."""
-        labels, blank = log_probs[..., :-1], log_probs[..., -1:]
-        if self.blank_weight:
-            return torch.cat((labels + self.label_shift(labels) + scores, blank + self.blank_weight * blank), -1)
-        return torch.cat((labels + scores, blank), -1)
+        labels, blank = log_probs[..., :-1], log_probs[..., -1]
+        if self.weighs_blank:
+            of_label, of_blank = self.shifts(labels, blank)
+            labels, blank = labels + of_label[..., None], blank + of_blank
+        return torch.cat((labels + scores, blank[..., None]), -1)
 
-    def label_shift(self, labels: torch.Tensor) -> torch.Tensor:
-        """Return the share of `blank_weight` in the score of every symbol (..., 1), given all symbols' (..., V-1)."""
-        # The sum over the symbols is 1 - p. Unlike log(1 - p) it stays finite if p is nearly 1.
-        return self.blank_weight * labels.logsumexp(-1, keepdim=True)
+    @property
+    def weighs_blank(self) -> bool:
+        """Whether blank has another score than the model's log-probability."""
+        return bool(self.blank_weight or self.blank_penalty)
+
+    def shifts(self, labels: torch.Tensor, blank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `blank_weight` and `blank_penalty` add to the score of every symbol and to that of blank, (...).
+
+        labels, blank: log-probabilities of all symbols (..., V-1) and of blank (...).
+        """
+        rest = labels.logsumexp(-1)  # log(1 - p). Unlike that, it stays finite if p is nearly 1.
+        of_label, of_blank = self.blank_weight * rest, self.blank_weight * blank
+        if self.blank_penalty:
+            total = torch.logaddexp(rest, blank - self.blank_penalty)
+            of_label, of_blank = of_label - total, of_blank - self.blank_penalty - total
+        return of_label, of_blank
 
     def _checked(self, scores: torch.Tensor) -> torch.Tensor:
         if not (scores < torch.inf).all():

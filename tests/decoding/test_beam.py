@@ -57,11 +57,14 @@ def node_scores(model, encoder_TD, tokens):
     return model.joint(projected[:, None], predicted).log_softmax(-1)
 
 
-def log_probability(model, encoder_TD, tokens, per_frame, blank_weight=0.0):
+def log_probability(model, encoder_TD, tokens, per_frame, blank_weight=0.0, blank_penalty=0.0):
     """The sum over all alignments with at most `per_frame` symbols a frame."""
     scores = node_scores(model, encoder_TD, tokens)
-    scores[..., :-1] += blank_weight * torch.log1p(-scores[..., -1:].exp())
-    scores[..., -1] *= 1 + blank_weight
+    blank = scores[..., -1:].clone()
+    scores[..., -1] -= blank_penalty
+    scores = scores.log_softmax(-1)
+    scores[..., :-1] += blank_weight * torch.log1p(-blank.exp())
+    scores[..., -1:] += blank_weight * blank
     scores = scores.tolist()
 
     @cache
@@ -372,27 +375,42 @@ def test_scores_that_are_not_finite_end():
 
 
 @pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (0.7, 0.0, -0.3), (0.3, -0.8, 0.0)])
-@pytest.mark.parametrize("per_frame", [1, 2, 30])
-def test_scorers_steer_the_search_and_leave_the_scores_of_the_model(per_frame, weights):
+@pytest.mark.parametrize(("per_frame", "penalty"), [(1, 0.0), (2, 0.0), (30, 0.0), (2, 1.5), (30, -0.7)])
+def test_scorers_steer_the_search_and_leave_the_scores_of_the_model(per_frame, penalty, weights):
     model, most = make_model(2, 3, blank_bias=1.0), 4
     scorers = [Favour(0, 3.0, 2), Favour(1, -2.0, 2), Favour(0, 0.5, 2, last=1.5)]
     for scorer, weight in zip(scorers, weights):
         scorer.blank_weight = weight
     sequences = [s for n in range(most + 1) for s in itertools.product(range(2), repeat=n)]
     frames, lengths = encoded([4, 3], 2)
-    found = beam(model, frames, lengths, DecodingConfig(per_frame, most, beam=len(sequences)), scorers)
+    config = DecodingConfig(per_frame, most, beam=len(sequences), blank_penalty=penalty)
+    found = beam(model, frames, lengths, config, scorers)
     for hypotheses, x, length in zip(found, frames, lengths):
         possible = [s for s in sequences if len(s) <= per_frame * length]
         expected = {s: log_probability(model, x[:length], list(s), per_frame) for s in possible}
         totals = {
-            s: log_probability(model, x[:length], list(s), per_frame, sum(weights))
+            s: log_probability(model, x[:length], list(s), per_frame, sum(weights), penalty)
             + sum(scorer.of(s) for scorer in scorers)
             for s in possible
         }
         assert {tuple(h.tokens): h.score for h in hypotheses} == pytest.approx(expected, abs=1e-9)
         assert {tuple(h.tokens): h.total for h in hypotheses} == pytest.approx(totals, abs=1e-9)
         assert tuple(hypotheses[0].tokens) == max(totals, key=totals.get)
-        assert per_frame == 2 or max(totals, key=totals.get) != max(expected, key=expected.get)
+        assert per_frame == 2 or penalty or max(totals, key=totals.get) != max(expected, key=expected.get)
+
+
+def test_a_blank_penalty_finds_more_symbols_without_scorers():
+    model = make_model(5, 20, blank_bias=3.0)
+    frames, lengths = encoded([30] * 4, 5)
+    counts = []
+    for penalty in (-4.0, 0.0, 4.0):
+        config = DecodingConfig(3, blank_penalty=penalty)
+        found = beam(model, frames, lengths, config)
+        alone = [beam(model, frames[i : i + 1], lengths[i : i + 1], config)[0] for i in range(4)]
+        assert [[h.tokens for h in hypotheses] for hypotheses in found] == [[h.tokens for h in x] for x in alone]
+        assert all((h.total == h.score) == (penalty == 0) for hypotheses in found for h in hypotheses)
+        counts.append(sum(len(best.tokens) for best, *_ in found))
+    assert counts[0] + 4 < counts[1] < counts[2] - 4
 
 
 def test_a_language_model_that_weighs_blank_loses_fewer_symbols():

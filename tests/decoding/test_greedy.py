@@ -72,7 +72,9 @@ def textbook(model, encoder_TD, config, scorers=()):
             history = torch.tensor([tokens], dtype=torch.long)
             state = model.joint.project_predictor(model.predictor(history)[0, -1])
             scores = model.joint(model.joint.project_encoder(encoder_TD[t]), state).log_softmax(-1)
-            best = int(scores.argmax())
+            counted = scores.clone()
+            counted[-1] -= config.blank_penalty
+            best = int(counted.argmax())
             if best != model.blank:
                 steered = scores[:-1].clone()
                 for scorer in scorers:
@@ -143,7 +145,7 @@ def test_equals_the_textbook_loop_with_scorers(seed, lengths, per_frame, most, b
     model = make_model(seed, vocabulary, layers=1 + seed % 2, blank_bias=blank_bias)
     scorers = [Pairs(model.blank, seed + i, size) for i, size in enumerate(sizes)]
     frames, lengths = encoded(lengths, seed)
-    config = DecodingConfig(per_frame, most)
+    config = DecodingConfig(per_frame, most, blank_penalty=float(seed % 3))
     for hypothesis, utterance, length in zip(greedy(model, frames, lengths, config, scorers), frames, lengths):
         check_close(hypothesis, textbook(model, utterance[:length], config, scorers))
 
@@ -158,6 +160,15 @@ def test_scorers_choose_symbols_and_insert_none():
         assert before.frames[:1] == after.frames[:1] and before.tokens != after.tokens
     silent = make_model(3, blank_bias=100.0)
     assert [h.tokens for h in greedy(silent, frames, lengths, config, [Pairs(4, 0, 1e6)])] == [[], []]
+
+
+@pytest.mark.parametrize("penalty", [-2.0, 1.0, 4.0])
+def test_a_blank_penalty_changes_the_choice_and_no_score(penalty):
+    model = make_model(6, blank_bias=2.0)
+    frames, lengths = encoded([30, 0, 7], 6)
+    plain = sum(check(model, frames, lengths, DecodingConfig(3)))
+    counts = check(model, frames, lengths, DecodingConfig(3, blank_penalty=penalty))
+    assert sum(counts) > plain if penalty > 0 else sum(counts) < plain
 
 
 def test_a_model_that_never_says_blank_meets_both_limits():

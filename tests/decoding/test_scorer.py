@@ -49,6 +49,16 @@ def test_blank_and_the_decision_for_a_symbol_are_weighed_alike(weight):
     assert torch.allclose(found, expected)
 
 
+@pytest.mark.parametrize("penalty", [3.0, -1.0])
+def test_a_penalty_of_blank_is_its_logits(penalty):
+    logits = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    scorers = Scorers([], penalty)
+    found = scorers.steer(logits.log_softmax(-1), torch.zeros(4, 4))
+    logits[:, -1] -= penalty
+    assert torch.allclose(found, logits.log_softmax(-1)) and scorers.weighs_blank and not scorers
+    assert not Scorers([Count(1.0)]).weighs_blank and Scorers([Count(1.0, 0.2)]).weighs_blank
+
+
 def test_a_certain_blank_leaves_finite_scores():
     log_probs = torch.tensor([[0.0, 1.0, 2.0, 200.0]]).log_softmax(-1)
     for weight in (0.5, -0.5):
