@@ -14,6 +14,7 @@ import jiwer
 import numpy as np
 
 _LETTERS = {"word": "W", "character": "C"}
+_ENOUGH_SPEAKERS = 20  # for resampling speakers: with fewer, the interval would be more than a tenth too narrow
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,20 @@ class ErrorRate:
         )
 
 
+@dataclass(frozen=True)
+class Difference:
+    """Word error rate minus that of other hypotheses for the same utterances; `low` and `high` bound it with 95 %."""
+
+    rate: float  # below 0: fewer errors
+    low: float
+    high: float
+    blocks: int  # that were resampled
+    block: str  # "utterance" or "speaker"
+
+    def __str__(self) -> str:
+        return f"{100 * self.rate:+.2f} [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
+
+
 def word_error_rate(pairs: Sequence[Pair], resamples: int = 1000, seed: int = 0) -> ErrorRate:
     """Return the word error rate over `pairs`: all errors divided by all reference words, not the mean over utterances.
 
@@ -82,6 +97,49 @@ def by_speaker(pairs: Sequence[Pair]) -> dict[str, ErrorRate]:
         groups.setdefault(pair.speaker, []).append(pair)
     rates = {speaker: word_error_rate(group) for speaker, group in groups.items()} if groups.keys() != {""} else {}
     return dict(sorted(rates.items(), key=lambda item: (-item[1].rate, item[0])))
+
+
+def rate_difference(
+    pairs: Sequence[Pair], baseline: Sequence[Pair], resamples: int = 1000, seed: int = 0
+) -> Difference:
+    """Return the word error rate of `pairs` minus that of `baseline`: the same utterances in the same order.
+
+    The interval is the paired percentile bootstrap (Bisani and Ney, ICASSP 2004): each resample counts both hypotheses
+    of the utterances drawn, so the difficulty of an utterance cancels. If it excludes 0, the difference is significant.
+    A speaker's errors go together, so whole speakers are drawn (Liu et al., arXiv 1912.09508) if every pair names its
+    speaker and there are at least 20. With fewer speakers utterances are drawn, because a bootstrap over a few blocks
+    is far too narrow; the interval then speaks of more speech by these speakers. Raises ValueError if the utterances
+    differ, or if there are none.
+
+    >>> heard, other = [Pair("1", "the cat", "the cat")], [Pair("1", "the cat", "the bat")]
+    >>> rate_difference(heard, other).rate
+    -0.5
+    """
+    if [(x.id, x.reference) for x in pairs] != [(x.id, x.reference) for x in baseline]:
+        raise ValueError("only hypotheses for the same utterances, in the same order, can be compared")
+    errors, lengths = count_word_errors(pairs)
+    excess = errors - count_word_errors(baseline)[0]
+    speakers = {pair.speaker for pair in pairs}
+    block = "speaker" if "" not in speakers and len(speakers) >= _ENOUGH_SPEAKERS else "utterance"
+    rate = float(excess.sum() / max(lengths.sum(), 1))
+    if block == "speaker":
+        _, of = np.unique([pair.speaker for pair in pairs], return_inverse=True)
+        excess, lengths = (np.bincount(of, weights=x).astype(np.int64) for x in (excess, lengths))
+    return Difference(rate, *_bootstrap(excess, lengths, resamples, seed), len(excess), block)
+
+
+def oracle_pairs(lists: Sequence[Sequence[Pair]]) -> list[Pair]:
+    """Return each utterance's pair with the fewest word errors, the first of these. `lists` has its pairs, best first.
+
+    Their word error rate is the oracle's: that of a perfect choice from an n-best list.
+    """
+    errors = iter(count_word_errors([pair for pairs in lists for pair in pairs])[0].tolist() if lists else ())
+    return [min(zip((next(errors) for _ in pairs), pairs), key=lambda item: item[0])[1] for pairs in lists]
+
+
+def count_word_errors(pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
+    """Return each pair's word errors and the words of its reference, (n,). Raises ValueError if there are no pairs."""
+    return _count(_process(pairs, "word"))
 
 
 def align_words(pairs: Sequence[Pair]) -> list[list[tuple[str, str]]]:
@@ -115,16 +173,15 @@ def _characters(texts: list[str]) -> list[list[str]]:
 
 
 def _process(pairs: Sequence[Pair], unit: str) -> jiwer.WordOutput:
+    if not pairs:
+        raise ValueError("there is no utterance to score: the set is empty, or all of it was skipped")
     split = _words if unit == "word" else _characters
     return jiwer.process_words([p.reference for p in pairs], [p.hypothesis for p in pairs], split, split)
 
 
 def _error_rate(pairs: Sequence[Pair], unit: str, resamples: int, seed: int) -> ErrorRate:
-    if not pairs:
-        raise ValueError("there is no utterance to score: the set is empty, or all of it was skipped")
     output = _process(pairs, unit)
-    errors = np.array([sum(_size(c) for c in chunks if c.type != "equal") for chunks in output.alignments])
-    lengths = np.array([len(reference) for reference in output.references])
+    errors, lengths = _count(output)
     low, high = _bootstrap(errors, lengths, resamples, seed)
     return ErrorRate(
         unit=unit,
@@ -136,6 +193,12 @@ def _error_rate(pairs: Sequence[Pair], unit: str, resamples: int, seed: int) -> 
         low=low,
         high=high,
     )
+
+
+def _count(output: jiwer.WordOutput) -> tuple[np.ndarray, np.ndarray]:
+    """Return the errors and the reference length of each pair, (n,)."""
+    errors = np.array([sum(_size(c) for c in chunks if c.type != "equal") for chunks in output.alignments])
+    return errors, np.array([len(reference) for reference in output.references])
 
 
 def _size(chunk: jiwer.AlignmentChunk) -> int:

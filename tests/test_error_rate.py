@@ -1,5 +1,6 @@
 """Error counts against a textbook edit distance, intervals against a simulation."""
 
+import itertools
 import random
 
 import numpy as np
@@ -7,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnt.error_rate import ErrorRate, Pair, align_words, by_speaker, character_error_rate, word_error_rate
+from rnnt.error_rate import (
+    ErrorRate,
+    Pair,
+    align_words,
+    by_speaker,
+    character_error_rate,
+    oracle_pairs,
+    rate_difference,
+    word_error_rate,
+)
 
 
 def distance(a, b):
@@ -136,3 +146,80 @@ def test_speakers_are_scored_apart():
     assert (rates["x"].errors, rates["x"].reference_length) == (1, 3)
     assert by_speaker([Pair("1", "a", "b")]) == {}
     assert list(by_speaker([Pair("1", "a", "b"), pairs[0]])) == ["", "x"]
+
+
+def heard(errors, lengths, speakers=None):
+    """Pairs with so many words deleted out of so many."""
+    speakers = speakers or [""] * len(errors)
+    return [
+        Pair(str(i), "a " * n, "a " * (n - e), speaker=s) for i, (e, n, s) in enumerate(zip(errors, lengths, speakers))
+    ]
+
+
+def exact_interval(excess, lengths):
+    """The 2.5 % and 97.5 % points of the difference over all resamples, each equally probable."""
+    rates = []
+    for chosen in itertools.product(range(len(excess)), repeat=len(excess)):
+        rates.append(sum(excess[i] for i in chosen) / sum(lengths[i] for i in chosen))
+    return np.quantile(rates, [0.025, 0.975], method="inverted_cdf")
+
+
+def test_difference_of_rates_has_the_interval_of_all_resamples():
+    first, second, lengths = [3, 0, 2, 5, 1], [1, 1, 2, 2, 1], [4, 3, 7, 6, 2]
+    difference = rate_difference(heard(second, lengths), heard(first, lengths), resamples=50_000)
+    assert difference.rate == pytest.approx(-4 / 22)
+    exact = exact_interval([b - a for a, b in zip(first, second)], lengths)
+    assert [difference.low, difference.high] == pytest.approx(exact, abs=0.005)
+    assert (difference.blocks, difference.block) == (5, "utterance")
+    back = rate_difference(heard(first, lengths), heard(second, lengths), resamples=50_000)
+    assert [back.rate, back.low, back.high] == pytest.approx([-difference.rate, -difference.high, -difference.low])
+    assert str(difference).startswith("-18.18 [-")
+
+
+def test_difference_is_paired():
+    """An utterance's difficulty cancels: one error fewer in each of them leaves no doubt."""
+    lengths = [10] * 40
+    first = [1 + i % 8 for i in range(40)]
+    difference = rate_difference(heard([e - 1 for e in first], lengths), heard(first, lengths))
+    assert (difference.rate, difference.low, difference.high) == pytest.approx((-0.1, -0.1, -0.1))
+    same = rate_difference(heard(first, lengths), heard(first, lengths))
+    assert (same.rate, same.low, same.high) == (0, 0, 0)
+
+
+def test_difference_draws_whole_speakers_if_there_are_enough():
+    """Speakers whose utterances are copies of each other count as one utterance each."""
+    rng = np.random.default_rng(0)
+    lengths, first, second = (rng.integers(*bounds, size=20).tolist() for bounds in ((5, 10), (0, 5), (0, 5)))
+    once = rate_difference(heard(second, lengths), heard(first, lengths))
+    names = [f"s{i // 3:02d}" for i in range(60)]
+    many = [[x for x in values for _ in range(3)] for values in (second, first, lengths)]
+    pairs, baseline = heard(many[0], many[2], names), heard(many[1], many[2], names)
+    difference = rate_difference(pairs, baseline)
+    assert (difference.blocks, difference.block) == (20, "speaker")
+    assert [difference.rate, difference.low, difference.high] == pytest.approx([once.rate, once.low, once.high])
+    for others in ([*names[:-3], "s00", "s00", "s00"], [*names[:-1], ""]):  # one too few, and one unknown
+        few = rate_difference(heard(many[0], many[2], others), heard(many[1], many[2], others))
+        assert (few.blocks, few.block) == (60, "utterance")
+        assert few.high - few.low < difference.high - difference.low
+
+
+def test_difference_is_of_the_same_utterances():
+    pairs = pairs_of(("a", "a"), ("b", "b"))
+    for other in (pairs[:1], pairs[::-1], [pairs[0], Pair("2", "c", "b")]):
+        with pytest.raises(ValueError, match="only hypotheses for the same utterances"):
+            rate_difference(pairs, other)
+    with pytest.raises(ValueError, match="there is no utterance"):
+        rate_difference([], [])
+
+
+def test_oracle_takes_the_fewest_errors_and_the_first_of_equals():
+    lists = [
+        [Pair("1", "the cat sat", hypothesis) for hypothesis in ("the bat sad", "a cat sat", "the cat sad", "cat")],
+        [Pair("2", "", "uh"), Pair("2", "", "")],
+        [Pair("3", "oh", "no")],
+    ]
+    best = oracle_pairs(lists)
+    assert [pair.hypothesis for pair in best] == ["a cat sat", "", "no"]
+    rate = word_error_rate(best)
+    assert (rate.errors, rate.reference_length) == (2, 4)
+    assert oracle_pairs([]) == []
