@@ -11,7 +11,8 @@ from torch import nn
 from rnnt.calibration import FILE as CALIBRATION
 from rnnt.calibration import Calibration, read_calibration
 from rnnt.config import Config
-from rnnt.decoding import Hypothesis, beam, greedy
+from rnnt.decoding import Hypothesis
+from rnnt.decoding.decoder import Decoder, configured_decoder
 from rnnt.device import autocast, find_device, float32_products
 from rnnt.evaluation import evaluate
 from rnnt.features import Features
@@ -76,10 +77,14 @@ class Recognizer(nn.Module):
 
     def decode(self, batch: Batch, encoder_BTD: torch.Tensor, lengths: torch.Tensor) -> list[Hypothesis]:
         """Search for the symbols of each utterance of the batch, given its encoder frames. Return the best found."""
-        config, limits = self.config.decoding, self._max_symbols(batch.input_lengths)
-        if config.method == "beam":
-            return [best for best, *_ in beam(self.model, encoder_BTD, lengths, config, max_symbols=limits)]
-        return greedy(self.model, encoder_BTD, lengths, config, max_symbols=limits)
+        decoder = configured_decoder(self.config.decoding)
+        return [best for best, *_ in self.search(batch, encoder_BTD, lengths, decoder)]
+
+    def search(
+        self, batch: Batch, encoder_BTD: torch.Tensor, lengths: torch.Tensor, decoder: Decoder
+    ) -> list[list[Hypothesis]]:
+        """Decode the batch with another decoder than the configured one. Return its hypotheses, best first."""
+        return decoder.search(self.model, encoder_BTD, lengths, self._max_symbols(batch.input_lengths))
 
     def _max_symbols(self, input_lengths: torch.Tensor) -> torch.Tensor:
         """Symbol limit for each utterance (B,).
