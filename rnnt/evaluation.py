@@ -3,28 +3,65 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
+
 from rnnt.dataset import Dataset
+from rnnt.decoding import Hypothesis
+from rnnt.decoding.decoder import Decoder, configured_decoder
 from rnnt.error_rate import Pair
-from rnnt.loader import collate, encode_spoken
+from rnnt.loader import Batch, collate, encode_spoken
 from rnnt.sampler import batches_by_length
 from rnnt.text import reason
 from rnnt.transcription import BATCH_SECONDS, make_transcript
+from rnnt.usage import Usage, measured
 
 if TYPE_CHECKING:
     from rnnt.recognizer import Recognizer
+
+_MARGIN = 1e-3  # nats by which log-probabilities differ at least, more than their rounding
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """An entry of an n-best list. score and total: as in `Hypothesis`; without scorers they are the same."""
+
+    text: str
+    tokens: list[int]
+    score: float
+    total: float
+
+
+@dataclass(frozen=True)
+class DecoderResult:
+    """The results of one decoder, in the dataset's order.
+
+    truncated: ids of utterances whose transcript `decoding.max_symbols` ended early. nbest: each utterance's best
+    hypotheses, if they were asked for. usage: of the search, with its memory if there are several decoders. lower,
+    higher: the number of utterances whose symbols are less, and more, probable than those of the first decoder. Both
+    probabilities are the model's, summed over all alignments.
+    """
+
+    decoder: str
+    pairs: list[Pair]
+    truncated: list[str]
+    nbest: list[list[Alternative]]
+    usage: Usage
+    lower: int = 0
+    higher: int = 0
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The results on a dataset.
 
-    pairs: in the dataset's order; loss: its mean in nats a symbol, over `symbols` symbols; skipped: (id, reason) of
-    utterances that could not be read or decoded; truncated: ids of utterances whose transcript `decoding.max_symbols`
-    ended early; without_loss: (id, reason) of utterances that are in the pairs but not in the loss.
+    pairs: of the first decoder, in the dataset's order; loss: its mean in nats a symbol, over `symbols` symbols;
+    skipped: (id, reason) of utterances that could not be read or decoded; truncated: ids of utterances whose transcript
+    by the first decoder `decoding.max_symbols` ended early; without_loss: (id, reason) of utterances that are in the
+    pairs but not in the loss; encoder: the usage of features and encoder.
     """
 
     pairs: list[Pair]
@@ -33,17 +70,28 @@ class Evaluation:
     skipped: list[tuple[str, str]]
     truncated: list[str]
     without_loss: list[tuple[str, str]] = field(default_factory=list)
+    decoders: list[DecoderResult] = field(default_factory=list)
+    encoder: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """One utterance by one decoder. gain: log-probability of its symbols minus that of the first decoder's."""
+
+    pair: Pair
+    truncated: bool
+    nbest: list[Alternative]
+    gain: float
 
 
 @dataclass(frozen=True)
 class _Result:
-    """One utterance: its place in the dataset and either its pair or the reason why it was not scored."""
+    """One utterance: its place in the dataset and either what each decoder found or why it was not scored."""
 
     index: int
-    pair: Pair | None = None
+    decoded: tuple[_Decoded, ...] = ()
     loss: float = 0.0
     symbols: int = 0
-    truncated: bool = False
     problem: str = ""
     no_loss: str = ""  # the reason why the loss does not count
 
@@ -53,12 +101,16 @@ def evaluate(
     dataset: Dataset,
     batch_size: int | None = None,
     track: Callable[[Iterable, int, str], Iterable] = lambda items, total, name: items,
+    decoders: Sequence[Decoder] = (),
+    nbest: int = 0,
 ) -> Evaluation:
     """Decode every utterance and compare it with its text.
 
     An utterance that cannot be read or decoded is skipped and listed; its words are not scored. An utterance whose
     reference holds symbols that the tokenizer does not know is scored, left out of the loss, and listed too.
-    track(iterable, total, description) may show the progress. Raises ValueError if the data has another sample rate.
+    track(iterable, total, description) may show the progress. decoders: several share the encoder's work, and score the
+    same utterances; default: the configured one. nbest: the most hypotheses to keep in each `DecoderResult.nbest`.
+    Raises ValueError if the data has another sample rate, or if no decoder keeps `nbest` hypotheses.
     """
     rate = recognizer.config.features.sample_rate
     if dataset.sample_rate != rate:
@@ -67,69 +119,151 @@ def evaluate(
             "model's rate"
         )
     size = batch_size or recognizer.config.decoding.batch
-    results = _results(recognizer, dataset, size, BATCH_SECONDS * rate)
-    pairs: dict[int, Pair] = {}
+    decoders = decoders or [configured_decoder(recognizer.config.decoding)]
+    if nbest > max(decoder.width for decoder in decoders):
+        raise ValueError(f"lists of the {nbest} best hypotheses need a beam of {nbest}; give --decoding beam:{nbest}")
+    work = _Work(recognizer, dataset, decoders, nbest)
+    found: dict[int, tuple[_Decoded, ...]] = {}
     skipped: list[tuple[str, str]] = []
-    truncated: list[str] = []
     without_loss: list[tuple[str, str]] = []
     loss, symbols = 0.0, 0
     with recognizer.inference():
-        for result in track(results, len(dataset), "evaluate"):
-            if result.pair is None:
+        for result in track(work.results(size, BATCH_SECONDS * rate), len(dataset), "evaluate"):
+            if not result.decoded:
                 skipped.append((dataset.id(result.index), result.problem))
                 continue
-            pairs[result.index] = result.pair
-            if result.truncated:
-                truncated.append(result.pair.id)
+            found[result.index] = result.decoded
             if result.no_loss:
-                without_loss.append((result.pair.id, result.no_loss))
+                without_loss.append((result.decoded[0].pair.id, result.no_loss))
             else:
                 loss, symbols = loss + result.loss, symbols + result.symbols
-    ordered = [pairs[i] for i in sorted(pairs)]
-    return Evaluation(ordered, loss / symbols if symbols else math.nan, symbols, skipped, truncated, without_loss)
+    ordered = [found[i] for i in sorted(found)]
+    results = [
+        _summary(decoder, usage, [row[place] for row in ordered])
+        for place, (decoder, usage) in enumerate(zip(work.decoders, work.usages[1:]))
+    ]
+    mean = loss / symbols if symbols else math.nan
+    first = results[0]
+    return Evaluation(
+        first.pairs, mean, symbols, skipped, first.truncated, without_loss, results, encoder=work.usages[0]
+    )
 
 
-def _results(recognizer: Recognizer, dataset: Dataset, batch_size: int, limit: int) -> Iterator[_Result]:
-    for indices in batches_by_length(dataset.lengths, batch_size, limit):
+def _summary(decoder: Decoder, usage: Usage, decoded: list[_Decoded]) -> DecoderResult:
+    return DecoderResult(
+        decoder.name,
+        [each.pair for each in decoded],
+        [each.pair.id for each in decoded if each.truncated],
+        [each.nbest for each in decoded if each.nbest],
+        usage,
+        sum(each.gain < -_MARGIN for each in decoded),
+        sum(each.gain > _MARGIN for each in decoded),
+    )
+
+
+class _Work:
+    """Decodes batches. `usages` are those so far, without batches that failed: of the encoder, then of each decoder."""
+
+    def __init__(self, recognizer: Recognizer, dataset: Dataset, decoders: Sequence[Decoder], nbest: int):
+        self.recognizer, self.dataset, self.decoders, self.nbest = recognizer, dataset, decoders, nbest
+        self.usages = [Usage() for _ in range(1 + len(decoders))]
+
+    def results(self, batch_size: int, limit: int) -> Iterator[_Result]:
+        for indices in batches_by_length(self.dataset.lengths, batch_size, limit):
+            try:
+                results = self._evaluate(indices)
+            except (ValueError, RuntimeError, OSError):  # decode one by one to find the culprit
+                results = []
+                for i in indices:
+                    try:
+                        results += self._evaluate([i])
+                    except (ValueError, RuntimeError, OSError) as error:
+                        results.append(_Result(i, problem=reason(error)))
+            yield from results
+
+    def _evaluate(self, indices: list[int]) -> list[_Result]:
+        recognizer, dataset = self.recognizer, self.dataset
+        read = [dataset.read(i, recognizer.config.features.trim_silence) for i in indices]
+        rate = recognizer.config.features.sample_rate
+        targets, unknown = [], []
+        for i, (utterance, _) in zip(indices, read):
+            try:
+                targets.append(encode_spoken(recognizer.tokenizer, utterance.text, int(dataset.lengths[i]) / rate))
+                unknown.append("")
+            except ValueError as error:  # an unknown symbol, too many of them, or a text that is not valid Unicode
+                targets.append([])
+                unknown.append(reason(error))
+        batch = collate([utterance.input for utterance, _ in read], targets, [utterance.id for utterance, _ in read])
+        batch = batch.to(recognizer.device)
+        ((encoder_BTD, lengths), *found), usages = self._decode(batch)
         try:
-            results = _evaluate_batch(recognizer, dataset, indices)
-        except (ValueError, RuntimeError, OSError):  # decode one by one to find the culprit
-            results = []
-            for i in indices:
-                try:
-                    results += _evaluate_batch(recognizer, dataset, [i])
-                except (ValueError, RuntimeError, OSError) as error:
-                    results.append(_Result(i, problem=reason(error)))
-        yield from results
+            losses = recognizer.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths).tolist()
+        except (ValueError, RuntimeError) as error:
+            if len(indices) > 1:
+                raise
+            losses, unknown = [math.nan], [unknown[0] or reason(error)]  # it is scored all the same
+        gains = self._gains(encoder_BTD, lengths, found)
+        results = []
+        for row, (i, (utterance, start)) in enumerate(zip(indices, read)):
+            decoded = []
+            for hypotheses, gain in zip(found, gains):
+                best, *_ = hypotheses[row]
+                transcript = make_transcript(recognizer, best, start, int(dataset.lengths[i]))
+                pair = Pair(utterance.id, utterance.text, transcript.text, transcript.seconds, utterance.speaker)
+                decoded.append(_Decoded(pair, best.truncated, self._alternatives(hypotheses[row]), gain[row]))
+            no_loss = unknown[row] or ("" if math.isfinite(losses[row]) else "its loss is not finite")
+            results.append(_Result(i, tuple(decoded), losses[row], len(targets[row]), no_loss=no_loss))
+        self.usages = [before + usage for before, usage in zip(self.usages, usages)]
+        return results
 
+    def _decode(self, batch: Batch) -> tuple[list, list[Usage]]:
+        """Return the encoder's output and each decoder's hypotheses, and the usages."""
+        how = {"device": self.recognizer.device, "peak": len(self.decoders) > 1}
+        encoded, usage = measured(self.recognizer.encode, batch, **how)
+        results, usages = [encoded], [usage]
+        for decoder in self.decoders:
+            result, usage = measured(self.recognizer.search, batch, *encoded, decoder, **how)
+            results.append(result)
+            usages.append(usage)
+        return results, usages
 
-def _evaluate_batch(recognizer: Recognizer, dataset: Dataset, indices: list[int]) -> list[_Result]:
-    read = [dataset.read(i, recognizer.config.features.trim_silence) for i in indices]
-    rate = recognizer.config.features.sample_rate
-    targets, unknown = [], []
-    for i, (utterance, _) in zip(indices, read):
+    def _alternatives(self, hypotheses: list[Hypothesis]) -> list[Alternative]:
+        decode = self.recognizer.tokenizer.decode
+        return [
+            Alternative(decode(each.tokens), each.tokens, each.score, each.score if each.total is None else each.total)
+            for each in hypotheses[: self.nbest]
+        ]
+
+    def _gains(
+        self, encoder_BTD: torch.Tensor, lengths: torch.Tensor, found: list[list[list[Hypothesis]]]
+    ) -> list[list[float]]:
+        """Return what each decoder's symbols gain in log-probability on those of the first, for each utterance."""
+        best = [[hypotheses[0].tokens for hypotheses in each] for each in found]
+        gains = [[0.0] * len(lengths) for _ in found]
+        rows = [row for row, texts in enumerate(zip(*best)) if any(text != texts[0] for text in texts)]
+        if not rows:
+            return gains
+        places = torch.tensor(rows, device=encoder_BTD.device)
+        frames = encoder_BTD[places], lengths[places.to(lengths.device)]
         try:
-            targets.append(encode_spoken(recognizer.tokenizer, utterance.text, int(dataset.lengths[i]) / rate))
-            unknown.append("")
-        except ValueError as error:  # an unknown symbol, too many of them, or a text that is not valid Unicode
-            targets.append([])
-            unknown.append(reason(error))
-    batch = collate([utterance.input for utterance, _ in read], targets, [utterance.id for utterance, _ in read])
-    batch = batch.to(recognizer.device)
-    encoder_BTD, lengths = recognizer.encode(batch)
-    hypotheses = recognizer.decode(batch, encoder_BTD, lengths)
-    try:
-        losses = recognizer.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths).tolist()
-    except (ValueError, RuntimeError) as error:
-        if len(indices) > 1:
-            raise
-        losses, unknown = [math.nan], [unknown[0] or reason(error)]  # it is scored all the same
-    results = []
-    for i, (utterance, start), hypothesis, loss, target, no_loss in zip(
-        indices, read, hypotheses, losses, targets, unknown
-    ):
-        transcript = make_transcript(recognizer, hypothesis, start, int(dataset.lengths[i]))
-        pair = Pair(utterance.id, utterance.text, transcript.text, transcript.seconds, utterance.speaker)
-        no_loss = no_loss or ("" if math.isfinite(loss) else "its loss is not finite")
-        results.append(_Result(i, pair, loss, len(target), hypothesis.truncated, no_loss=no_loss))
-    return results
+            log_probs = [_log_probs(self.recognizer, *frames, [texts[row] for row in rows]) for texts in best]
+        except (ValueError, RuntimeError):
+            if len(lengths) > 1:
+                raise
+            return gains  # an utterance whose texts cannot be scored is decoded all the same
+        for gain, values, texts in zip(gains, log_probs, best):
+            for row, value, first in zip(rows, values, log_probs[0]):
+                gain[row] = value - first if texts[row] != best[0][row] else 0.0
+        return gains
+
+
+def _log_probs(
+    recognizer: Recognizer, encoder_BTD: torch.Tensor, lengths: torch.Tensor, texts: list[list[int]]
+) -> list[float]:
+    """Return the log-probability of each utterance's symbols, over all alignments, in float32."""
+    target_lengths = torch.tensor([len(symbols) for symbols in texts])
+    targets = torch.zeros(len(texts), int(target_lengths.max()), dtype=torch.int64)
+    for row, symbols in zip(targets, texts):
+        row[: len(symbols)] = torch.tensor(symbols, dtype=torch.int64)
+    with torch.autocast(encoder_BTD.device.type, enabled=False):
+        return (-recognizer.model.loss(encoder_BTD.float(), lengths, targets, target_lengths)).tolist()

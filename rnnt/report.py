@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from rnnt.comparison import Line, nbest_records, table_html, table_json
 from rnnt.error_rate import ErrorRate, Pair, align_words, by_speaker, character_error_rate, word_error_rate
 from rnnt.files import write_file
 from rnnt.report_folder import default_folders, locked_folder, replacing_report, subject_in, subject_of
@@ -21,7 +22,12 @@ Columns = Sequence[tuple[str, str]]  # an alignment: (reference word, hypothesis
 
 
 def write_report(
-    folder: Path, pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]] = (), subject: str = ""
+    folder: Path,
+    pairs: Sequence[Pair],
+    title: str,
+    skipped: Sequence[tuple[str, str]] = (),
+    subject: str = "",
+    lines: Sequence[Line] = (),
 ) -> None:
     """Write the report on `pairs` into `folder`. Its files are never mixed with those of an earlier report.
 
@@ -30,16 +36,23 @@ def write_report(
     with counts and intervals, as fractions, and the word error rate of each speaker), `skipped.tsv` if any were
     skipped, and `report.html`, one page that needs no other file. Raises ValueError if there are no pairs, although
     skipped.tsv is written even then, or if another process is writing a report into the folder.
+    lines: the table of several decoders, the first of which found `pairs`. It is then on the page and in `scores.json`,
+    `pairs.jsonl` has the hypotheses of all, and `nbest.jsonl` has their n-best lists, if there are any.
     """
     try:
         with locked_folder(folder):
-            _write(folder, pairs, title, skipped, subject)
+            _write(folder, pairs, title, skipped, subject, lines)
     except BlockingIOError:
         raise ValueError(f"{folder}: another evaluation is writing its report here; give another --out") from None
 
 
 def write_default_report(
-    model: Path, data: Sequence[Path], pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]] = ()
+    model: Path,
+    data: Sequence[Path],
+    pairs: Sequence[Pair],
+    title: str,
+    skipped: Sequence[tuple[str, str]] = (),
+    lines: Sequence[Line] = (),
 ) -> Path:
     """Write the report on a model and splits into the first of `default_folders` that is free; return the folder.
 
@@ -51,34 +64,49 @@ def write_default_report(
         try:
             with locked_folder(folder):
                 if subject_in(folder) in ("", subject):
-                    _write(folder, pairs, title, skipped, subject)
+                    _write(folder, pairs, title, skipped, subject, lines)
                     return folder
         except BlockingIOError:  # another evaluation is writing its report there
             continue
-    write_report(last, pairs, title, skipped, subject)
+    write_report(last, pairs, title, skipped, subject, lines)
     return last
 
 
-def _write(folder: Path, pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]], subject: str) -> None:
+def _write(
+    folder: Path,
+    pairs: Sequence[Pair],
+    title: str,
+    skipped: Sequence[tuple[str, str]],
+    subject: str,
+    lines: Sequence[Line],
+) -> None:
     with replacing_report(folder) as new:
         if skipped:
             write_file(new / "skipped.tsv", "".join(tsv_line(*row) for row in skipped))
         if pairs:
-            _write_pairs(new, pairs, title, skipped, subject)
+            _write_pairs(new, pairs, title, skipped, subject, lines)
     if not pairs:
         raise ValueError("there is no utterance to score: the set is empty, or all of it was skipped")
 
 
 def _write_pairs(
-    folder: Path, pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]], subject: str
+    folder: Path,
+    pairs: Sequence[Pair],
+    title: str,
+    skipped: Sequence[tuple[str, str]],
+    subject: str,
+    lines: Sequence[Line],
 ) -> None:
     words, characters = word_error_rate(pairs), character_error_rate(pairs)
     speakers = by_speaker(pairs)
     alignments = align_words(pairs)
-    records = (
+    records = [
         {**dataclasses.asdict(pair), "errors": _errors(columns), "words": _length(columns)}
         for pair, columns in zip(pairs, alignments)
-    )
+    ]
+    if len(lines) > 1:
+        for place, record in enumerate(records):
+            record["hypotheses"] = {line.result.decoder: line.result.pairs[place].hypothesis for line in lines}
     scores = {
         "title": title,
         "subject": subject,
@@ -89,9 +117,18 @@ def _write_pairs(
         "character": {"rate": characters.rate, **dataclasses.asdict(characters)},
         "speakers": {name: {"rate": rate.rate, **dataclasses.asdict(rate)} for name, rate in speakers.items()},
     }
-    write_file(folder / "pairs.jsonl", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
-    write_file(folder / "report.html", _page(title, pairs, alignments, words, characters, speakers, skipped))
+    if lines:
+        scores["decoders"] = table_json(lines)
+    write_file(folder / "pairs.jsonl", _json_lines(records))
+    if any(line.result.nbest for line in lines):
+        write_file(folder / "nbest.jsonl", _json_lines(nbest_records(lines)))
+    table = table_html(lines) if lines else ""
+    write_file(folder / "report.html", _page(title, pairs, alignments, words, characters, speakers, skipped, table))
     write_file(folder / "scores.json", json.dumps(scores, ensure_ascii=False, indent=2) + "\n")
+
+
+def _json_lines(records: Iterable[dict]) -> str:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def _errors(columns: Columns) -> int:
@@ -116,6 +153,7 @@ def _page(
     characters: ErrorRate,
     speakers: dict[str, ErrorRate],
     skipped: Sequence[tuple[str, str]],
+    table: str,
 ) -> str:
     ranked = sorted(
         ((_errors(columns), pair, columns) for pair, columns in zip(pairs, alignments)),
@@ -127,6 +165,7 @@ def _page(
     parts = [
         f"<h1>{escape(title)}</h1>",
         _totals(pairs, len(wrong), len(skipped), words, characters),
+        table,
         _frequent(alignments),
         _speakers(speakers),
         f"<h2>Utterances with errors, most errors first ({len(wrong):,})</h2>",

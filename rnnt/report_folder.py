@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rnnt.files import sync_folder
 
-FILES = ("skipped.tsv", "pairs.jsonl", "report.html", "scores.json")
+FILES = ("skipped.tsv", "pairs.jsonl", "nbest.jsonl", "report.html", "scores.json")
 _MOST_BYTES = 120  # of a folder's name, well below the 255 that file systems allow
 
 

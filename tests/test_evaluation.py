@@ -1,11 +1,14 @@
 """Evaluation: every utterance is scored, in order, whatever the batch; bad ones are skipped and listed."""
 
+import copy
 import math
 
 import pytest
 import torch
 
 from rnnt.dataset import Dataset, write_split
+from rnnt.decoding.decoder import parse_decoders
+from rnnt.loss import rnnt_loss
 from rnnt.shard import StoredUtterance
 
 RATE = 16000
@@ -153,3 +156,96 @@ def test_a_text_that_nobody_speaks_in_the_time_is_scored_without_a_loss(recogniz
     assert len(result.pairs) == 3 and max(asked) == 2 and result.symbols == 3
     reason = "its text has 160000 characters for 0.20 s of audio, more than 100 a second"
     assert result.without_loss == [("1", reason)]
+
+
+def decoders_of(recognizer):
+    return parse_decoders(["greedy", "beam:2", "beam:5"], recognizer.config.decoding)
+
+
+def test_several_decoders_share_the_encoder_and_find_what_each_finds_alone(dataset, make, monkeypatch):
+    model = make()
+    calls = []
+    encode = type(model).encode
+    monkeypatch.setattr(type(model), "encode", lambda self, batch: calls.append(len(batch)) or encode(self, batch))
+    together = model.evaluate(dataset, 3, decoders=decoders_of(model))
+    assert sum(calls) == 7 and len(calls) == 3
+    assert [result.decoder for result in together.decoders] == ["greedy", "beam:2", "beam:5"]
+    assert together.pairs == together.decoders[0].pairs
+    assert len({tuple(pair.hypothesis for pair in result.pairs) for result in together.decoders}) == 3
+    for decoder, result in zip(decoders_of(model), together.decoders):
+        alone = model.evaluate(dataset, 1, decoders=[decoder])
+        assert alone.pairs == result.pairs and alone.loss == pytest.approx(together.loss, rel=1e-5)
+        assert result.usage.seconds > 0 and result.usage.peak_bytes > 0
+        assert alone.encoder.seconds > 0 and alone.encoder.peak_bytes == 0
+
+
+def exact_log_probability(recognizer, utterance, tokens):
+    """By the dense loss in float64, of one utterance alone."""
+    model = copy.deepcopy(recognizer).double()
+    samples = torch.from_numpy(utterance.input.copy())[None]
+    frames, lengths = recognizer.features(samples, torch.tensor([samples.shape[1]]))
+    with torch.no_grad():
+        encoder_BTD, lengths = model.model.encoder(frames.double(), lengths)
+        joint, symbols = model.model.joint, torch.tensor([tokens], dtype=torch.long)
+        predicted = joint.project_predictor(model.model.predictor(symbols))
+        logits = joint(joint.project_encoder(encoder_BTD)[:, :, None], predicted[:, None])
+        return -rnnt_loss(logits, symbols, lengths, torch.tensor([len(tokens)])).item()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_search_errors_are_counted_by_exact_probabilities(dataset, make, batch_size):
+    model = make()
+    result = model.evaluate(dataset, batch_size, decoders=decoders_of(model), nbest=1)
+    exact = [
+        [exact_log_probability(model, utterance, best.tokens) for utterance, (best,) in zip(dataset, found.nbest)]
+        for found in result.decoders
+    ]
+    counts = [(sum(b < a for a, b in zip(exact[0], row)), sum(b > a for a, b in zip(exact[0], row))) for row in exact]
+    assert [(found.lower, found.higher) for found in result.decoders] == counts
+    assert counts[0] == (0, 0) and min(counts[2]) > 0
+    backwards = model.evaluate(dataset, batch_size, decoders=decoders_of(model)[::-1]).decoders[-1]
+    assert (backwards.higher, backwards.lower) == counts[2]
+
+
+def test_lists_of_the_best_hypotheses(dataset, make):
+    model = make()
+    greedy, _, wide = model.evaluate(dataset, decoders=decoders_of(model), nbest=4).decoders
+    assert [len(entries) for entries in greedy.nbest] == [1] * 7
+    assert max(len(entries) for entries in wide.nbest) == 4
+    for pair, entries in zip(wide.pairs, wide.nbest):
+        assert entries[0].text == pair.hypothesis
+        assert [entry.text for entry in entries] == [model.tokenizer.decode(entry.tokens) for entry in entries]
+        assert len({tuple(entry.tokens) for entry in entries}) == len(entries)
+        assert [entry.total for entry in entries] == sorted((entry.score for entry in entries), reverse=True)
+    assert model.evaluate(dataset).decoders[0].nbest == []
+    with pytest.raises(ValueError, match="lists of the 6 best hypotheses need a beam of 6; give --decoding beam:6"):
+        model.evaluate(dataset, decoders=decoders_of(model), nbest=6)
+
+
+def test_an_utterance_that_one_decoder_fails_on_is_skipped_by_all(dataset, make, monkeypatch):
+    model = make()
+    search = type(model).search
+    bad = dataset.read(2)[0].input
+
+    def fail(self, batch, encoder_BTD, lengths, decoder):
+        if decoder.name == "beam:5" and len(bad) in batch.input_lengths:
+            raise RuntimeError("no memory")
+        return search(self, batch, encoder_BTD, lengths, decoder)
+
+    monkeypatch.setattr(type(model), "search", fail)
+    result = model.evaluate(dataset, 4, decoders=decoders_of(model))
+    assert result.skipped == [("u2", "no memory")]
+    assert [[pair.id for pair in found.pairs] for found in result.decoders] == [
+        ["u0", "u1", "u3", "u4", "u5", "u6"]
+    ] * 3
+
+
+def test_hypotheses_whose_probabilities_cannot_be_found_are_no_search_errors(dataset, make, monkeypatch):
+    model = make()
+
+    def fail(*_):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr("rnnt.evaluation._log_probs", fail)
+    result = model.evaluate(dataset, decoders=decoders_of(model))
+    assert len(result.pairs) == 7 and [(found.lower, found.higher) for found in result.decoders] == [(0, 0)] * 3

@@ -1,5 +1,6 @@
 """The report's files: complete, escaped, well formed, written whole."""
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -7,8 +8,11 @@ from html.parser import HTMLParser
 import pytest
 
 import rnnt.files
+from rnnt.comparison import compare, nbest_records, table_json
 from rnnt.error_rate import Pair, character_error_rate, word_error_rate
+from rnnt.evaluation import Alternative, DecoderResult, Evaluation
 from rnnt.report import SHOWN, write_report
+from rnnt.usage import Usage
 
 PAIRS = [
     Pair("right", "all is well", "all is well", 1.5),
@@ -189,3 +193,35 @@ def test_all_skipped_still_lists_them(tmp_path):
     with pytest.raises(ValueError, match="no utterance to score"):
         write_report(tmp_path, [], "t", [("a", "empty file")])
     assert (tmp_path / "skipped.tsv").read_text() == "a\tempty file\n"
+
+
+def decoder_lines(nbest=False):
+    other = [dataclasses.replace(pair, hypothesis=pair.reference) for pair in PAIRS]
+    lists = [[Alternative(pair.hypothesis, [1], -1.0, -2.0)] for pair in PAIRS] if nbest else []
+    results = [
+        DecoderResult(name, pairs, [], lists, Usage(1.0, 2**20)) for name, pairs in (("greedy", PAIRS), ("<b>", other))
+    ]
+    return compare(Evaluation(PAIRS, 0.1, 7, [], [], [], results, Usage(2.0, 2**20)))
+
+
+def test_the_table_of_decoders(tmp_path):
+    lines = decoder_lines()
+    write_report(tmp_path, PAIRS, "Test set", lines=lines)
+    page = page_of(tmp_path)
+    assert "Decoders" in page.text and "<b>" in page.text and "minus first row" in page.text
+    assert json.loads((tmp_path / "scores.json").read_text())["decoders"] == table_json(lines)
+    records = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert [r["hypotheses"] for r in records] == [{"greedy": p.hypothesis, "<b>": p.reference} for p in PAIRS]
+    assert [r["hypothesis"] for r in records] == [p.hypothesis for p in PAIRS]
+    assert not (tmp_path / "nbest.jsonl").exists()
+
+
+def test_lists_of_hypotheses_are_written_and_replaced(tmp_path):
+    lines = decoder_lines(nbest=True)
+    write_report(tmp_path, PAIRS, "Test set", lines=lines)
+    records = [json.loads(line) for line in (tmp_path / "nbest.jsonl").read_text().splitlines()]
+    assert records == list(nbest_records(lines)) and len(records) == 2 * len(PAIRS)
+    write_report(tmp_path, PAIRS, "Test set")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs.jsonl", "report.html", "scores.json"]
+    assert "decoders" not in json.loads((tmp_path / "scores.json").read_text())
+    assert "Decoders" not in page_of(tmp_path).text

@@ -7,11 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from rnnt.comparison import compare
 from rnnt.error_rate import Pair
+from rnnt.evaluation import Alternative, DecoderResult, Evaluation
 from rnnt.report import write_default_report, write_report
 from rnnt.report_folder import FILES, default_folders, subject_in, subject_of
+from rnnt.usage import Usage
 
 OLD, NEW = [Pair("old", "a b", "a")], [Pair("new", "c d", "c"), Pair("more", "e", "e")]
+
+
+def lines_of(pairs):
+    """The line of a decoder with n-best lists."""
+    lists = [[Alternative(pair.hypothesis, [0], -1.0, -1.0)] for pair in pairs]
+    result = DecoderResult("beam:4", pairs, [], lists, Usage(1.0))
+    return compare(Evaluation(pairs, 0.1, 3, [], [], [], [result], Usage(1.0)))
 
 
 def folder_for(model, data, pairs=NEW):
@@ -23,7 +33,7 @@ def test_a_run_and_a_split_have_the_plain_name(tmp_path):
     assert folder == tmp_path / "run" / "evaluation-test"
     assert folder_for(tmp_path / "run" / "best", [tmp_path / "data" / "test"], OLD) == folder  # replaced
     assert json.loads((folder / "scores.json").read_text())["utterances"] == 1
-    assert {path.name for path in folder.iterdir()} == set(FILES) - {"skipped.tsv"}
+    assert {path.name for path in folder.iterdir()} == set(FILES) - {"skipped.tsv", "nbest.jsonl"}
     both = folder_for(tmp_path / "run" / "best", [tmp_path / "data" / "test", tmp_path / "data" / "valid"])
     assert both == tmp_path / "run" / "evaluation-test+valid"
 
@@ -105,7 +115,7 @@ def kill_after(steps: int, folder: Path) -> bool:
 
         os.replace, os.fsync, os.unlink, os.mkdir = map(counted, (os.replace, os.fsync, os.unlink, os.mkdir))
         Path.unlink = counted(Path.unlink)
-        write_report(folder, NEW, "new", [("x", "y")])
+        write_report(folder, NEW, "new", [("x", "y")], lines=lines_of(NEW))
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
@@ -114,7 +124,7 @@ def test_a_killed_evaluation_never_leaves_old_and_new_files_together(tmp_path):
     seen = set()
     for steps in range(100):
         folder = tmp_path / str(steps)
-        write_report(folder, OLD, "old", [("z", "y")])
+        write_report(folder, OLD, "old", [("z", "y")], lines=lines_of(OLD))
         (folder / "notes.txt").write_text("mine")
         before = {name: (folder / name).read_bytes() for name in FILES}
         killed = kill_after(steps, folder)
@@ -125,10 +135,10 @@ def test_a_killed_evaluation_never_leaves_old_and_new_files_together(tmp_path):
         if "scores.json" in there:  # a report with scores is complete
             assert set(there) == set(FILES)
         write_report(folder, NEW, "again")  # what was left does not disturb
-        assert {path.name for path in folder.iterdir()} == {*FILES, "notes.txt"} - {"skipped.tsv"}
+        assert {path.name for path in folder.iterdir()} == {*FILES, "notes.txt"} - {"skipped.tsv", "nbest.jsonl"}
         if not killed:
             break
-    assert not killed and steps > 15 and {(4, True), (4, False), (0, False)} <= seen
+    assert not killed and steps > 15 and {(5, True), (5, False), (0, False)} <= seen
 
 
 def test_a_report_that_has_no_pairs_does_not_keep_old_scores(tmp_path):

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
-    "text files fields threads arrow model_config",
+    "text files fields threads usage arrow model_config",
     "config device progress frames silence boundaries calibration transcript characters plain_yaml tree background",
     "settings audio mel tokenizer shard description",
     "corpora readers dataset origin ngram",
@@ -24,6 +24,7 @@ LAYERS = [
     "word_times",
     "transcription evaluation",
     "recognizer",
+    "comparison",
     "report report_folder plot convert calibrator",
     "training",
     "info demo",

@@ -1,5 +1,6 @@
 """The verb `evaluate`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,15 +19,27 @@ def evaluate_command(
     out: Annotated[
         Path | None, typer.Option(help="the report's folder; default: evaluation-SPLIT by the model")
     ] = None,
+    decoding: Annotated[
+        list[str] | None,
+        typer.Option(help="greedy, beam, or beam:8 for a width, with +lm or +hotwords; several are compared"),
+    ] = None,
+    nbest: Annotated[int, typer.Option(help="hypotheses to list for each utterance in nbest.jsonl", min=0)] = 0,
+    blank_penalty: Annotated[
+        float | None, typer.Option(help="nats to make blank less probable by: fewer deletions, more insertions")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="utterances decoded together", min=1)] = None,
     device: Device = "auto",
 ) -> None:
     """Score a model on prepared splits: error rates, all pairs, and a page that shows the errors.
 
     Example: rnnt evaluate runs/digits --data data/digits/test
+
+    Compare decoders: rnnt evaluate runs/digits --data data/digits/test --decoding greedy --decoding beam:4
     """
+    from rnnt.comparison import compare, table_text, time_line
     from rnnt.dataset import Dataset
-    from rnnt.error_rate import by_speaker, character_error_rate, word_error_rate
+    from rnnt.decoding.decoder import configured_decoder, parse_decoders
+    from rnnt.error_rate import by_speaker
     from rnnt.model_folder import find_model
     from rnnt.progress import track
     from rnnt.recognizer import load
@@ -35,11 +48,21 @@ def evaluate_command(
 
     threads = Threads()
     folder, data = find_model(model), distinct_folders(data)
-    result = load(folder, device).evaluate(Dataset(*data), batch_size, lambda *of: adapting(track(*of), threads))
-    if result.pairs:
-        show(str(word_error_rate(result.pairs)), str(character_error_rate(result.pairs)))
+    recognizer = load(folder, device)
+    settings = recognizer.config.decoding
+    if blank_penalty is not None:
+        settings = replace(settings, blank_penalty=blank_penalty)
+    decoders = parse_decoders(decoding, settings) if decoding else [configured_decoder(settings)]
+    result = recognizer.evaluate(Dataset(*data), batch_size, lambda *of: adapting(track(*of), threads), decoders, nbest)
+    lines = compare(result) if result.pairs else []
+    if lines:
+        show(*(table_text(lines) if len(lines) > 1 else (str(lines[0].words), str(lines[0].characters))))
         loss = f"loss {result.loss:.4f} nats a symbol" if result.symbols else "no loss"
         show(f"{loss}, {len(result.pairs)} utterances, {len(result.skipped)} skipped")
+        if len(lines) == 1:
+            show(time_line(lines[0]))
+            if lines[0].oracle:
+                show(f"oracle of the {nbest} best: {lines[0].oracle}")
     if result.without_loss:
         name, why = result.without_loss[0]
         show(f"{len(result.without_loss)} of {len(result.pairs)} utterances are not in the loss (first {name}: {why})")
@@ -47,16 +70,20 @@ def evaluate_command(
     if len(speakers) > 1:
         shown = ", ".join(f"{name or '(unknown)'} {100 * rate.rate:.2f} %" for name, rate in speakers[:SPEAKERS_SHOWN])
         more = f" and {len(speakers) - SPEAKERS_SHOWN} more" if len(speakers) > SPEAKERS_SHOWN else ""
-        show(f"WER by speaker: {shown}{more}")
-    if result.truncated:
-        first = result.truncated[0]
-        show(f"{len(result.truncated)} transcripts were truncated at decoding.max_symbols (first {first})")
+        by = f" with {result.decoders[0].decoder}" if len(lines) > 1 else ""
+        show(f"WER by speaker{by}: {shown}{more}")
+    for found in result.decoders:
+        if found.truncated:
+            by = f" by {found.decoder}" if len(lines) > 1 else ""
+            first = found.truncated[0]
+            show(f"{len(found.truncated)} transcripts{by} were truncated at decoding.max_symbols (first {first})")
     report = result.pairs, f"{folder} on {split_names(data)}", result.skipped
+    table = lines if len(lines) > 1 or nbest else []
     try:
         if out is None:
-            out = write_default_report(folder, data, *report)
+            out = write_default_report(folder, data, *report, table)
         else:
-            write_report(out, *report, subject_of(folder, data))
+            write_report(out, *report, subject_of(folder, data), table)
     except OSError as error:
         why = error.strerror or error
         raise OSError(f"cannot write the report in {out or folder.parent}: {why}; give --out another folder") from error

@@ -3,11 +3,17 @@
 import json
 import re
 
+import pytest
+
 
 def test_evaluate_prints_rates_and_writes_the_report(call, run, prepared, tmp_path, capsys):
     assert call("evaluate", run, "--data", prepared / "valid", "--out", tmp_path / "report") == 0
     text = capsys.readouterr().out
     assert re.search(r"WER [\d.]+ % \[[\d.]+, [\d.]+\], \d+ substitutions, \d+ deletions, \d+ insertions", text)
+    assert re.search(
+        r"\ngreedy: decoding [\d.]+ s, [\d.]+ % of the encoder's [\d.]+ s; together [\d,.]+ times real", text
+    )
+    assert "decoding  WER" not in text
     assert "CER" in text and (tmp_path / "report" / "report.html").is_file()
     pairs = [json.loads(line) for line in (tmp_path / "report" / "pairs.jsonl").read_text().splitlines()]
     assert len(pairs) == json.loads((prepared / "valid" / "dataset.json").read_text())["utterances"]
@@ -24,3 +30,57 @@ def test_a_split_by_two_paths_counts_once(call, run, prepared, tmp_path, monkeyp
     assert "valid+valid" not in capsys.readouterr().out
     for name in ("pairs.jsonl", "scores.json", "tokenizer.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "several" / name).read_bytes()
+
+
+def test_several_decoders_are_compared_in_one_table(call, run, prepared, tmp_path, capsys):
+    options = ["--decoding", "greedy", "--decoding", "beam:3", "--decoding", "beam", "--nbest", "2"]
+    assert call("evaluate", run, "--data", prepared / "valid", "--out", tmp_path, *options) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("decoding") and "oracle WER %" in head
+    assert [row.split()[0] for row in rows[:3]] == ["greedy", "beam:3", "beam:4"]
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert [row["decoding"] for row in scores["decoders"]] == ["greedy", "beam:3", "beam:4"]
+    assert scores["word"]["rate"] == scores["decoders"][0]["word"]["rate"]
+    assert all(row["peak_bytes"] > 0 for row in scores["decoders"])
+    count = scores["utterances"]
+    records = [json.loads(line) for line in (tmp_path / "nbest.jsonl").read_text().splitlines()]
+    assert [record["decoding"] for record in records] == ["greedy"] * count + ["beam:3"] * count + ["beam:4"] * count
+    assert {len(record["nbest"]) for record in records[count:]} == {2}
+    assert "Decoders" in (tmp_path / "report.html").read_text()
+
+
+def test_the_oracle_of_one_decoder(call, run, prepared, tmp_path, capsys):
+    options = ["--data", prepared / "valid", "--out", tmp_path, "--decoding", "beam:4", "--nbest", "4"]
+    assert call("evaluate", run, *options) == 0
+    assert re.search(r"\noracle of the 4 best: WER [\d.]+ %", capsys.readouterr().out)
+
+
+def test_a_blank_penalty_gives_other_texts(call, run, prepared, tmp_path):
+    texts = {}
+    for penalty in ("0", "-20"):
+        options = ["--data", prepared / "valid", "--out", tmp_path / penalty, "--blank-penalty", penalty]
+        assert call("evaluate", run, *options) == 0
+        texts[penalty] = (tmp_path / penalty / "pairs.jsonl").read_text()
+    assert call("evaluate", run, "--data", prepared / "valid", "--out", tmp_path / "plain") == 0
+    assert (tmp_path / "plain" / "pairs.jsonl").read_text() == texts["0"] != texts["-20"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--decoding", "greedy", "--decoding", "greedy"], "--decoding greedy is given twice; leave one of them out"),
+        (["--decoding", "wfst"], "no decoding 'wfst'; give greedy, beam, or beam:8 for a beam of 8"),
+        (["--decoding", "beam:0"], "decoding.beam is 0; it must be between 1 and 256"),
+        (["--decoding", "beam:10000"], "decoding.beam is 10000; it must be between 1 and 256"),
+        (["--decoding", "beam:4+lm"], "--decoding beam:4+lm needs a language model; give --lm FILE"),
+        (["--nbest", "3"], "lists of the 3 best hypotheses need a beam of 3; give --decoding beam:3"),
+        (["--blank-penalty", "1000"], "decoding.blank_penalty is 1000.0; it must be between -20 and 20"),
+        (["--blank-penalty", "nan"], "decoding.blank_penalty is nan; it must be between -20 and 20"),
+    ],
+)
+def test_bad_options_get_one_line_and_leave_the_old_report(call, run, prepared, tmp_path, capsys, options, message):
+    (tmp_path / "scores.json").write_text("{}")
+    assert call("evaluate", run, "--data", prepared / "valid", "--out", tmp_path, *options) == 2
+    shown = capsys.readouterr()
+    assert shown.err.strip() == f"error: {message}" and shown.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
