@@ -24,11 +24,10 @@ Path = tuple | None  # (path before, symbol, frame, log-probability); () is the 
 
 @dataclass
 class Window:
-    """What the model says of each hypothesis at W frames of each stream. Frames are counted from `start`."""
+    """What the model says of each hypothesis at W frames of each stream. Frame t of a chunk is at index t modulo W."""
 
-    start: np.ndarray  # (B,), of the chunk's frames
-    size: np.ndarray  # (B,), valid frames
-    place: np.ndarray  # (B,), the present frame
+    frame: np.ndarray  # (B,), the present frame
+    end: np.ndarray  # (B,), the first frame that is not scored yet
     blank: np.ndarray  # (B, P, W, J), log-probabilities
     shift: np.ndarray  # (B, P, W, J), the weight of "no blank", part of the score of every symbol
     arc: np.ndarray  # (B, P, W, J), log-probability of the hypothesis's last symbol after its prefix
@@ -41,12 +40,17 @@ class Window:
     @classmethod
     def make(cls, batch: int, places: int, width: int, candidates: int, kinds: int, dtype: np.dtype) -> "Window":
         """Return empty windows."""
-        counts = (np.zeros(batch, int) for _ in range(3))
+        counts = (np.zeros(batch, int) for _ in range(2))
         frames = batch, places, width
         blank, arc = (np.full((*frames, kinds), _NOTHING, dtype) for _ in range(2))
         shift, lead = np.zeros((*frames, kinds), dtype), np.full(frames, _NOTHING, dtype)
         log_probs, values, open_ = (np.full((*frames, candidates), _NOTHING, dtype) for _ in range(3))
         return cls(*counts, blank, shift, arc, np.zeros((*frames, candidates), int), log_probs, values, open_, lead)
+
+    @property
+    def index(self) -> np.ndarray:
+        """Indices of the present frames (B,)."""
+        return self.frame % self.blank.shape[2]
 
 
 @dataclass
@@ -112,41 +116,47 @@ class Frontier:
         window.open[stream[family], parent[family], frame, candidate] = _NOTHING
         window.lead[rows] = window.open[rows].max(-1)
 
-    def run(self) -> "Newcomers":
-        """Advance each stream until it has newcomers or its window ends. Return the newcomers of all streams."""
+    def run(self, rows: np.ndarray) -> "Newcomers":
+        """Advance some streams, each until it has newcomers or its window ends. Return the newcomers of all."""
         found = [Newcomers(*(np.zeros(0, int) for _ in fields(Newcomers)))]
-        rows = np.flatnonzero(self.window.place < self.window.size)
-        while len(rows):
-            waits = np.zeros(len(rows), bool)
-            with np.errstate(invalid="ignore"):  # a NaN of the model enters no beam
-                newcomers = self._round(rows)
-            if newcomers is not None:
-                found.append(newcomers)
-                waits = np.isin(rows, newcomers.stream)
-            rows = rows[~waits & (self.window.place[rows] < self.window.size[rows])]
-        return Newcomers(*(np.concatenate([getattr(x, item.name) for x in found]) for item in fields(Newcomers)))
+        window, done = self.window, np.zeros(len(self.key), bool)
+        with np.errstate(invalid="ignore"):  # a NaN of the model enters no beam
+            while len(rows):
+                if (newcomers := self._round(rows)) is not None:
+                    found.append(newcomers)
+                    done[newcomers.stream] = True
+                rows = rows[~done[rows] & (window.frame[rows] < window.end[rows])]
+        return Newcomers.join(found)
 
     def _round(self, rows: np.ndarray) -> "Newcomers | None":
         """Let what has arrived go on, in some streams. Return the newcomers."""
-        window, place = self.window, self.window.place[rows]
-        blank, arc, lead = (x[rows, :, place] for x in (window.blank, window.arc, window.lead))
-        parent, arrived, best, bonus = self.parent[rows], self.arrived[rows], self.best[rows], self.bonus[rows]
+        window, index = self.window, self.window.index[rows]
+        blank, arc, lead = (x[rows, :, index] for x in (window.blank, window.arc, window.lead))
+        parent, arrived, bonus = self.parent[rows], self.arrived[rows], self.bonus[rows]
         may_emit = self.emitted[rows] < self.max_per_frame
-        up = np.maximum(parent, 0)
-        flow = np.take_along_axis(arrived, up[..., None], 1) + arc
-        flow[(parent < 0) | ~may_emit[:, None]] = _NOTHING
-        score = np.logaddexp(self.score[rows], flow)
+        score = self.score[rows]
+        flows = (parent >= 0) & may_emit[:, None]
+        flow = np.full_like(score, _NOTHING)
+        better = None
+        if flows.any():
+            row, place = np.nonzero(flows)
+            up = parent[row, place]
+            flow[row, place] = arrived[row, up] + arc[row, place]
+            score = np.logaddexp(score, flow)
+            reached = self.best[rows[row], up] + arc[row, place, 0]
+            better = (flow[row, place, 0] > _NOTHING) & (reached > self.best[rows[row], place])
+            better = row[better], place[better]
         # A candidate has the probability that arrived in this round alone: what arrived before went on before.
         grows = may_emit[:, None] & (self.count[rows] < self.max_symbols[rows, None])
         leaves = np.where(grows, arrived[..., -1] + bonus, _NOTHING)
         rank = score[..., -1] + blank[..., -1] + bonus
         least = np.partition(rank, -self.beam, 1)[:, -self.beam]  # that stays, if none enters
         enters = (leaves + lead).max(1) > least
-        better = (flow[..., 0] > _NOTHING) & (np.take_along_axis(best, up, 1) + arc[..., 0] > best)
         newcomers = entries = None
         if enters.any():
             newcomers, entries = self._choose(rows[enters], leaves[enters], least[enters])
-        self._improve(rows, better, parent, arc[..., 0])
+        if better is not None:
+            self._improve(rows, *better, parent, arc[..., 0])
         self.score[rows], self.arrived[rows] = score, flow
         self.emitted[rows] += 1
         crowded = (self.key[rows] != 0).sum(1) > self.beam
@@ -154,30 +164,30 @@ class Frontier:
             self._prune(rows[crowded], rank[crowded])
         if newcomers is not None:
             self._enter(newcomers, entries)
-        ends = ~enters & ~(self.arrived[rows, :, 0] > _NOTHING).any(1)
+        ends = ~enters & ~(flow[..., 0] > _NOTHING).any(1)
         rows, blank = rows[ends], blank[ends]
         self.score[rows] += blank
         self.best[rows] += blank[..., 0]
         self.arrived[rows] = self.score[rows]
         self.emitted[rows] = 0
-        window.place[rows] += 1
+        window.frame[rows] += 1
         return newcomers
 
     def _choose(self, rows: np.ndarray, leaves: np.ndarray, least: np.ndarray) -> tuple["Newcomers", dict]:
         """Return the best K candidates above `least` (R,), and their fields. Their places are not known yet."""
-        window, place = self.window, self.window.place[rows]
-        values = leaves[:, :, None] + window.open[rows, :, place]
+        window, index = self.window, self.window.index[rows]
+        values = leaves[:, :, None] + window.open[rows, :, index]
         candidates = values.shape[2]
         values = values.reshape(len(rows), -1)
         order = np.argsort(-values, 1, kind="stable")[:, : self.beam]
         row, at = np.nonzero(np.take_along_axis(values, order, 1) > least[:, None])
         parent, candidate = np.divmod(order[row, at], candidates)
-        stream, frame = rows[row], place[row]
+        stream, frame = rows[row], index[row]
         symbol = window.symbols[stream, parent, frame, candidate]
         log_prob = window.log_probs[stream, parent, frame, candidate].astype(float)
         shift = window.shift[stream, parent, frame]
         bonus = window.values[stream, parent, frame, candidate] - log_prob - shift[:, -1]
-        numbers = self.received[stream] + window.start[stream] + frame
+        numbers = self.received[stream] + window.frame[stream]
         links = zip(self.paths[stream, parent], symbol.tolist(), numbers.tolist(), log_prob.tolist())
         return Newcomers(stream, np.zeros_like(parent), parent, symbol), {
             "score": self.arrived[stream, parent] + (log_prob[:, None] + shift),
@@ -204,22 +214,22 @@ class Frontier:
 
     def _enter(self, newcomers: "Newcomers", entries: dict[str, np.ndarray]) -> None:
         """Give each newcomer an empty place."""
-        rows, counts = np.unique(newcomers.stream, return_counts=True)
+        counts = np.bincount(newcomers.stream)
+        rows = np.flatnonzero(counts)
         free = self.key[rows] == 0
-        newcomers.place[:] = np.nonzero(free & (free.cumsum(1) <= counts[:, None]))[1]
+        newcomers.place[:] = np.nonzero(free & (free.cumsum(1) <= counts[rows, None]))[1]
         where = newcomers.stream, newcomers.place
         for name, value in entries.items():
             getattr(self, name)[where] = value
         self.arrived[where] = entries["score"]
         self.find_parents(rows)
 
-    def _improve(self, rows: np.ndarray, better: np.ndarray, parent: np.ndarray, arc: np.ndarray) -> None:
+    def _improve(
+        self, rows: np.ndarray, row: np.ndarray, place: np.ndarray, parent: np.ndarray, arc: np.ndarray
+    ) -> None:
         """Give hypotheses a better alignment, through their prefix at the present frame."""
-        row, place = np.nonzero(better)
-        if not len(row):
-            return
         stream, up, log_prob = rows[row], parent[row, place], arc[row, place].astype(float)
-        frame = self.received[stream] + self.window.start[stream] + self.window.place[stream]
+        frame = self.received[stream] + self.window.frame[stream]
         symbol = self.symbol[stream, place]
         best = self.best[stream, up] + log_prob
         links = list(zip(self.paths[stream, up], symbol.tolist(), frame.tolist(), log_prob.tolist()))
@@ -236,6 +246,11 @@ class Newcomers:
     place: np.ndarray
     parent: np.ndarray  # the place at which its prefix was
     symbol: np.ndarray  # the last
+
+    @classmethod
+    def join(cls, found: list["Newcomers"]) -> "Newcomers":
+        """Put the newcomers of several streams together."""
+        return cls(*(np.concatenate([getattr(x, item.name) for x in found]) for item in fields(cls)))
 
 
 def _extend_key(key: np.ndarray, symbol: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ def one_frame(found, model, beam, per_frame=30, most=300):
     """Work through a frame at which every hypothesis has the probabilities `model` of its symbols and of blank."""
     places, labels = found.key.shape[1], len(model) - 1
     window = Window.make(1, places, 1, labels, 1, float)
-    window.size[:] = 1
+    window.end[:] = 1
     found.begin(window, np.array([most]), per_frame, np.zeros(1, int))
     order = np.argsort(-np.array(model[:-1]), kind="stable")
     while True:
@@ -53,7 +53,7 @@ def one_frame(found, model, beam, per_frame=30, most=300):
         families = found.families(rows)
         arcs = np.log(np.array(model[:-1])[found.symbol[families[0], families[1]]])
         found.link(rows, families, arcs[:, None])
-        if not len(found.run().stream):
+        if not len(found.run(rows).stream):
             return {
                 int(found.key[0, place]): float(np.exp(found.score[0, place, 0]))
                 for place in range(places)
