@@ -1,4 +1,4 @@
-"""Measure greedy search, next to a loop over the frames of one utterance after the other, and next to the encoder.
+"""Measure greedy and beam search, next to a loop over the frames of one utterance after the other, and the encoder.
 
     python benchmarks/bench_decoding.py [--device cuda] [--save]
 
@@ -16,7 +16,7 @@ import torch
 from results import append_rows
 
 from rnnt.config import Config, DecodingConfig
-from rnnt.decoding import greedy
+from rnnt.decoding import beam, greedy
 from rnnt.features import Features
 from rnnt.model import Transducer
 from rnnt.settings import load_config
@@ -107,7 +107,7 @@ def alternate(calls: dict[str, Callable], repeats: int, device: str) -> dict[str
 
 
 def measure(model: Transducer, config: Config, batch: int, seconds: float, repeats: int, device: str) -> list[dict]:
-    """A row for each of loop, loop with the fast step, greedy search and encoder, for a batch of this size."""
+    """A row for each of loop, loop with the fast step, greedy search, beam search and encoder, for this batch size."""
     features = Features(config.features)
     inputs = round(seconds / features.frame_seconds)
     length = -(-inputs // model.encoder.stride)
@@ -124,11 +124,15 @@ def measure(model: Transducer, config: Config, batch: int, seconds: float, repea
         "loop": lambda: loop(model, encoder_BTD, config.decoding, False),
         "loop, fast step": lambda: loop(model, encoder_BTD, config.decoding, True),
         "greedy": lambda: [x.tokens for x in greedy(model, encoder_BTD, lengths, config.decoding)],
+        f"beam of {config.decoding.beam}": lambda: beam(model, encoder_BTD, lengths, config.decoding),
         "encoder": encode,
     }
     expected = calls["loop"]()
     assert [len(tokens) for tokens in expected] == batch * [symbols]
     assert calls["greedy"]() == expected == calls["loop, fast step"]()
+    found = greedy(model, encoder_BTD, lengths, config.decoding)
+    for path, (best, *_) in zip(found, beam(model, encoder_BTD, lengths, config.decoding)):
+        assert best.score > path.score - 1e-3 and len(best.tokens) == symbols
     times = alternate(calls, repeats, device)
     base = median(times["loop"])
     return [
