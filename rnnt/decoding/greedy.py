@@ -191,7 +191,7 @@ class Greedy:
             log_probs_RWV = torch.log_softmax(logits_RWV, -1)
             log_probs_RW, best_RW = _best(log_probs_RWV, self.config.blank_penalty)
             if scores_RV is not None:
-                log_probs_RW, best_RW = _steer(log_probs_RWV, best_RW, _select(scores_RV, waiting))
+                _steer(log_probs_RWV, log_probs_RW, best_RW, _select(scores_RV, waiting))
             # One copy from the device for both. A float holds every symbol's number exactly.
             found = torch.stack((best_RW.to(log_probs_RW.dtype), log_probs_RW)).tolist()
             rules = self.model.blank, self.config.max_symbols_per_frame
@@ -227,17 +227,23 @@ def _best(log_probs: torch.Tensor, blank_penalty: float) -> tuple[torch.Tensor, 
 
 
 def _steer(
-    log_probs_RWV: torch.Tensor, best_RW: torch.Tensor, scores_RV: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+    log_probs_RWV: torch.Tensor, log_probs_RW: torch.Tensor, best_RW: torch.Tensor, scores_RV: torch.Tensor
+) -> None:
     """Choose the symbol of each frame that emits one anew, by the sum of its log-probability and the scores (R, V-1).
 
-    A frame stays blank if all symbols are forbidden. Returns the log-probabilities and the symbols.
+    A frame becomes blank if all symbols are forbidden. Changes `best_RW` and its log-probabilities.
     """
-    blank = log_probs_RWV.shape[2] - 1
-    row, frame = torch.nonzero(best_RW != blank, as_tuple=True)
-    values, symbols = (log_probs_RWV[row, frame, :blank] + scores_RV[row]).max(1)
-    best_RW[row, frame] = torch.where(values > -torch.inf, symbols, blank)
-    return log_probs_RWV.gather(2, best_RW[:, :, None])[:, :, 0], best_RW
+    log_probs_NV, best_N = log_probs_RWV.flatten(0, 1), best_RW.view(-1)
+    blank = log_probs_NV.shape[1] - 1
+    places = torch.nonzero(best_N != blank)[:, 0]
+    if not len(places):
+        return
+    values_EV = log_probs_NV.index_select(0, places)[:, :blank]
+    values_EV += scores_RV.index_select(0, places // best_RW.shape[1])
+    values_E, best_E = values_EV.max(1)
+    best_E.masked_fill_(values_E == -torch.inf, blank)
+    best_N[places] = best_E
+    log_probs_RW.view(-1)[places] = log_probs_NV[places, best_E]
 
 
 def _select(state: torch.Tensor | tuple, rows: list[int]) -> torch.Tensor | tuple:
