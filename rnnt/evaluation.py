@@ -119,7 +119,7 @@ def evaluate(
             "model's rate"
         )
     size = batch_size or recognizer.config.decoding.batch
-    decoders = decoders or [configured_decoder(recognizer.config.decoding)]
+    decoders = decoders or [configured_decoder(recognizer.config.decoding, recognizer.scorers)]
     if nbest > max(decoder.width for decoder in decoders):
         raise ValueError(f"lists of the {nbest} best hypotheses need a beam of {nbest}; give --decoding beam:{nbest}")
     work = _Work(recognizer, dataset, decoders, nbest)

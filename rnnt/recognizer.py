@@ -1,6 +1,6 @@
 """A trained model with all that it needs to turn audio into text: features, networks and tokenizer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +11,9 @@ from torch import nn
 from rnnt.calibration import FILE as CALIBRATION
 from rnnt.calibration import Calibration, read_calibration
 from rnnt.config import Config
-from rnnt.decoding import Hypothesis
+from rnnt.decoding import Hypothesis, Scorer
 from rnnt.decoding.decoder import Decoder, configured_decoder
+from rnnt.decoding.hotwords import hot_words
 from rnnt.device import autocast, find_device, float32_products
 from rnnt.evaluation import evaluate
 from rnnt.features import Features
@@ -27,7 +28,7 @@ _WHOLE_SECONDS = 40  # the longest recording that decoding.max_symbols is meant 
 
 
 class Recognizer(nn.Module):
-    """Features, model and tokenizer. `config` is that of the run that made them.
+    """Features, model and tokenizer. `config` is that of the run that made them. `scorers` by name steer its decoding.
 
     Its parts can be used one by one:
 
@@ -48,6 +49,7 @@ class Recognizer(nn.Module):
         self.features = Features(config.features)
         self.model = Transducer(self.features.width, len(tokenizer) + 1, config.model)
         self.calibration = Calibration()
+        self.scorers: dict[str, Scorer] = {}
 
     @property
     def device(self) -> torch.device:
@@ -77,7 +79,7 @@ class Recognizer(nn.Module):
 
     def decode(self, batch: Batch, encoder_BTD: torch.Tensor, lengths: torch.Tensor) -> list[Hypothesis]:
         """Search for the symbols of each utterance of the batch, given its encoder frames. Return the best found."""
-        decoder = configured_decoder(self.config.decoding)
+        decoder = configured_decoder(self.config.decoding, self.scorers)
         return [best for best, *_ in self.search(batch, encoder_BTD, lengths, decoder)]
 
     def search(
@@ -107,13 +109,19 @@ class Recognizer(nn.Module):
         write_model(folder, self.config, self.tokenizer, self.state_dict(), self.calibration)
 
 
-def load(path: str | Path, device: str = "cpu", decoding: str | None = None) -> Recognizer:
+def load(
+    path: str | Path,
+    device: str = "cpu",
+    decoding: str | None = None,
+    hotwords: str | Path | Iterable[str] | None = None,
+) -> Recognizer:
     """Open a model's folder, or the best model of a run.
 
     device: "cpu", "cuda", "cuda:1", ... or "auto", which takes a GPU if there is one. decoding: "greedy", "beam", or
-    "beam:8" for a beam of 8, in place of the model's own setting. The model is in evaluation mode, and may be used from
-    several threads at once. The folder may come from a stranger: no file outside it is read, and no code in it is run.
-    Raises ValueError if there is no model or it is damaged.
+    "beam:8" for a beam of 8, in place of the model's own setting. hotwords: phrases to favour, or a file of them (see
+    `hot_words`). The model is in evaluation mode, and may be used from several threads at once. The folder may come
+    from a stranger: no file outside it is read, and no code in it is run. Raises ValueError if there is no model, it is
+    damaged, or its symbols cannot spell a hot word.
 
     >>> model = load("runs/mine")
     >>> [transcript.text for transcript in model.transcribe(["recording.wav"])]
@@ -131,4 +139,6 @@ def load(path: str | Path, device: str = "cpu", decoding: str | None = None) -> 
     recognizer = Recognizer(config, tokenizer)
     recognizer.load_state_dict(weights)
     recognizer.calibration = read_calibration(folder / CALIBRATION, len(tokenizer))
+    if hotwords is not None:
+        recognizer.scorers["hotwords"] = hot_words(hotwords, tokenizer, where)
     return recognizer.to(where).eval()

@@ -49,6 +49,12 @@ class Symbols:
         """Number of symbols that occur in the training texts: all."""
         return len(self.symbols)
 
+    @property
+    def spellings(self) -> list[bytes]:
+        """The text of each symbol in UTF-8, words with a space before them."""
+        before = " " if self.kind == "words" else ""
+        return [(before + symbol).encode() for symbol in self.symbols]
+
     def covers(self, character: str) -> bool:
         """Return whether the tokenizer can encode this character in any text of covered characters.
 
@@ -126,6 +132,21 @@ class SentencePiece:
     def learned(self) -> int:
         """Number of symbols that have a piece."""
         return self._processor.get_piece_size()
+
+    @property
+    def spellings(self) -> list[bytes]:
+        """The text of each symbol in UTF-8, with the spaces that it stands for; empty for symbols without text.
+
+        A symbol may be one byte of a character.
+        """
+        return [self._spelling(token) for token in range(self._size)]
+
+    def _spelling(self, token: int) -> bytes:
+        pieces = self._processor
+        if token >= self.learned or any(x(token) for x in (pieces.is_unknown, pieces.is_control, pieces.is_unused)):
+            return b""
+        piece = pieces.id_to_piece(token)
+        return bytes([int(piece[1:-1], 16)]) if pieces.is_byte(token) else piece.replace(SPACE_PIECE, " ").encode()
 
     def covers(self, character: str) -> bool:
         """Return whether the tokenizer can encode this character in any text of covered characters.

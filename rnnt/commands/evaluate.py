@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rnnt.commands.terminal import Device, show
+from rnnt.commands.terminal import Device, HotWords, show, warnings_shown
 from rnnt.threads import Threads, adapting
 from rnnt.tree import distinct_folders
 
@@ -28,6 +28,7 @@ def evaluate_command(
         float | None, typer.Option(help="nats to make blank less probable by: fewer deletions, more insertions")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="utterances decoded together", min=1)] = None,
+    hotwords: HotWords = None,
     device: Device = "auto",
 ) -> None:
     """Score a model on prepared splits: error rates, all pairs, and a page that shows the errors.
@@ -48,11 +49,13 @@ def evaluate_command(
 
     threads = Threads()
     folder, data = find_model(model), distinct_folders(data)
-    recognizer = load(folder, device)
+    with warnings_shown():
+        recognizer = load(folder, device, hotwords=hotwords)
     settings = recognizer.config.decoding
     if blank_penalty is not None:
         settings = replace(settings, blank_penalty=blank_penalty)
-    decoders = parse_decoders(decoding, settings) if decoding else [configured_decoder(settings)]
+    how = settings, recognizer.scorers
+    decoders = parse_decoders(decoding, *how) if decoding else [configured_decoder(*how)]
     result = recognizer.evaluate(Dataset(*data), batch_size, lambda *of: adapting(track(*of), threads), decoders, nbest)
     lines = compare(result) if result.pairs else []
     if lines:

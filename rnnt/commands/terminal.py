@@ -2,6 +2,10 @@
 
 import json
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
@@ -9,6 +13,9 @@ import typer
 from rnnt.text import visible
 
 Decoding = Annotated[str | None, typer.Option(help="greedy, beam, or beam:8 for a width; default: the model's setting")]
+HotWords = Annotated[
+    Path | None, typer.Option(help="phrases to favour, one a line; a weight may follow, as in: new york :2.5")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")]
 
 
@@ -16,6 +23,16 @@ def show(*lines: str, file: TextIO | None = None) -> None:
     """Print lines, without the characters that a terminal would obey: names and texts may come from strangers."""
     for line in lines:
         print(visible(line), file=file, flush=True)
+
+
+@contextmanager
+def warnings_shown() -> Iterator[None]:
+    """Show the warnings of a block as lines on standard error."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in found:
+        show(f"warning: {warning.message}", file=sys.stderr)
 
 
 def json_line(record: dict) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnnt.commands.terminal import Decoding, Device, json_line, show
+from rnnt.commands.terminal import Decoding, Device, HotWords, json_line, show, warnings_shown
 from rnnt.text import visible
 from rnnt.threads import Threads, adapting
 
@@ -18,6 +18,7 @@ def transcribe_command(
     as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with times")] = False,
     batch_size: Annotated[int, typer.Option(help="files decoded together", min=1)] = 16,
     decoding: Decoding = None,
+    hotwords: HotWords = None,
     device: Device = "auto",
 ) -> None:
     """Print the text of audio files. A file that cannot be read is named on standard error, and the others go on.
@@ -29,7 +30,8 @@ def transcribe_command(
 
     threads = Threads()
     paths = audio_files(inputs)
-    recognizer = load(model, device, decoding)
+    with warnings_shown():
+        recognizer = load(model, device, decoding, hotwords)
     failed = 0
     for path, result in adapting(recognizer.transcribe_files(paths, batch_size), threads):
         if isinstance(result, Exception):

@@ -1,6 +1,6 @@
 """A decoder by its name: a search, its width, and what steers it, such as beam:4+lm."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,12 +53,13 @@ def configured_decoder(config: DecodingConfig, scorers: Mapping[str, Scorer] | N
 
 
 def parse_decoders(
-    texts: Iterable[str], config: DecodingConfig, scorers: Mapping[str, Scorer] | None = None
+    texts: Sequence[str], config: DecodingConfig, scorers: Mapping[str, Scorer] | None = None
 ) -> list[Decoder]:
     """Return the decoders that are named like beam:4+lm: a search for `choose_decoding`, and scorers.
 
     config: what the names leave open. scorers: those that a name may ask for, by lm and hotwords.
-    Raises ValueError if a name is unknown, asks for a scorer that is not there, or names the same decoder again.
+    Raises ValueError if a name is unknown, asks for a scorer that is not there, or names the same decoder again, or if
+    no name asks for a scorer that is there.
     """
     decoders: dict[str, str] = {}
     found = []
@@ -69,6 +70,10 @@ def parse_decoders(
             raise ValueError(f"--decoding {text[:100]} is given twice{same}; leave one of them out")
         decoders[decoder.name] = text[:100]
         found.append(decoder)
+    for name in scorers or {}:
+        if not any(name in text.split("+") for text in texts):
+            example = f"{next(iter(texts), 'beam')[:100]}+{name}"
+            raise ValueError(f"no --decoding has +{name}; give, for example, --decoding {example}")
     return found
 
 

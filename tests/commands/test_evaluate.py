@@ -84,3 +84,21 @@ def test_bad_options_get_one_line_and_leave_the_old_report(call, run, prepared, 
     shown = capsys.readouterr()
     assert shown.err.strip() == f"error: {message}" and shown.out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_hot_words(call, run, prepared, tmp_path, capsys):
+    hot, data, texts = tmp_path / "hot.txt", ["--data", prepared / "valid"], []
+    for phrase in ("wild", "low :900"):
+        hot.write_text(phrase)
+        assert call("evaluate", run, *data, "--out", tmp_path / phrase[:3], "--hotwords", hot) == 0
+        texts.append((tmp_path / phrase[:3] / "pairs.jsonl").read_text())
+    assert texts[0] != texts[1]
+    options = ["--out", tmp_path / "two", "--decoding", "greedy", "--decoding", "greedy+hotwords", "--hotwords", hot]
+    capsys.readouterr()
+    assert call("evaluate", run, *data, *options) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]] == ["greedy", "greedy+hotwords"]
+    assert call("evaluate", run, *data, "--decoding", "beam", "--hotwords", hot) == 2
+    assert "no --decoding has +hotwords; give, for example, --decoding beam+hotwords" in capsys.readouterr().err
+    hot.write_bytes(b"")
+    assert call("evaluate", run, *data, "--hotwords", hot) == 2
+    assert "holds no hot words; write one phrase a line" in capsys.readouterr().err

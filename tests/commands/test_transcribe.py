@@ -49,3 +49,18 @@ def test_the_search_is_chosen(call, run, recordings, capsys):
         assert call("transcribe", run, recordings / "00.wav", "--decoding", wrong) == 2
         out, err = capsys.readouterr()
         assert out == "" and why in err and len(err.splitlines()) == 1
+
+
+def test_hot_words(call, run, recordings, tmp_path, capsys):
+    hot, paths = tmp_path / "hot.txt", [recordings / f"{i:02d}.wav" for i in range(8)]
+    assert call("transcribe", run, *paths) == 0
+    plain = capsys.readouterr().out
+    hot.write_text("LOW :900\n")
+    assert call("transcribe", run, *paths, "--hotwords", hot) == 0
+    out, err = capsys.readouterr()
+    assert out != plain and "warning: hot words are spelled in another case" in err and "'low'" in err
+    steered = rnnt.load(run, hotwords=["low :900"]).transcribe(paths)
+    assert [line.split("\t")[1] for line in out.splitlines()] == [each.text for each in steered]
+    hot.write_text("low\nöl\n")
+    assert call("transcribe", run, *paths, "--hotwords", hot) == 2
+    assert "cannot spell this phrase: 'öl'" in capsys.readouterr().err
