@@ -9,8 +9,8 @@ node's own text: it stays.
 
 A beginning that many phrases share says little, and a phrase that is begun is rarely completed if it was not said. So
 only a share of the bonus is given in advance, divided by the number of phrases that begin so, and the rest comes with
-the last letter. With 1,000 phrases this leaves several times as many transcripts alone as the whole bonus in advance
-does, and finds as many phrases (see docs/decoding.md).
+the last letter. On development data with 1,000 phrases that nobody says, this changed far fewer transcripts than the
+whole bonus in advance did.
 """
 
 from collections.abc import Sequence
