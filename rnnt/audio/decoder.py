@@ -60,6 +60,7 @@ class _Stream:
     mpeg: bool = False
     rare: bool = False  # of a format that is left to libsndfile
     noisy: bool = False  # the decoder writes to the terminal
+    fault: str = ""  # that is reported after what there is has been decoded
 
 
 def decode(file: BinaryIO, start: float, seconds: float | None) -> Iterator[tuple[np.ndarray, int]]:
@@ -71,7 +72,7 @@ def decode(file: BinaryIO, start: float, seconds: float | None) -> Iterator[tupl
     common = None
     earlier = given = wanted = 0  # samples: of the streams before this one, yielded, to be yielded (-1: all)
     for stream in _find_streams(file):
-        with _open(stream) as decoder:
+        with _open_faulty(stream) as decoder:
             rate = decoder.samplerate
             if common not in (None, rate):
                 raise ValueError(f"changes its sample rate from {common} to {rate} Hz; split it there")
@@ -85,8 +86,10 @@ def decode(file: BinaryIO, start: float, seconds: float | None) -> Iterator[tupl
                     given += len(block)
                     if len(block):
                         yield block, rate
-                if given == wanted:
-                    return
+            if stream.fault:
+                raise ValueError(stream.fault)
+            if given == wanted:
+                return
             earlier += total
     if common and wanted - given > _OVERRUN_SECONDS * common:
         raise ValueError(f"is {earlier / common:.2f} s long, too short for {seconds:g} s from {start:g} s")
@@ -102,15 +105,17 @@ def _find_streams(file: BinaryIO) -> list[_Stream]:
     """Find the streams of a file by its content. Raises ValueError if it is truncated."""
     data = find_audio(file)
     if data is not None:
+        fault = ""
         if data.promised is not None and data.present < data.promised:
-            raise ValueError(
-                f"is truncated (its header promises {data.promised} bytes of audio, {data.present} are there)"
-            )
+            fault = f"is truncated (its header promises {data.promised} bytes of audio, {data.present} are there)"
+            if data.mpeg or not data.present:
+                raise ValueError(fault)
         if data.mpeg:
             content = _content(file, data.start)
             return _mpeg_streams(file, content if data.promised is None else content[: data.promised])
         noisy = _content(file, 0, 4) == b"caff"  # ALAC
-        return [_Stream(Patched(file, data.patches) if data.patches else file, data=data, noisy=noisy)]
+        patched = Patched(file, data.patches) if data.patches else file
+        return [_Stream(patched, data=data, noisy=noisy, fault=fault)]
     if _content(file, 0, 4) == b"OggS":
         return [_Stream(Memory(link.content), tail=link.tail) for link in find_links(_content(file, 0))]
     start = 0
@@ -167,6 +172,16 @@ def _open(stream: _Stream) -> _Decoder:
     return decoder
 
 
+def _open_faulty(stream: _Stream) -> _Decoder:
+    """Open a decoder as `_open` does. An error is put down to the fault that is known, if there is one."""
+    try:
+        return _open(stream)
+    except ValueError:
+        if stream.fault:
+            raise ValueError(stream.fault) from None
+        raise
+
+
 def _check_rest(stream: _Stream, decoder: _Decoder) -> None:
     """Raise ValueError if there is more audio than the header tells of, as after a recorder that was killed."""
     data = stream.data
@@ -219,11 +234,13 @@ def _blocks(decoder: _Decoder, stream: _Stream, skip: int, wanted: int) -> Itera
         else:
             return
     except soundfile.LibsndfileError:
+        if stream.fault:
+            raise ValueError(stream.fault) from None
         if not stream.flac or not 0 < stream.samples == position:
             raise ValueError("is truncated or damaged (the decoder stopped before the end)") from None
         if len(_FLAC.findall(_content(stream.file, 0))) > 1:
             raise ValueError("holds several FLAC files one after another; split it") from None
-    if promised is not None and position < promised:
+    if promised is not None and position < promised and not stream.fault:
         raise ValueError(f"is truncated (its header promises {promised} samples, {position} can be read)")
 
 

@@ -54,6 +54,27 @@ def read_audio(
     return samples
 
 
+def audio_blocks(
+    source: str | os.PathLike[str] | bytes | BinaryIO, sample_rate: int = 16000, name: str | None = None
+) -> Iterator[np.ndarray]:
+    """Yield audio of any length as int16 mono blocks (N,), while it is read; together they are what `read_audio` gives.
+
+    Raises the errors of `read_audio`. One that shows only in the middle of the file, or at its end, is raised after the
+    blocks before that place.
+    """
+    name = name or _name(source)
+    count = 0
+    with _opened(source, name) as file:
+        try:
+            for samples in _resampled(file, sample_rate):
+                count += len(samples)
+                yield samples
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    if not count:
+        raise ValueError(f"{name}: holds no samples")
+
+
 def resample(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     """Resample float samples (N,) with soxr in high quality. Equal rates return the samples themselves.
 
@@ -92,6 +113,25 @@ def _read(file: BinaryIO, sample_rate: int, start: float, seconds: float | None)
         if not len(samples):
             raise ValueError(f"holds no samples at {sample_rate} Hz")
     return samples
+
+
+def _resampled(file: BinaryIO, sample_rate: int) -> Iterator[np.ndarray]:
+    rate, stream = sample_rate, None
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal rate
+        for block, block_rate in decode(file, 0.0, None):
+            rate = block_rate
+            yield block
+
+    for mono in mono_blocks(blocks()):
+        if rate == sample_rate:
+            yield to_pcm(mono)
+        else:
+            stream = stream or soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+            yield to_pcm(stream.resample_chunk(np.ascontiguousarray(mono, np.float32)))
+    if stream:
+        yield to_pcm(stream.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
 def _joined(pieces: list[np.ndarray]) -> np.ndarray:

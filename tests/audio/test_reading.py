@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnt.audio import read_audio, resample, to_pcm
+from rnnt.audio import audio_blocks, read_audio, resample, to_pcm
 
 
 def tone(seconds=0.5, rate=16000, hertz=440.0, level=0.3):
@@ -222,3 +222,37 @@ def test_paths_without_a_file(tmp_path):
 def test_rates_must_be_positive():
     with pytest.raises(ValueError, match="positive"):
         resample(np.zeros(10, np.float32), 16000, 0)
+
+
+@pytest.mark.parametrize("rate", [16000, 8000, 22050, 44100])
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_blocks_are_the_whole_audio(tmp_path, rate, suffix):
+    rng = np.random.default_rng(0)
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, 0.1 * rng.standard_normal((20 * rate, 2)), rate)
+    blocks = list(audio_blocks(path, 16000))
+    assert len(blocks) > 1 and max(map(len, blocks)) < 20 * 16000
+    assert np.array_equal(np.concatenate(blocks), read_audio(path, 16000))
+
+
+def test_blocks_before_a_truncation_are_given(tmp_path):
+    samples = np.random.default_rng(0).integers(-3000, 3000, 40 * 16000).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    content = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(content[: len(content) // 2])
+    found = []
+    with pytest.raises(ValueError, match=r"a\.wav: is truncated"):
+        found.extend(audio_blocks(tmp_path / "a.wav", 16000))
+    joined = np.concatenate(found)
+    assert len(joined) >= len(samples) // 2 - 30 and np.array_equal(joined, samples[: len(joined)])
+    with pytest.raises(ValueError, match=r"a\.wav: is truncated"):
+        read_audio(tmp_path / "a.wav", seconds=1.0)
+
+
+def test_blocks_of_bad_input_raise_what_reading_raises(tmp_path):
+    for content in (b"", b"no audio"):
+        with pytest.raises(ValueError) as whole:
+            read_audio(content)
+        with pytest.raises(ValueError) as parts:
+            list(audio_blocks(content))
+        assert str(whole.value) == str(parts.value)
