@@ -16,7 +16,7 @@ LAYERS = [
     "config device progress frames silence boundaries calibration transcript characters plain_yaml tree background",
     "settings audio mel tokenizer shard description",
     "corpora readers dataset origin ngram",
-    "prepare sampler loader splice",
+    "prepare sampler loader splice segments recordings",
     "augment features loss",
     "model",
     "decoding",

@@ -1,0 +1,105 @@
+"""Recordings, read in the background and cut into segments, as windows of segments that are decoded together."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import repeat, takewhile
+
+import numpy as np
+
+from rnnt.loader import read_ahead
+from rnnt.segments import WHOLE_SECONDS, cut
+
+_AHEAD = 4  # recordings that are opened before they are needed
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A segment: the number of its recording, its first sample and the one after its last there, and the samples."""
+
+    recording: int
+    start: int
+    end: int
+    samples: np.ndarray
+
+    def without_samples(self) -> "Piece":
+        """Return the same place without its memory."""
+        return replace(self, samples=self.samples[:0].copy())
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a recording. error: why it was not read any further than `length` samples."""
+
+    recording: int
+    length: int
+    error: ValueError | OSError | None
+
+
+class _Reading:
+    """The blocks of a recording, up to its end or to the error that ends it early."""
+
+    def __init__(self, number: int, opened: Iterable[np.ndarray], begin: int):
+        """Read the first `begin` samples, or a little more."""
+        self.number, self.length, self.error = number, 0, None
+        self._opened = iter(opened)
+        self._first: list[np.ndarray] = []
+        while self.length <= begin and (block := self._next()) is not None:
+            self._first.append(block)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield all blocks, once."""
+        yield from self._first
+        self._first = []
+        while (block := self._next()) is not None:
+            yield block
+
+    def _next(self) -> np.ndarray | None:
+        try:
+            block = next(self._opened, None)
+        except (ValueError, OSError) as error:
+            self.error = error
+            return None
+        except MemoryError:
+            self.error = ValueError("is too long for the memory of this machine; split it")
+            return None
+        self.length += 0 if block is None else len(block)
+        return block
+
+
+def windows(
+    sources: Iterable[Callable[[], Iterable[np.ndarray]]],
+    size: int,
+    longest: int,
+    sample_rate: int,
+    hop: int,
+    stride: int,
+) -> Iterator[list[Piece | End]]:
+    """Yield the segments of all recordings, and the ends of recordings, in order, in lists that are read ahead.
+
+    sources: each gives the blocks of a recording. size: segments in the first list; the next ones have twice and four
+    times as many, so that the first results come soon. longest: samples of a list, apart from its last segment. hop and
+    stride: see `cut`.
+    """
+    whole = round(WHOLE_SECONDS * sample_rate)
+
+    def items() -> Iterator[Piece | End]:
+        numbered = enumerate(sources)
+        for reading in read_ahead(numbered, lambda item: _Reading(item[0], item[1](), whole), _AHEAD):
+            for start, samples in cut(reading.blocks(), sample_rate, hop, stride):
+                if reading.error is None or reading.length > whole:
+                    yield Piece(reading.number, start, start + len(samples), samples)
+            yield End(reading.number, reading.length, reading.error)
+
+    def lists() -> Iterator[list[Piece | End]]:
+        window: list[Piece | End] = []
+        most = size
+        for item in items():
+            window.append(item)
+            pieces = [item for item in window if isinstance(item, Piece)]
+            if len(window) >= 2 * most or len(pieces) >= most or sum(len(p.samples) for p in pieces) >= longest:
+                yield window
+                window, most = [], min(2 * most, 4 * size)
+        yield window
+
+    made = lists()
+    return takewhile(lambda x: x is not None, read_ahead(repeat(made), lambda x: next(x, None), 1, threads=1))
