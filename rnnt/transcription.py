@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -11,12 +14,14 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import torch
 
-from rnnt.audio import AUDIO_SUFFIXES, mono_blocks, read_audio, to_pcm
+from rnnt.audio import AUDIO_SUFFIXES, audio_blocks, mono_blocks, read_audio, to_pcm
 from rnnt.decoding import Hypothesis
 from rnnt.loader import collate
+from rnnt.recordings import End, Piece, windows
 from rnnt.sampler import batches_by_length
 from rnnt.silence import speech_bounds
-from rnnt.transcript import Transcript
+from rnnt.text import complaint
+from rnnt.transcript import Transcript, join_segments
 from rnnt.tree import find_files
 from rnnt.word_times import align_hypotheses, with_words
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from rnnt.recognizer import Recognizer
 
 BATCH_SECONDS = 1200  # of padded audio in a batch: some 4 GB of memory with the MLPerf model
+_WINDOW_SECONDS = 1200  # of audio whose segments are sorted by length, at most
 _NO_MEMORY = "DefaultCPUAllocator"  # torch has no error class for the memory of a CPU
 Audio = str | os.PathLike | bytes | BinaryIO | np.ndarray | torch.Tensor
 
@@ -34,18 +40,21 @@ def transcribe(
     """Return the transcripts of audio files (any format and rate) or waveforms (N,) at the model's rate.
 
     inputs: one input, or several. A file is a path, the bytes of a file, or a binary file object. A waveform is int16,
-    or float in [-1, 1]. Utterances of similar length share a batch, of 20 minutes unless a single one is longer. The
-    results are a list in the order of the inputs, also for one input, and none depends on its batch. Raises ValueError
-    that names an input which cannot be read.
+    or float in [-1, 1]. Recordings of more than 30 s, and shorter ones with a pause of 2 s, are decoded in segments
+    (`rnnt.segments`). Segments of similar length share a batch, of 20 minutes at most. The results are a list in the
+    order of the inputs, also for one input, and none depends on its batch. Raises ValueError that names an input which
+    cannot be read.
     """
     rate = recognizer.config.features.sample_rate
-    audio = [named_waveform(item, rate, number) for number, item in enumerate(_several(inputs))]
-    size = batch_size or recognizer.config.decoding.batch
-    results: dict[int, Transcript] = {}
-    with recognizer.inference():
-        for indices in batches_by_length([len(samples) for samples in audio], size, BATCH_SECONDS * rate):
-            results |= zip(indices, _transcribe_batch(recognizer, [audio[i] for i in indices]))
-    return [results[i] for i in range(len(audio))]
+    sources = [partial(named_blocks, item, rate, number) for number, item in enumerate(_several(inputs))]
+    results = []
+    for result in _transcripts(recognizer, sources, batch_size or recognizer.config.decoding.batch):
+        if isinstance(result, Exception):
+            raise result
+        if result.error:
+            raise ValueError(result.error)
+        results.append(result)
+    return results
 
 
 def transcribe_files(
@@ -53,36 +62,78 @@ def transcribe_files(
 ) -> Iterator[tuple[Path, Transcript | ValueError | OSError]]:
     """Yield each path, in order, with its transcript or with the error that says why there is none.
 
-    paths: one path, or several.
+    paths: one path, or several. They are read in the background, and their segments are decoded together, sorted by
+    length. A recording of more than 30 s that is damaged has a transcript up to there, which holds the error.
     """
-    paths = _several(paths)
-    for start in range(0, len(paths), batch_size):
-        results: dict[Path, Transcript | ValueError | OSError] = {}
-        audio = {}
-        for path in paths[start : start + batch_size]:
-            try:
-                audio[path] = waveform(path, recognizer.config.features.sample_rate)
-            except (ValueError, OSError) as error:
-                results[path] = error
-        results |= _transcribe_or_report(recognizer, audio, batch_size)
-        yield from ((path, results[path]) for path in paths[start : start + batch_size])
+    rate = recognizer.config.features.sample_rate
+    paths = list(_several(paths))
+    sources = [partial(named_blocks, path, rate, number) for number, path in enumerate(paths)]
+    for path, result in zip(paths, _transcripts(recognizer, sources, batch_size)):
+        if isinstance(result, _TooLongError):
+            result = ValueError(f"{path}: {result}")
+        yield path, result
 
 
-def _transcribe_or_report(
-    recognizer: Recognizer, audio: dict[Path, np.ndarray], batch_size: int
-) -> dict[Path, Transcript | ValueError]:
+class _TooLongError(ValueError):
+    """Raised for a segment that does not fit the memory."""
+
+
+def _transcripts(
+    recognizer: Recognizer, sources: Sequence[Callable[[], Iterable[np.ndarray]]], batch_size: int
+) -> Iterator[Transcript | ValueError | OSError]:
+    """Yield the result of each recording, in order, as soon as it and those before it are there."""
+    features = recognizer.config.features
+    rate = features.sample_rate
+    step = round(recognizer.frame_seconds * rate)  # samples of an encoder frame
+    done: dict[int, list[tuple[Piece, Transcript | ValueError]]] = defaultdict(list)
+    waiting: Counter[int] = Counter()  # segments of each recording that are not decoded yet
+    ends: dict[int, End] = {}
+    following = 0
+    limits = batch_size, BATCH_SECONDS * rate
+    cutting = rate, features.hop, step // features.hop
+    for window in windows(sources, batch_size, _WINDOW_SECONDS * rate, *cutting):
+        pieces = [item for item in window if isinstance(item, Piece)]
+        ends |= {item.recording: item for item in window if isinstance(item, End)}
+        waiting.update(piece.recording for piece in pieces)
+        for indices in chain([[]], batches_by_length([len(piece.samples) for piece in pieces], *limits)):
+            batch = [pieces[i] for i in indices]
+            for piece, result in zip(batch, _transcribe_or_report(recognizer, [piece.samples for piece in batch])):
+                done[piece.recording].append((piece.without_samples(), result))
+                waiting[piece.recording] -= 1
+            while following in ends and not waiting[following]:
+                yield _result(ends.pop(following), done.pop(following, []), rate, step)
+                following += 1
+
+
+def _result(
+    end: End, parts: list[tuple[Piece, Transcript | ValueError]], rate: int, step: int
+) -> Transcript | ValueError | OSError:
+    """Return the transcript of a recording, or its error if nothing of it was decoded."""
+    parts = sorted(parts, key=lambda part: part[0].start)
+    decoded = [
+        (piece.start / rate, piece.end / rate, piece.start // step, part)
+        for piece, part in parts
+        if isinstance(part, Transcript)
+    ]
+    error = next((part for _, part in parts if isinstance(part, ValueError)), end.error)
+    if error is not None and not decoded:
+        return error
+    return join_segments(decoded, end.length / rate, None if error is None else complaint(error))
+
+
+def _transcribe_or_report(recognizer: Recognizer, audio: list[np.ndarray]) -> list[Transcript | ValueError]:
     """Transcribe waveforms together, or each alone if memory is short. One that is too long alone gets an error."""
+    if not audio:
+        return []
     try:
-        return dict(zip(audio, transcribe(recognizer, list(audio.values()), batch_size)))
+        with recognizer.inference():
+            return _transcribe_batch(recognizer, audio)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and _NO_MEMORY not in str(error):
             raise
     if len(audio) == 1:
-        return {path: ValueError(f"{path}: is too long for the memory of this machine; split it") for path in audio}
-    results = {}
-    for path, samples in audio.items():
-        results |= _transcribe_or_report(recognizer, {path: samples}, batch_size)
-    return results
+        return [_TooLongError("is too long for the memory of this machine; split it")]
+    return [result for samples in audio for result in _transcribe_or_report(recognizer, [samples])]
 
 
 def _transcribe_batch(recognizer: Recognizer, audio: list[np.ndarray]) -> list[Transcript]:
@@ -125,6 +176,16 @@ def _several(inputs: Audio | Iterable[Audio]) -> Iterable[Audio]:
     elif isinstance(inputs, (list, tuple)):
         single = len(inputs) > 0 and isinstance(inputs[0], Real)
     return [inputs] if single else inputs
+
+
+def named_blocks(item: Audio, sample_rate: int, number: int) -> Iterator[np.ndarray]:
+    """Yield the int16 blocks (N,) of an input. The message of a ValueError names the file, or the input's number."""
+    if isinstance(item, (str, os.PathLike)) or isinstance(getattr(item, "name", None), str):
+        yield from audio_blocks(item, sample_rate)
+    elif isinstance(item, (bytes, bytearray)) or hasattr(item, "read"):
+        yield from audio_blocks(item, sample_rate, f"input {number}")
+    else:
+        yield named_waveform(item, sample_rate, number)
 
 
 def named_waveform(item: Audio, sample_rate: int, number: int) -> np.ndarray:

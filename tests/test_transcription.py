@@ -5,10 +5,12 @@ import io
 import math
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import strategies as st
 
 from rnnt.silence import speech_bounds, trim_silence
 from rnnt.transcription import audio_files
@@ -50,15 +52,16 @@ def test_long_recordings_do_not_share_a_batch(recognizer, expected, monkeypatch,
     assert sizes == [pytest.approx(x) for x in ([0.05, 0.2, 0.7], [1.0, 1.3], [2.0], [2.9])]
 
 
-def test_the_limit_of_symbols_grows_with_a_long_recording(make, speech):
+def test_the_limit_of_symbols_is_that_of_a_segment(make, speech):
     """A long recording is not truncated for its length, and a truncated transcript is marked as such."""
     recognizer = make(decoding={"max_symbols_per_frame": 1, "max_symbols": 20})
     with torch.no_grad():
         recognizer.model.joint.output.bias[-1] = -1000  # never blank: a symbol a frame, 16.7 a second
-    one, minute, two_minutes = (np.tile(speech(2, 1), n)[: int(s * RATE)] for n, s in ((1, 1.1), (30, 60), (60, 120)))
-    results = recognizer.transcribe([minute, one, two_minutes])
-    assert [len(x.tokens) for x in results] == [30, 19, 60]  # 20 for each 40 s
-    assert [x.truncated for x in results] == [True, False, True]
+    one, minute = (np.tile(speech(2, 1), n)[: int(s * RATE)] for n, s in ((1, 1.1), (30, 60)))
+    long, short = recognizer.transcribe([minute, one])
+    assert len(short.tokens) == 19 and not short.truncated and not any(x.truncated for x in short.segments)
+    assert len(long.segments) >= 3 and len(long.tokens) == 20 * len(long.segments) and long.truncated
+    assert long.segments[-1].end == 60 and all(x.truncated for x in long.segments)
 
 
 def test_files_and_arrays_of_every_kind_give_the_same(recognizer, expected, tmp_path, utterances, same):
@@ -254,3 +257,97 @@ def test_trimmed_silence_does_not_shift_the_times(recognizer, utterances, make, 
     assert (transcript.tokens, transcript.frames) == (expected.tokens, expected.frames)
     np.testing.assert_allclose(transcript.times, np.array(expected.times) + start / RATE, atol=2e-3)
     assert transcript.seconds == len(samples) / RATE
+
+
+def long_recording(speech, gaps=(0.3, 2.5, 0.0, 4.0, 31.0, 1.0), seed=0):
+    """Bursts of noise with pauses between."""
+    parts = [speech(5 + i, seed + i) for i in range(len(gaps))]
+    return np.concatenate([x for part, gap in zip(parts, gaps) for x in (part, np.zeros(round(gap * RATE), np.int16))])
+
+
+def check_account(transcript):
+    """Segments and what is left out cover the recording exactly; the segments' texts and tokens make up the whole."""
+    stretches = sorted([*((x.start, x.end) for x in transcript.segments), *map(tuple, transcript.left_out)])
+    assert [start for start, _ in stretches] == [0, *(end for _, end in stretches[:-1])]
+    assert stretches[-1][1] == transcript.seconds and all(start < end for start, end in stretches)
+    assert " ".join(x.text for x in transcript.segments) == transcript.text
+    assert all(x.text for x in transcript.segments)
+    for time in transcript.times:
+        assert any(x.start - 1e-3 <= time <= x.end + 1e-3 for x in transcript.segments)
+    assert transcript.frames == sorted(transcript.frames)
+    np.testing.assert_allclose(transcript.times, [0.06 * frame for frame in transcript.frames], atol=1.1e-3)
+
+
+def test_each_segment_of_a_long_recording_has_the_text_that_it_has_alone(recognizer, speech):
+    samples = long_recording(speech)
+    (transcript,) = recognizer.transcribe([samples])
+    check_account(transcript)
+    assert len(transcript.segments) >= 4 and sum(end - start for start, end in transcript.left_out) > 30
+    for segment in transcript.segments:
+        (alone,) = recognizer.transcribe(samples[round(segment.start * RATE) : round(segment.end * RATE)])
+        assert alone.text == segment.text
+
+
+@hypothesis.settings(max_examples=8)
+@hypothesis.given(st.lists(st.floats(0, 12), min_size=1, max_size=6), st.integers(0, 99))
+def test_every_second_of_a_recording_is_accounted_for(recognizer, speech, gaps, seed):
+    for transcript in recognizer.transcribe([long_recording(speech, gaps, seed), speech(1, seed)]):
+        check_account(transcript)
+
+
+@pytest.mark.parametrize("rate", [RATE, 22050])
+def test_long_and_short_files_together_give_what_each_gives_alone(recognizer, speech, utterances, tmp_path, same, rate):
+    short, long = (utterances[i] for i in (0, 2, 4)), (long_recording(speech), long_recording(speech, (1, 1, 1, 9), 5))
+    waves = [next(short), long[0], next(short), long[1], next(short)]
+    paths = [tmp_path / f"{i}.flac" for i in range(5)]
+    for path, samples in zip(paths, waves):
+        soundfile.write(path, samples, rate)
+    for size in (1, 3, 16):
+        results = list(recognizer.transcribe_files(paths, size))
+        assert [path for path, _ in results] == paths
+        for (_, result), (alone,) in zip(results, map(recognizer.transcribe, paths)):
+            same(result, alone)
+            assert (result.segments, result.left_out) == (alone.segments, alone.left_out)
+    if rate == RATE:
+        for result, samples in zip(recognizer.transcribe(waves), waves):
+            same(result, recognizer.transcribe(samples)[0])
+
+
+def test_the_first_results_do_not_wait_for_the_last_files(recognizer, utterances, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, utterances[1], RATE)
+    many = [path] * 400
+    results = recognizer.transcribe_files(many, 2)
+    opened = []
+    original = Path.stat
+
+    def watched(self, **options):
+        opened.append(self)
+        return original(self, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "stat", watched)
+        next(results)
+        results.close()
+    assert len(opened) < 100
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_a_long_file_that_ends_early_keeps_the_text_before(recognizer, speech, tmp_path, name):
+    samples = long_recording(speech, (1, 1, 1, 1, 1, 1, 1, 1))
+    path = tmp_path / name
+    soundfile.write(path, samples, RATE)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 3 // 4])
+    ((_, result),) = recognizer.transcribe_files([path])
+    assert str(path) in result.error and "truncated" in result.error
+    assert 0.6 * len(samples) < result.seconds * RATE <= 0.76 * len(samples)
+    check_account(result)
+    (whole,) = recognizer.transcribe([samples])
+    count = sum(1 for x in result.segments if x.end < result.seconds - 10)
+    assert count >= 2 and whole.segments[:count] == result.segments[:count]
+    with pytest.raises(ValueError, match="truncated"):
+        recognizer.transcribe([path])
+    path.write_bytes(content[: len(content) // 4])  # 25 s: too short to be divided
+    ((_, result),) = recognizer.transcribe_files([path])
+    assert isinstance(result, ValueError) and "truncated" in str(result)

@@ -4,6 +4,10 @@ import json
 import re
 import shutil
 
+import numpy as np
+import pytest
+import soundfile
+
 import rnnt
 
 
@@ -64,3 +68,36 @@ def test_hot_words(call, run, recordings, tmp_path, capsys):
     hot.write_text("low\nöl\n")
     assert call("transcribe", run, *paths, "--hotwords", hot) == 2
     assert "cannot spell this phrase: 'öl'" in capsys.readouterr().err
+
+
+def test_json_accounts_for_every_second_of_a_long_file(call, run, recordings, tmp_path, capsys):
+    parts = [soundfile.read(recordings / f"{i:02d}.wav", dtype="int16")[0] for i in range(40)]
+    long = np.concatenate([x for part in parts for x in (part, np.zeros(24000, np.int16))])
+    soundfile.write(tmp_path / "long.wav", long, 16000)
+    assert call("transcribe", run, tmp_path / "long.wav", recordings / "01.wav", "--json") == 0
+    whole, short = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (
+        "error" not in whole and whole["path"] == str(tmp_path / "long.wav") and whole["seconds"] == len(long) / 16000
+    )
+    stretches = sorted([[x["start"], x["end"]] for x in whole["segments"]] + whole["left_out"])
+    assert [0, *(end for _, end in stretches)] == [*(start for start, _ in stretches), whole["seconds"]]
+    assert " ".join(x["text"] for x in whole["segments"]) == whole["text"]
+    assert [[x["start"], x["end"]] for x in short["segments"]] + short["left_out"] == [[0, short["seconds"]]]
+
+
+def test_a_long_file_that_ends_early_has_its_text_and_its_error(call, run, tmp_path, speech, capsys):
+    soundfile.write(tmp_path / "a.wav", speech(60, 0), 16000)
+    content = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(content[: len(content) * 3 // 4])
+    assert call("transcribe", run, tmp_path / "a.wav") in (1, 2)
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert re.search(r"error: .*a\.wav: is truncated .* \(its text is that of the first 45\.0 s\)", err)
+    call("transcribe", run, tmp_path / "a.wav", "--json")
+    (record,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert "is truncated" in record["error"] and record["seconds"] == pytest.approx(45, abs=0.1)
+
+
+def test_an_empty_folder_is_named(call, run, tmp_path, capsys):
+    assert call("transcribe", run, tmp_path) == 2
+    assert "holds no audio files" in capsys.readouterr().err
