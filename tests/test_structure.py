@@ -14,6 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     "text files fields threads usage arrow model_config",
     "config device progress frames silence boundaries calibration transcript characters plain_yaml tree background",
+    "subtitles formats",
     "settings audio mel tokenizer shard description",
     "corpora readers dataset origin ngram",
     "prepare sampler loader splice segments recordings",

@@ -1,21 +1,22 @@
 """The verb `transcribe`."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rnnt.commands.output import Format, Out, output_files, put_transcript
 from rnnt.commands.terminal import Decoding, Device, HotWords, json_line, show, warnings_shown
-from rnnt.text import visible
 from rnnt.threads import Threads, adapting
 
 
 def transcribe_command(
     model: Annotated[Path, typer.Argument(help="a run or a model")],
     inputs: Annotated[list[Path], typer.Argument(help="audio files, or folders of them", metavar="FILE|DIR...")],
-    as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with times")] = False,
+    kind: Format = "text",
+    out: Out = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
     batch_size: Annotated[int, typer.Option(help="segments decoded together", min=1)] = 16,
     decoding: Decoding = None,
     hotwords: HotWords = None,
@@ -25,13 +26,18 @@ def transcribe_command(
 
     A file that cannot be read is named on standard error, and the others go on.
 
-    Example: rnnt transcribe runs/digits recording.wav
+    Without --out, JSON is one object a line. With it, each recording gets a file of its name, and a file that is there
+    already is replaced.
+
+    Example: rnnt transcribe runs/digits recording.wav --format srt --out subtitles
     """
     from rnnt.recognizer import load
     from rnnt.transcription import audio_files
 
     threads = Threads()
+    kind = "json" if as_json else kind
     paths = audio_files(inputs)
+    files = output_files(paths, kind, out)
     with warnings_shown():
         recognizer = load(model, device, decoding, hotwords)
     failed = 0
@@ -39,7 +45,7 @@ def transcribe_command(
         if isinstance(result, Exception):
             failed += 1
             show(f"error: {result}", file=sys.stderr)
-            if as_json:
+            if kind == "json" and out is None:
                 print(json_line({"path": str(path), "error": str(result)}), flush=True)
             continue
         if result.error:
@@ -50,11 +56,7 @@ def transcribe_command(
             last = max(time for time in result.times if time < first.end)
             seconds = f"{last:.1f} of {result.seconds:.1f} s"
             show(f"warning: {path}: the text is truncated at {seconds} by decoding.max_symbols", file=sys.stderr)
-        if as_json:
-            record = {name: value for name, value in asdict(result).items() if (name, value) != ("error", None)}
-            print(json_line({"path": str(path), **record}), flush=True)
-        else:
-            print(f"{visible(str(path))}\t{visible(result.text)}", flush=True)
+        put_transcript(result, path, kind, files.get(path))
     if failed:
         show(f"{failed} of {len(paths)} files could not be transcribed", file=sys.stderr)
         raise typer.Exit(1 if failed < len(paths) else 2)
