@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 import yaml
 
+from rnnt.commands.align import align_command
 from rnnt.commands.evaluate import evaluate_command
 from rnnt.commands.lm import lm_command
 from rnnt.commands.terminal import show
@@ -132,6 +133,7 @@ def train_command(
 
 app.command("evaluate")(evaluate_command)
 app.command("transcribe")(transcribe_command)
+app.command("align")(align_command)
 app.command("lm")(lm_command)
 
 

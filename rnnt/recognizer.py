@@ -21,6 +21,7 @@ from rnnt.loader import Batch
 from rnnt.model import Transducer
 from rnnt.model_folder import find_model, read_config, read_weights, write_model
 from rnnt.settings import choose_decoding
+from rnnt.text_alignment import align_text
 from rnnt.tokenizer import Tokenizer, load_tokenizer
 from rnnt.transcription import transcribe, transcribe_files
 
@@ -97,6 +98,7 @@ class Recognizer(nn.Module):
         whole = _WHOLE_SECONDS * self.config.features.sample_rate
         return torch.ceil(self.config.decoding.max_symbols * (input_lengths / whole).clamp(min=1)).long()
 
+    align = align_text
     transcribe = transcribe
     transcribe_files = transcribe_files
     evaluate = evaluate

@@ -1,0 +1,83 @@
+"""The verb `align`: its formats, where it takes the text from, the picture, and mistakes."""
+
+import io
+import json
+import sys
+from types import SimpleNamespace
+
+import praatio.textgrid
+import pytest
+from matplotlib.image import imread
+
+import rnnt
+
+
+@pytest.fixture
+def text(recordings, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text((recordings / "00.txt").read_text().replace(" ", "\n"))
+    return path
+
+
+def test_a_line_for_each_word(call, run, recordings, text, tmp_path, capsys):
+    said = text.read_text().split()
+    assert call("align", run, recordings / "00.wav", text) == 0
+    out, err = capsys.readouterr()
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[4] for row in rows] == said and not err
+    words = rnnt.load(run).align(recordings / "00.wav", " ".join(said)).words
+    for row, word in zip(rows, words):
+        assert [float(x) for x in row[:3]] == pytest.approx([word.start, word.end, word.confidence], abs=1e-3)
+        assert row[3] == ("?" if word.confidence < 0.5 else "")
+    assert call("align", run, recordings / "00.wav", text, "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "00.txt").read_text() == out
+
+
+def test_the_text_may_come_from_standard_input(call, run, recordings, text, monkeypatch, capsys):
+    assert call("align", run, recordings / "00.wav", text) == 0
+    expected = capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.read_bytes())))
+    assert call("align", run, recordings / "00.wav", "-") == 0
+    assert capsys.readouterr().out == expected
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"\xff")))
+    assert call("align", run, recordings / "00.wav", "-") == 2
+    assert "standard input: is not UTF-8 text (byte 0)" in capsys.readouterr().err
+
+
+def test_other_formats(call, run, recordings, text, tmp_path, capsys):
+    assert call("align", run, recordings / "00.wav", text, "--format", "json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["text"].split() == text.read_text().split() == [word["word"] for word in record["words"]]
+    assert call("align", run, recordings / "00.wav", text, "--format", "textgrid", "--out", tmp_path) == 0
+    grid = praatio.textgrid.openTextgrid(str(tmp_path / "00.TextGrid"), includeEmptyIntervals=False)
+    assert [entry.label for entry in grid.getTier("words").entries] == text.read_text().split()
+
+
+def test_a_picture_is_drawn(call, run, recordings, text, tmp_path):
+    assert call("align", run, recordings / "00.wav", text, "--picture", tmp_path / "new" / "a.png") == 0
+    assert imread(tmp_path / "new" / "a.png").ndim == 3
+
+
+def test_mistakes_get_one_line(call, run, recordings, text, tmp_path, capsys):
+    audio = recordings / "00.wav"
+    (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "other.txt").write_text("löw")
+    (tmp_path / "long.txt").write_text("low mid high " * 1000)
+    (tmp_path / "latin.txt").write_bytes(b"l\xf6w")
+    (tmp_path / "file").write_text("")
+    cases = [
+        ([audio, tmp_path / "empty.txt"], "the text to align is empty"),
+        ([audio, tmp_path / "other.txt"], "unknown to the tokenizer: 'ö'"),
+        ([audio, tmp_path / "long.txt"], "more than 100 a second"),
+        ([audio, tmp_path / "latin.txt"], "is not UTF-8 text"),
+        ([audio, tmp_path / "absent.txt"], "absent.txt: No such file"),
+        ([recordings / "absent.wav", text], "absent.wav: no such file"),
+        ([recordings / "cut.wav", text], "truncated"),
+        ([audio, text, "--format", "doc"], "there is no format 'doc'"),
+        ([audio, text, "--out", tmp_path / "file"], "cannot write into the folder"),
+        ([audio, text, "--picture", tmp_path / "file" / "a.png"], "give --picture another file"),
+    ]
+    for arguments, why in cases:
+        assert call("align", run, *arguments) == 2
+        out, err = capsys.readouterr()
+        assert not out and err.count("\n") == 1 and why in err, err
