@@ -35,7 +35,7 @@ def align_text(recognizer: Recognizer, audio: Audio, text: str) -> Transcript:
     """Return when each word of a known text is said in a recording of any length.
 
     audio: as for `transcribe`. text: all that is said, in order; line breaks count as spaces. The transcript has the
-    text, `frames` and `log_probs` of the most probable path, and words and symbols with their times and confidences.
+    text, `frames` and `log_probs` of the path of `align_frames`, and words and symbols with times and confidences.
     Words that are not said like this get times among their neighbours, and a confidence below a half, as a rule.
     Raises ValueError if the text is empty, far too long for the audio, or has characters or words that the model lacks.
 

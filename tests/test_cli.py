@@ -14,7 +14,19 @@ import pytest
 from rnnt.info import describe
 from rnnt.settings import load_config, presets
 
-VERBS = {"prepare", "tokenizer", "train", "evaluate", "transcribe", "lm", "convert", "info", "settings", "demo"}
+VERBS = {
+    "prepare",
+    "tokenizer",
+    "train",
+    "evaluate",
+    "transcribe",
+    "lm",
+    "align",
+    "convert",
+    "info",
+    "settings",
+    "demo",
+}
 ROOT = Path(__file__).resolve().parents[1]
 
 
