@@ -1,4 +1,4 @@
-"""A model's folder: config.yaml, the tokenizer and model.safetensors. It may come from a stranger."""
+"""A model's folder: config.yaml, the tokenizer, model.safetensors, a bigram model. It may come from a stranger."""
 
 import os
 from dataclasses import replace
@@ -12,6 +12,7 @@ from rnnt.calibration import FILE as CALIBRATION
 from rnnt.calibration import Calibration, calibration_json
 from rnnt.config import Config
 from rnnt.files import write_file
+from rnnt.ngram.bigram import BIGRAM
 from rnnt.plain_yaml import read_yaml
 from rnnt.settings import from_tree, to_yaml
 from rnnt.text import reason
@@ -28,10 +29,12 @@ def write_model(
     tokenizer: Tokenizer,
     weights: dict[str, torch.Tensor],
     calibration: Calibration | None = None,
+    bigram: Path | None = None,
 ) -> None:
     """Write a model's folder. Each of its files is replaced as a whole; a tokenizer of another kind is removed.
 
-    The calibration of earlier weights is removed too, if there is no new one.
+    bigram: the file of the model's bigram model, which is copied. The calibration of earlier weights and the bigram
+    model of earlier texts are removed too, if there are no new ones.
 
     Raises OSError (a full disk, for example), after which the weights that were there before are still there.
     """
@@ -41,13 +44,16 @@ def write_model(
     try:
         write_file(folder / "config.yaml", to_yaml(config))
         tokenizer.save(folder)
+        if bigram is not None:
+            write_file(folder / BIGRAM, bigram.read_bytes())
         contiguous = {name: value.contiguous() for name, value in weights.items()}
         if calibrated:
             write_file(folder / CALIBRATION, calibration_json(calibration))
         else:
             (folder / CALIBRATION).unlink(missing_ok=True)
         write_file(folder / WEIGHTS, safetensors.torch.save(contiguous))
-        for name in set(TOKENIZERS.values()) - {TOKENIZERS[tokenizer.kind]}:
+        others = set(TOKENIZERS.values()) - {TOKENIZERS[tokenizer.kind]}
+        for name in others if bigram else others | {BIGRAM}:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise OSError(f"cannot save {folder}: {error}") from error
@@ -103,7 +109,7 @@ def find_model(path: str | Path) -> Path:
     path = Path(path)
     for folder in (path, path / "best"):
         if (folder / WEIGHTS).is_file():
-            for name in (WEIGHTS, "config.yaml", CALIBRATION, *TOKENIZERS.values()):
+            for name in (WEIGHTS, "config.yaml", CALIBRATION, BIGRAM, *TOKENIZERS.values()):
                 check_inside(folder / name)
             return folder
     if not path.exists():

@@ -20,6 +20,7 @@ from rnnt.features import Features
 from rnnt.loader import Batch
 from rnnt.model import Transducer
 from rnnt.model_folder import find_model, read_config, read_weights, write_model
+from rnnt.ngram.bigram import BIGRAM
 from rnnt.settings import choose_decoding
 from rnnt.text_alignment import align_text
 from rnnt.tokenizer import Tokenizer, load_tokenizer
@@ -30,6 +31,8 @@ _WHOLE_SECONDS = 40  # the longest recording that decoding.max_symbols is meant 
 
 class Recognizer(nn.Module):
     """Features, model and tokenizer. `config` is that of the run that made them. `scorers` by name steer its decoding.
+
+    `bigram` is the file with the bigram model of the training texts, or None.
 
     Its parts can be used one by one:
 
@@ -51,6 +54,7 @@ class Recognizer(nn.Module):
         self.model = Transducer(self.features.width, len(tokenizer) + 1, config.model)
         self.calibration = Calibration()
         self.scorers: dict[str, Scorer] = {}
+        self.bigram: Path | None = None
 
     @property
     def device(self) -> torch.device:
@@ -108,7 +112,7 @@ class Recognizer(nn.Module):
 
         Raises OSError (a full disk, for example), after which the weights that were there before are still there.
         """
-        write_model(folder, self.config, self.tokenizer, self.state_dict(), self.calibration)
+        write_model(folder, self.config, self.tokenizer, self.state_dict(), self.calibration, self.bigram)
 
 
 def load(
@@ -141,6 +145,8 @@ def load(
     recognizer = Recognizer(config, tokenizer)
     recognizer.load_state_dict(weights)
     recognizer.calibration = read_calibration(folder / CALIBRATION, len(tokenizer))
+    if (folder / BIGRAM).is_file():
+        recognizer.bigram = folder / BIGRAM
     if hotwords is not None:
         recognizer.scorers["hotwords"] = hot_words(hotwords, tokenizer, where)
     return recognizer.to(where).eval()

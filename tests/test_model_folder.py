@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from rnnt import load
 from rnnt.config import TokenizerConfig
 from rnnt.model_folder import find_model, read_config
+from rnnt.ngram.bigram import BIGRAM
 from rnnt.tokenizer import Symbols, train_tokenizer
 
 
@@ -290,3 +291,23 @@ def test_one_kind_of_tokenizer_is_left_and_config_yaml_names_it(tmp_path, make, 
     assert read_config(folder / "config.yaml").tokenizer.kind == "words"
     for transcript, other in zip(load(folder).transcribe(utterances), expected):
         same(transcript, other)
+
+
+def test_the_bigram_model_goes_with_the_model(recognizer, make, tmp_path):
+    folder = folder_of(tmp_path, recognizer)
+    assert load(folder).bigram is None
+    (folder / BIGRAM).write_text("a bigram model")
+    loaded = load(folder)
+    for other in (tmp_path / "other", folder):
+        loaded.save(other)
+        assert (other / BIGRAM).read_text() == "a bigram model"
+    make().save(folder)
+    assert not (folder / BIGRAM).exists()
+
+
+def test_a_bigram_model_outside_the_folder_is_refused(recognizer, tmp_path):
+    folder = folder_of(tmp_path, recognizer)
+    (tmp_path / "secret").write_text("")
+    (folder / BIGRAM).symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match=rf"{BIGRAM} is a link to {tmp_path}/secret, outside its folder"):
+        load(folder)

@@ -10,7 +10,7 @@ from rnnt.ngram.sentences import Sentences
 from rnnt.ngram.tables import RESERVED
 from rnnt.ngram.vocabulary import symbol_names
 
-_SPECIAL = ("<unk>", "<s>", "</s>")
+SPECIAL = ("<unk>", "<s>", "</s>")
 
 
 def estimate_language_model(
@@ -25,10 +25,10 @@ def estimate_language_model(
         raise ValueError("the symbols of this model are words already; leave --words out")
     if of_words:
         number = _number_words(sentences)
-        names = [*_SPECIAL, *(word for word, i in number.items() if i >= FIRST_WORD)]
+        names = [*SPECIAL, *(word for word, i in number.items() if i >= FIRST_WORD)]
         numbered = ([number[word] for word in words] for words in sentences.words())
     else:
-        names = [*_SPECIAL, *symbol_names(sentences.tokenizer)]
+        names = [*SPECIAL, *symbol_names(sentences.tokenizer)]
         numbered = sentences.symbols()
     try:
         return estimate_arpa(numbered, names, order, out, prune)

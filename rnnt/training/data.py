@@ -3,7 +3,7 @@
 import fnmatch
 from collections.abc import Iterator
 from functools import partial
-from itertools import repeat
+from itertools import compress, repeat
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +140,12 @@ class TrainingData:
             train.curriculum_seconds * rate, config.data.max_seconds * rate,
         )  # fmt: skip
         self._train, self._seed, self._splice_epoch = train, config.seed, config.augment.splice_epoch
+
+    def texts(self) -> Iterator[str]:
+        """Yield the texts of the utterances that the run trains on."""
+        chosen = np.zeros(len(self.dataset), bool)
+        chosen[self.usable] = True
+        return compress(self.dataset.texts(), chosen)
 
     def total_steps(self) -> int:
         """Return the number of steps of the whole run: train.epochs, but at most train.steps if that is set."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from rnnt.config import Config
 from rnnt.files import locked, write_file, write_json
 from rnnt.model_folder import WEIGHTS, read_config
+from rnnt.ngram.bigram import BIGRAM, estimate_bigram
 from rnnt.recognizer import Recognizer
 from rnnt.settings import to_yaml
-from rnnt.text import tsv_line
+from rnnt.text import reason, tsv_line
 from rnnt.tokenizer import Tokenizer, load_chosen_tokenizer, load_tokenizer, train_tokenizer
 from rnnt.training import checkpoint
 from rnnt.training.distributed import Processes
@@ -187,3 +188,17 @@ class RunFolder:
     def save_best(self, recognizer: Recognizer) -> None:
         """Write the best model. Raises OSError if it cannot be written."""
         recognizer.save(self.path / "best")
+
+    def save_bigram(self, texts: Callable[[], Iterable[str]], tokenizer: Tokenizer) -> str:
+        """Write the bigram model of the training texts next to the best model, unless it is there.
+
+        texts: as in `estimate_bigram`. Return why it could not be written, "" if there is no problem.
+        """
+        path = self.path / "best" / BIGRAM
+        if path.is_file() or not self.has_best:
+            return ""
+        try:
+            estimate_bigram(texts, tokenizer, path)
+        except (ValueError, OSError) as error:
+            return f"cannot write {path}: {reason(error)}"
+        return ""

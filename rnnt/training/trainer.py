@@ -182,6 +182,8 @@ class Trainer:
         if not stopped:
             for listener in self.listeners:
                 listener.run_stop(self.position, self.position.target_reached(train))
+            if self.processes.main and (problem := self.folder.save_bigram(self.data.texts, self.recognizer.tokenizer)):
+                self._note(f"warning: {problem}; no bigram model can be subtracted in decoding")
         if self.position.target_reached(train):
             self._note(f"target of {100 * train.target_wer:.2f} % reached")
         return stopped or not self.processes.from_main(lambda: self._calibrate(stop))

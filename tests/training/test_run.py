@@ -9,6 +9,7 @@ import torch
 
 from rnnt.config import TokenizerConfig
 from rnnt.model_folder import read_config
+from rnnt.ngram.bigram import BIGRAM
 from rnnt.recognizer import Recognizer, load
 from rnnt.tokenizer import train_tokenizer
 from rnnt.training.distributed import Processes
@@ -117,6 +118,22 @@ def test_the_best_model_can_be_loaded(folder_of):
     assert loaded.tokenizer.symbols == ["high", "low", "mid"] and loaded.config == folder.config
     for name, value in recognizer.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_the_bigram_model_is_written_once_next_to_the_best_model(folder_of):
+    folder = folder_of()
+    tokenizer = folder.open_tokenizer(TEXTS)
+    path = folder.path / "best" / BIGRAM
+    assert folder.save_bigram(lambda: TEXTS, tokenizer) == "" and not path.exists()  # there is no model
+    recognizer = Recognizer(folder.config, tokenizer)
+    folder.save_best(recognizer)
+    assert folder.save_bigram(lambda: [], tokenizer).startswith(f"cannot write {path}: the text is empty")
+    assert folder.save_bigram(lambda: TEXTS, tokenizer) == ""
+    before = path.read_text()
+    assert folder.save_bigram(lambda: ["mid"], tokenizer) == "" and path.read_text() == before
+    assert load(folder.path).bigram == path
+    folder.save_best(recognizer)  # of a run that goes on
+    assert not path.exists()
 
 
 def test_processes_that_read_different_data_are_told(settings, tmp_path):

@@ -18,6 +18,8 @@ from rnnt.dataset import Dataset
 from rnnt.error_rate import Pair
 from rnnt.evaluation import Evaluation
 from rnnt.model_folder import read_config
+from rnnt.ngram.estimate import estimate_language_model
+from rnnt.ngram.sentences import Sentences
 from rnnt.training import trainer as trainers
 from rnnt.training.listener import Listener
 from rnnt.training.schedule import warmup_hold_decay
@@ -74,6 +76,16 @@ def test_the_best_model_loads_and_transcribes(learned, tones):
     transcripts = model.transcribe([recording.input for recording in data])
     assert sum(t.text == recording.text for t, recording in zip(transcripts, data)) >= 16
     assert rnnt.load(out).transcribe([data[3].input])[0].text == transcripts[3].text
+
+
+def test_the_bigram_model_of_the_training_texts_is_next_to_the_best_model(learned, tones, tmp_path):
+    out, _, _ = learned
+    model = rnnt.load(out)
+    (tmp_path / "text.txt").write_text("\n".join(Dataset(tones / "train").texts()))
+    sentences = Sentences([tmp_path / "text.txt"], model.tokenizer)
+    estimate_language_model(sentences, tmp_path / "bigram.arpa", 2)
+    assert model.bigram == out / "best" / "bigram.arpa"
+    assert model.bigram.read_text() == (tmp_path / "bigram.arpa").read_text()
 
 
 def test_the_settings_are_kept_in_full(learned):
