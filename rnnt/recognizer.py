@@ -13,6 +13,7 @@ from rnnt.calibration import Calibration, read_calibration
 from rnnt.config import Config
 from rnnt.decoding import Hypothesis, Scorer
 from rnnt.decoding.decoder import Decoder, configured_decoder
+from rnnt.decoding.fusion import fuse, make_fusion
 from rnnt.decoding.hotwords import hot_words
 from rnnt.device import autocast, find_device, float32_products
 from rnnt.evaluation import evaluate
@@ -120,20 +121,26 @@ def load(
     device: str = "cpu",
     decoding: str | None = None,
     hotwords: str | Path | Iterable[str] | None = None,
+    lm: str | Path | None = None,
+    lm_weight: float | None = None,
+    lodr_weight: float | None = None,
+    ilm_weight: float | None = None,
 ) -> Recognizer:
     """Open a model's folder, or the best model of a run.
 
     device: "cpu", "cuda", "cuda:1", ... or "auto", which takes a GPU if there is one. decoding: "greedy", "beam", or
     "beam:8" for a beam of 8, in place of the model's own setting. hotwords: phrases to favour, or a file of them (see
-    `hot_words`). The model is in evaluation mode, and may be used from several threads at once. The folder may come
-    from a stranger: no file outside it is read, and no code in it is run. Raises ValueError if there is no model, it is
-    damaged, or its symbols cannot spell a hot word.
+    `hot_words`). lm: an ARPA file over the model's symbols or over words, and lm_weight, lodr_weight, ilm_weight: the
+    weights with which it and the model's own language models count (see `Fusion`). The model is in evaluation mode, and
+    may be used from several threads at once. The folder may come from a stranger: no file outside it is read, and no
+    code in it is run. Raises ValueError if there is no model, it is damaged, or its symbols cannot spell a hot word or
+    the language model.
 
     >>> model = load("runs/mine")
     >>> [transcript.text for transcript in model.transcribe(["recording.wav"])]
     ['mid high']
     """
-    where = find_device(device)
+    where, fusion = find_device(device), make_fusion(lm, lm_weight, lodr_weight, ilm_weight)
     folder = find_model(path)
     config = read_config(folder / "config.yaml")
     if decoding is not None:
@@ -147,6 +154,8 @@ def load(
     recognizer.calibration = read_calibration(folder / CALIBRATION, len(tokenizer))
     if (folder / BIGRAM).is_file():
         recognizer.bigram = folder / BIGRAM
+    if fusion is not None:
+        recognizer.scorers["lm"] = fuse(fusion, folder, tokenizer, recognizer.model, where)
     if hotwords is not None:
         recognizer.scorers["hotwords"] = hot_words(hotwords, tokenizer, where)
     return recognizer.to(where).eval()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rnnt.commands.terminal import Device, HotWords, show, warnings_shown
+from rnnt.commands.terminal import Device, HotWords, IlmWeight, Lm, LmWeight, LodrWeight, show, warnings_shown
 from rnnt.threads import Threads, adapting
 from rnnt.tree import distinct_folders
 
@@ -29,6 +29,10 @@ def evaluate_command(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="utterances decoded together", min=1)] = None,
     hotwords: HotWords = None,
+    lm: Lm = None,
+    lm_weight: LmWeight = None,
+    lodr_weight: LodrWeight = None,
+    ilm_weight: IlmWeight = None,
     device: Device = "auto",
 ) -> None:
     """Score a model on prepared splits: error rates, all pairs, and a page that shows the errors.
@@ -49,14 +53,15 @@ def evaluate_command(
 
     threads = Threads()
     folder, data = find_model(model), distinct_folders(data)
+    weights = {"lm_weight": lm_weight, "lodr_weight": lodr_weight, "ilm_weight": ilm_weight}
     with warnings_shown():
-        recognizer = load(folder, device, hotwords=hotwords)
-    settings = recognizer.config.decoding
+        recognizer = load(folder, device, hotwords=hotwords, lm=lm, **weights)
+    settings, scorers = recognizer.config.decoding, recognizer.scorers
     if blank_penalty is not None:
         settings = replace(settings, blank_penalty=blank_penalty)
-    how = settings, recognizer.scorers
-    decoders = parse_decoders(decoding, *how) if decoding else [configured_decoder(*how)]
-    result = recognizer.evaluate(Dataset(*data), batch_size, lambda *of: adapting(track(*of), threads), decoders, nbest)
+    decoders = parse_decoders(decoding, settings, scorers) if decoding else [configured_decoder(settings, scorers)]
+    how = batch_size, lambda *of: adapting(track(*of), threads)
+    result = recognizer.evaluate(Dataset(*data), *how, decoders, nbest)
     lines = compare(result) if result.pairs else []
     if lines:
         show(*(table_text(lines) if len(lines) > 1 else (str(lines[0].words), str(lines[0].characters))))

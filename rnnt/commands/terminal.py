@@ -16,6 +16,17 @@ Decoding = Annotated[str | None, typer.Option(help="greedy, beam, or beam:8 for 
 HotWords = Annotated[
     Path | None, typer.Option(help="phrases to favour, one a line; a weight may follow, as in: new york :2.5")
 ]
+Lm = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="language model: an ARPA file over symbols or words, from rnnt lm")
+]
+LmWeight = Annotated[float | None, typer.Option(help="weight of the language model; default: 0.3")]
+LodrWeight = Annotated[
+    float | None,
+    typer.Option(help="weight of the training text's bigram model, which is subtracted; default: 2/3 of --lm-weight"),
+]
+IlmWeight = Annotated[
+    float | None, typer.Option(help="weight of the model's internal language model, subtracted instead; default: 0")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")]
 
 

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from rnnt.commands.output import Format, Out, output_files, put_transcript
-from rnnt.commands.terminal import Decoding, Device, HotWords, json_line, show, warnings_shown
+from rnnt.commands.terminal import (
+    Decoding,
+    Device,
+    HotWords,
+    IlmWeight,
+    Lm,
+    LmWeight,
+    LodrWeight,
+    json_line,
+    show,
+    warnings_shown,
+)
 from rnnt.threads import Threads, adapting
 
 
@@ -20,6 +31,10 @@ def transcribe_command(
     batch_size: Annotated[int, typer.Option(help="segments decoded together", min=1)] = 16,
     decoding: Decoding = None,
     hotwords: HotWords = None,
+    lm: Lm = None,
+    lm_weight: LmWeight = None,
+    lodr_weight: LodrWeight = None,
+    ilm_weight: IlmWeight = None,
     device: Device = "auto",
 ) -> None:
     """Print the text of audio files of any length. Long ones are cut at pauses; --json tells where.
@@ -39,7 +54,7 @@ def transcribe_command(
     paths = audio_files(inputs)
     files = output_files(paths, kind, out)
     with warnings_shown():
-        recognizer = load(model, device, decoding, hotwords)
+        recognizer = load(model, device, decoding, hotwords, lm, lm_weight, lodr_weight, ilm_weight)
     failed = 0
     for path, result in adapting(recognizer.transcribe_files(paths, batch_size), threads):
         if isinstance(result, Exception):

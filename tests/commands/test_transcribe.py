@@ -101,3 +101,25 @@ def test_a_long_file_that_ends_early_has_its_text_and_its_error(call, run, tmp_p
 def test_an_empty_folder_is_named(call, run, tmp_path, capsys):
     assert call("transcribe", run, tmp_path) == 2
     assert "holds no audio files" in capsys.readouterr().err
+
+
+def test_a_language_model_steers_the_search(call, run, recordings, prepared, tmp_path, capsys):
+    lm = tmp_path / "lm.arpa"
+    assert call("lm", prepared / "train", "--model", run, "--order", "3", "--out", lm) == 0
+    capsys.readouterr()
+    for decoding in ("greedy", "beam"):
+        options = "--decoding", decoding, "--lm", lm, "--lm-weight", "0.4", "--lodr-weight", "0.1"
+        assert call("transcribe", run, recordings / "00.wav", *options) == 0
+        text = capsys.readouterr().out.rstrip("\n").split("\t")[1]
+        model = rnnt.load(run, decoding=decoding, lm=lm, lm_weight=0.4, lodr_weight=0.1)
+        assert text == model.transcribe(recordings / "00.wav")[0].text
+    wrong = [
+        (("--lm-weight", "0.3"), "lm_weight is given without a language model"),
+        (("--lm", lm, "--lm-weight", "-1"), "lm_weight is -1.0; it must be"),
+        (("--lm", tmp_path / "absent.arpa"), "absent.arpa"),
+        (("--lm", recordings / "00.txt"), "no ARPA file"),
+    ]
+    for options, why in wrong:
+        assert call("transcribe", run, recordings / "00.wav", *options) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and why in err and len(err.splitlines()) == 1
