@@ -27,12 +27,16 @@ _MARGIN = 1e-3  # nats by which log-probabilities differ at least, more than the
 
 @dataclass(frozen=True)
 class Alternative:
-    """An entry of an n-best list. score and total: as in `Hypothesis`; without scorers they are the same."""
+    """An entry of an n-best list. score and total: as in `Hypothesis`; without scorers they are the same.
+
+    scores: of language models, see `rnnt.tuning`.
+    """
 
     text: str
     tokens: list[int]
     score: float
     total: float
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

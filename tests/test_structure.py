@@ -26,7 +26,7 @@ LAYERS = [
     "transcription evaluation text_alignment",
     "recognizer",
     "comparison",
-    "report report_folder plot alignment_picture convert calibrator",
+    "report report_folder plot alignment_picture convert calibrator tuning",
     "training",
     "info demo",
     "commands",

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rnnt.commands.terminal import Device, HotWords, IlmWeight, Lm, LmWeight, LodrWeight, show, warnings_shown
+from rnnt.commands.tune import evaluate_tuned
 from rnnt.threads import Threads, adapting
 from rnnt.tree import distinct_folders
 
@@ -33,6 +34,9 @@ def evaluate_command(
     lm_weight: LmWeight = None,
     lodr_weight: LodrWeight = None,
     ilm_weight: IlmWeight = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="choose the weights of --lm on this data, which must not be test data")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Score a model on prepared splits: error rates, all pairs, and a page that shows the errors.
@@ -40,6 +44,8 @@ def evaluate_command(
     Example: rnnt evaluate runs/digits --data data/digits/test
 
     Compare decoders: rnnt evaluate runs/digits --data data/digits/test --decoding greedy --decoding beam:4
+
+    Choose weights: rnnt evaluate runs/mine --data data/valid --decoding beam --lm lm.arpa --tune
     """
     from rnnt.comparison import compare, table_text, time_line
     from rnnt.dataset import Dataset
@@ -54,14 +60,20 @@ def evaluate_command(
     threads = Threads()
     folder, data = find_model(model), distinct_folders(data)
     weights = {"lm_weight": lm_weight, "lodr_weight": lodr_weight, "ilm_weight": ilm_weight}
+    if tune:
+        others = {"blank_penalty": blank_penalty, "nbest": nbest or None, "hotwords": hotwords}
+        _check_tuning(lm, decoding, weights | others)
     with warnings_shown():
-        recognizer = load(folder, device, hotwords=hotwords, lm=lm, **weights)
+        recognizer = load(folder, device, hotwords=hotwords, lm=None if tune else lm, **weights)
     settings, scorers = recognizer.config.decoding, recognizer.scorers
     if blank_penalty is not None:
         settings = replace(settings, blank_penalty=blank_penalty)
     decoders = parse_decoders(decoding, settings, scorers) if decoding else [configured_decoder(settings, scorers)]
     how = batch_size, lambda *of: adapting(track(*of), threads)
-    result = recognizer.evaluate(Dataset(*data), *how, decoders, nbest)
+    if tune:
+        result = evaluate_tuned(recognizer, folder, lm, Dataset(*data), split_names(data), decoders[0], *how)
+    else:
+        result = recognizer.evaluate(Dataset(*data), *how, decoders, nbest)
     lines = compare(result) if result.pairs else []
     if lines:
         show(*(table_text(lines) if len(lines) > 1 else (str(lines[0].words), str(lines[0].characters))))
@@ -96,3 +108,15 @@ def evaluate_command(
         why = error.strerror or error
         raise OSError(f"cannot write the report in {out or folder.parent}: {why}; give --out another folder") from error
     show(f"report: {out / 'report.html'}")
+
+
+def _check_tuning(lm: Path | None, decoding: list[str] | None, others: dict) -> None:
+    """Raise ValueError if --tune comes with options that it has no use for. others: None if not given."""
+    if lm is None:
+        raise ValueError("--tune chooses the weight of a language model; give one with --lm FILE")
+    for name, value in others.items():
+        if value is not None:
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"--tune and {option} do not go together; leave {option} out")
+    if decoding and (len(decoding) > 1 or "+" in decoding[0]):
+        raise ValueError("--tune takes one --decoding without language models or hot words, such as beam:4")

@@ -133,3 +133,27 @@ def map_state(state: torch.Tensor | tuple, function: Callable[[torch.Tensor], to
 def state_tensors(state: torch.Tensor | tuple) -> list[torch.Tensor]:
     """Return the tensors of a scorer's state."""
     return [state] if isinstance(state, torch.Tensor) else [x for part in state for x in state_tensors(part)]
+
+
+def score_sequences(scorer: Scorer, sequences: Sequence[Sequence[int]], rows: int = 1024) -> list[float]:
+    """Return the score of each whole sequence of symbols, its end included. rows: sequences that are scored at once."""
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]), reverse=True)
+    totals = [0.0] * len(sequences)
+    for first in range(0, len(order), rows):
+        places = order[first : first + rows]
+        state = scorer.start(len(places))
+        device = state_tensors(state)[0].device
+        sums = torch.zeros(len(places), dtype=torch.float64, device=device)
+        for u in range(len(sequences[places[0]]) + 1):
+            left = sum(len(sequences[place]) > u for place in places[: len(sums)])
+            ended = map_state(state, lambda x, left=left: x[left:])
+            if left < len(sums):
+                sums[left:] += scorer.finish(ended)
+                for place, total in zip(places[left : len(sums)], sums[left:].tolist()):
+                    totals[place] = total
+            sums, state = sums[:left], map_state(state, lambda x, left=left: x[:left])
+            if left:
+                symbols = torch.tensor([sequences[place][u] for place in places[:left]], device=device)
+                sums += scorer.scores(state).gather(1, symbols[:, None])[:, 0]
+                state = scorer.advance(state, symbols)
+    return totals

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from rnnt.decoding.scorer import Scorers, map_state, state_tensors
+from rnnt.decoding.scorer import Scorers, map_state, score_sequences, state_tensors
 
 
 class Count:
@@ -84,3 +84,13 @@ def test_a_state_of_states_keeps_its_form():
     found = map_state((state, torch.arange(3)), lambda x: x[[2, 0]])
     assert isinstance(found[0], Pair) and found[0].right[0].tolist() == [[4, 5], [0, 1]] and found[0].right[1] == ()
     assert [x.tolist() for x in state_tensors(found)] == [[2, 0], [[4, 5], [0, 1]], [2, 0]]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_sequences_are_scored_one_by_one_or_together(rows):
+    """The scores of `Count` before each symbol are the sums of the symbols before it."""
+    sequences = [[2, 1], [], [0, 2, 2, 1], [1], [2, 1, 0, 0], []]
+    sums = [[sum(sequence[:u]) for u in range(len(sequence) + 1)] for sequence in sequences]
+    expected = [sum(before) - last for *before, last in sums]
+    assert score_sequences(Count(1.0), sequences, rows) == expected
+    assert score_sequences(Count(1.0), []) == []
