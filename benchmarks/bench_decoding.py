@@ -1,5 +1,7 @@
 """Measure greedy and beam search, next to a loop over the frames of one utterance after the other, and the encoder.
 
+Both searches are measured with a 4-gram of about 100,000 entries too, which has a small weight.
+
     python benchmarks/bench_decoding.py [--device cuda] [--save]
 
 The model has random weights, except for a few that make it emit one symbol at some of the frames, as a trained model
@@ -8,17 +10,25 @@ step instead. Each repetition times all of them one after another, so that other
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from results import append_rows
 
 from rnnt.config import Config, DecodingConfig
 from rnnt.decoding import beam, greedy
+from rnnt.decoding.ngram import NGram
 from rnnt.features import Features
 from rnnt.model import Transducer
+from rnnt.ngram.arpa import read_arpa
+from rnnt.ngram.counts import FIRST_WORD
+from rnnt.ngram.kneser_ney import estimate_arpa
+from rnnt.ngram.tables import build_tables
 from rnnt.settings import load_config
 
 RATE = 3.8  # symbols a second: LibriSpeech in 1023 word pieces
@@ -93,6 +103,20 @@ def loop(model: Transducer, encoder_BTD: torch.Tensor, config: DecodingConfig, f
     return results
 
 
+def language_model(symbols: int, device: str, entries: int = 100_000) -> NGram:
+    """A 4-gram of about this many entries, of random texts in which a few symbols are frequent, as in speech."""
+    generator = np.random.default_rng(0)
+    names = [f"s{symbol}" for symbol in range(symbols)]
+    frequency = 1 / np.arange(1, symbols + 1)
+    # Each symbol begins three n-grams, most of which are new.
+    text = generator.choice(symbols, (round(entries / 100), 38), p=frequency / frequency.sum()) + FIRST_WORD
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lm.arpa"
+        counts = estimate_arpa(text, ["<unk>", "<s>", "</s>", *names], 4, path)
+        assert 0.9 * entries < sum(counts) < 1.1 * entries, counts
+        return NGram.of_tables(build_tables(read_arpa(path), names), 0.01, device)
+
+
 def alternate(calls: dict[str, Callable], repeats: int, device: str) -> dict[str, list[float]]:
     """Seconds of each call, taken in turns; the first turn does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -107,7 +131,7 @@ def alternate(calls: dict[str, Callable], repeats: int, device: str) -> dict[str
 
 
 def measure(model: Transducer, config: Config, batch: int, seconds: float, repeats: int, device: str) -> list[dict]:
-    """A row for each of loop, loop with the fast step, greedy search, beam search and encoder, for this batch size."""
+    """A row for each of the loops, the searches without and with an n-gram, and the encoder, for this batch size."""
     features = Features(config.features)
     inputs = round(seconds / features.frame_seconds)
     length = -(-inputs // model.encoder.stride)
@@ -115,6 +139,9 @@ def measure(model: Transducer, config: Config, batch: int, seconds: float, repea
     encoder_BTD = frames(batch, length, symbols, model.encoder.width, device)
     lengths = torch.full((batch,), length, device=device)
     input_BSF = torch.randn(batch, inputs, model.inputs, device=device)
+
+    lm = [language_model(model.blank, device)]
+    width = config.decoding.beam
 
     def encode() -> None:
         with torch.inference_mode():
@@ -124,7 +151,9 @@ def measure(model: Transducer, config: Config, batch: int, seconds: float, repea
         "loop": lambda: loop(model, encoder_BTD, config.decoding, False),
         "loop, fast step": lambda: loop(model, encoder_BTD, config.decoding, True),
         "greedy": lambda: [x.tokens for x in greedy(model, encoder_BTD, lengths, config.decoding)],
-        f"beam of {config.decoding.beam}": lambda: beam(model, encoder_BTD, lengths, config.decoding),
+        "greedy, 4-gram": lambda: greedy(model, encoder_BTD, lengths, config.decoding, lm),
+        f"beam of {width}": lambda: beam(model, encoder_BTD, lengths, config.decoding),
+        f"beam of {width}, 4-gram": lambda: beam(model, encoder_BTD, lengths, config.decoding, lm),
         "encoder": encode,
     }
     expected = calls["loop"]()
