@@ -10,6 +10,7 @@ is right count. The rows "emission" are the frames of greedy search, "emission, 
 error of all words has been subtracted. --confidence measures the expected calibration error on a prepared split.
 
 --cost times the steps of transcribing a batch. Its model has random weights that emit symbols as in bench_decoding.
+They are words of five characters.
 """
 
 import argparse
@@ -24,17 +25,18 @@ from results import append_rows
 
 import rnnt
 from rnnt.audio import read_audio
-from rnnt.calibration import calibration_error
+from rnnt.calibration import Calibration, calibration_error
 from rnnt.calibrator import calibrate, decode_aligned, scored_words
 from rnnt.corpora import digits, synthetic
 from rnnt.dataset import Dataset
 from rnnt.loader import collate
 from rnnt.recognizer import Recognizer
 from rnnt.settings import load_config
+from rnnt.sounds import STATES, Sounds, described_width
 from rnnt.tokenizer import train_tokenizer
 from rnnt.transcript import Transcript
 from rnnt.transcription import make_transcript
-from rnnt.word_times import align_hypotheses, with_words
+from rnnt.word_times import align_hypotheses, spoken_audio, with_words
 
 Known = tuple[np.ndarray, str, list[tuple[float, float]]]  # samples, text, and start and end of each word
 
@@ -114,18 +116,28 @@ def confidence_row(recognizer: Recognizer, split: Path) -> dict:
     }  # fmt: skip
 
 
+def random_sounds(characters: str, mels: int) -> Sounds:
+    """Sounds of characters that find words at random."""
+    states = 1 + STATES * (len(characters) + 1)
+    weights = 0.1 * np.random.default_rng(0).standard_normal((states, described_width(mels)))
+    stay = np.full(states, 0.6, np.float32)
+    return Sounds(characters, weights.astype(np.float32), np.zeros(states, np.float32), stay)
+
+
 def cost_rows(preset: str, batch: int, seconds: float, repeats: int) -> list[dict]:
     """A row for each step of transcribing a batch."""
     config = load_config(preset, ["tokenizer.kind=words"])
     torch.manual_seed(0)
-    tokenizer = train_tokenizer([" ".join(f"w{i}" for i in range(config.tokenizer.size))], config.tokenizer)
+    tokenizer = train_tokenizer([" ".join(f"w{i:04}" for i in range(config.tokenizer.size))], config.tokenizer)
     recognizer = Recognizer(config, tokenizer).eval()
+    recognizer.calibration = Calibration(sounds=random_sounds("0123456789w", config.features.mels))
     speak(recognizer.model)
     rate = config.features.sample_rate
     rng = np.random.default_rng(0)
     audio = [(2000 * rng.standard_normal(round(seconds * rate))).astype(np.int16) for _ in range(batch)]
     inputs = collate(audio, [[]] * batch, [""] * batch)
     with recognizer.inference():
+        features_BTF, _ = recognizer.features(inputs.inputs, inputs.input_lengths)
         _, lengths = recognizer.encode(inputs)
         encoder_BTD = frames(batch, int(lengths[0]), round(seconds * RATE), recognizer.model.encoder.width, "cpu")
         hypotheses = recognizer.decode(inputs, encoder_BTD, lengths)
@@ -136,9 +148,9 @@ def cost_rows(preset: str, batch: int, seconds: float, repeats: int) -> list[dic
                 "features and encoder": lambda: recognizer.encode(inputs),
                 "greedy": lambda: recognizer.decode(inputs, encoder_BTD, lengths),
                 "alignment": lambda: align_hypotheses(recognizer, hypotheses, encoder_BTD, lengths),
-                "words": lambda: [
-                    with_words(*each[:2], recognizer, each[2]) for each in zip(transcripts, alignments, audio)
-                ],
+                "words": lambda: with_words(
+                    recognizer, transcripts, alignments, spoken_audio(recognizer, features_BTF, audio, [0] * batch)
+                ),
             },
             repeats,
             "cpu",

@@ -1,4 +1,4 @@
-"""The calibration of a model: how far its symbols are emitted from their sounds, and how far to trust its confidence.
+"""The calibration of a model: the sounds of its characters, and how far to trust its confidence.
 
 It is fitted on a development split and saved with the model, as `calibration.json`. A model without one is used as if
 symbols were emitted when their sounds begin, and its probabilities were right.
@@ -6,19 +6,19 @@ symbols were emitted when their sounds begin, and its probabilities were right.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
+from rnnt.sounds import Sounds
 from rnnt.text import read_text
 
 FILE = "calibration.json"
 _LEAST, _MOST = 0.05, 20.0  # temperatures
-_PRIOR = 8  # words as good as which the median of all symbols is, for a symbol that is rare
 _MOST_SECONDS = 10.0  # that a symbol is emitted from its sound
+_MOST_BYTES = 4_000_000  # of the file
 _EDGE = 1e-6  # probabilities are kept so far from 0 and 1
 
 
@@ -27,23 +27,14 @@ class Calibration:
     """The calibration of a model.
 
     temperature: divides the log-odds of confidences. start, end: the median time in seconds from the start of a word
-    to the emission of its first symbol, and from the end of a word to the emission of its last one. starts, ends: the
-    same for words that begin or end with a certain symbol, if there were such words.
+    to the emission of its first symbol, and from the end of a word to the emission of its last one. sounds: those of
+    the characters, by which the words are found in the audio; None if they are unknown.
     """
 
     temperature: float = 1.0
     start: float = 0.0
     end: float = -0.2
-    starts: dict[int, float] | None = None
-    ends: dict[int, float] | None = None
-
-    def start_of(self, symbol: int) -> float:
-        """Return the time from the start of a word that begins with this symbol to its emission."""
-        return (self.starts or {}).get(symbol, self.start)
-
-    def end_of(self, symbol: int) -> float:
-        """Return the time from the end of a word that ends with this symbol to its emission."""
-        return (self.ends or {}).get(symbol, self.end)
+    sounds: Sounds | None = None
 
     def confidences(self, probabilities: Sequence[float]) -> list[float]:
         """Return the calibrated confidences of words or symbols to which the model gives these probabilities."""
@@ -76,23 +67,6 @@ def fit_temperature(probabilities: Sequence[float], correct: Sequence[bool]) -> 
     return math.exp((low + high) / 2)
 
 
-def fit_delays(items: Iterable[tuple[int, float]]) -> tuple[float, dict[int, float]]:
-    """Return the median delay, and that of each symbol, of (symbol, delay in seconds) pairs.
-
-    The delay of a rare symbol is drawn towards that of all symbols.
-    """
-    found: dict[int, list[float]] = {}
-    for symbol, delay in items:
-        found.setdefault(symbol, []).append(delay)
-    if not found:
-        return 0.0, {}
-    whole = median([delay for delays in found.values() for delay in delays])
-    return whole, {
-        symbol: (len(delays) * median(delays) + _PRIOR * whole) / (len(delays) + _PRIOR)
-        for symbol, delays in sorted(found.items())
-    }
-
-
 def calibration_error(confidences: Sequence[float], correct: Sequence[bool], bins: int = 10) -> float:
     """Return the expected calibration error: the mean difference between confidence and share of correct words.
 
@@ -106,29 +80,29 @@ def calibration_error(confidences: Sequence[float], correct: Sequence[bool], bin
 
 def calibration_json(calibration: Calibration) -> str:
     """Return the contents of a model's `calibration.json`."""
-    return json.dumps(asdict(calibration), indent=1) + "\n"
+    sounds = calibration.sounds
+    tree = {name: value for name, value in vars(calibration).items() if name != "sounds"}
+    return json.dumps(tree | {"sounds": sounds and sounds.tree()}, ensure_ascii=False) + "\n"
 
 
-def read_calibration(path: Path, symbols: int) -> Calibration:
+def read_calibration(path: Path, mels: int) -> Calibration:
     """Read a model's `calibration.json`; without the file, return the defaults.
 
-    symbols: how many the tokenizer has. Raises ValueError if the file is damaged.
+    mels: bins of the model's features. Raises ValueError if the file is damaged.
     """
     if not path.is_file():
         return Calibration()
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("too large")
         tree = json.loads(read_text(path))
         temperature, start, end = (float(tree[name]) for name in ("temperature", "start", "end"))
-        starts, ends = (
-            {int(symbol): float(delay) for symbol, delay in (tree[name] or {}).items()} for name in ("starts", "ends")
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        sounds = None if tree.get("sounds") is None else Sounds.from_tree(tree["sounds"], mels)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ValueError(f"{path} is damaged; remove it, or calibrate the model again") from None
-    delays = [start, end, *starts.values(), *ends.values()]
-    known = all(0 <= symbol < symbols for symbol in (*starts, *ends))
-    if not (known and _LEAST <= temperature <= _MOST and all(abs(delay) <= _MOST_SECONDS for delay in delays)):
+    if not (_LEAST <= temperature <= _MOST and abs(start) <= _MOST_SECONDS and abs(end) <= _MOST_SECONDS):
         raise ValueError(f"{path} holds numbers that are out of range; remove it, or calibrate the model again")
-    return Calibration(temperature, start, end, starts, ends)
+    return Calibration(temperature, start, end, sounds)
 
 
 def _tempered(probability: np.ndarray, temperature: float) -> np.ndarray:

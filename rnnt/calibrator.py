@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnt.calibration import FILE, Calibration, calibration_json, fit_delays, fit_temperature
+from rnnt.boundaries import state_edges
+from rnnt.calibration import FILE, Calibration, calibration_json, fit_temperature
 from rnnt.dataset import Dataset
 from rnnt.decoding import Hypothesis
 from rnnt.decoding.alignment import Alignment
 from rnnt.error_rate import Pair, align_words
 from rnnt.files import write_file
 from rnnt.loader import collate
+from rnnt.reestimation import estimate_sounds, frequent_characters
 from rnnt.sampler import batches_by_length
-from rnnt.transcript import Word
+from rnnt.sounds import MERGED
 from rnnt.transcription import BATCH_SECONDS
-from rnnt.word_times import align_hypotheses, emission_seconds, timed_words
+from rnnt.word_times import Spoken, align_hypotheses, spoken_audio, word_states
 
 if TYPE_CHECKING:
     from rnnt.recognizer import Recognizer
 
 _UTTERANCES = 400  # drawn evenly from the split; more would hardly change the result
-_ROUNDS = 3  # of finding words with the delays and delays with the words
+_TURNS = 3  # of finding sounds with the delays and delays with the sounds
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An utterance that was decoded and aligned. start: the sample at which its encoder frames begin."""
+    """An utterance that was decoded and aligned."""
 
     reference: str
     hypothesis: Hypothesis
     alignment: Alignment
-    samples: np.ndarray
-    start: int
+    spoken: Spoken
 
 
 def calibrate(
@@ -47,47 +50,69 @@ def calibrate(
 ) -> Calibration:
     """Return the calibration of a model that suits an audio dataset.
 
-    The delays are the medians of the times between emissions and the words that `word_bounds` finds near them; a few
-    rounds let one correct the other. The temperature is fitted to which of the decoded words are right. Utterances
-    that cannot be read are left out.
+    The sounds of the characters are estimated from the decoded texts. The delays are the medians of the times between
+    emissions and the words that are found by these sounds; a few turns let one correct the other. The temperature is
+    fitted to which of the decoded words are right. Utterances that cannot be read are left out.
 
     trained_on: the model was trained on these utterances. It is more often right on them than on others, so the
     temperature stays 1. until(batches): may end the work early.
     """
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(_UTTERANCES, len(dataset))).astype(int))
     decoded = list(decode_aligned(recognizer, dataset.subset(chosen), until))
-    calibration = Calibration()
-    for _ in range(_ROUNDS):
-        starts, ends = [], []
-        for item in decoded:
-            tokens, seconds = item.hypothesis.tokens, emission_seconds(recognizer, item.alignment, item.start)
-            for (first, end), word in zip(
-                recognizer.tokenizer.word_spans(tokens), _words(recognizer, calibration, item)
-            ):
-                starts.append((tokens[first], seconds[first] - word.start))
-                ends.append((tokens[end - 1], seconds[end - 1] - word.end))
-        if not starts:
-            return Calibration()
-        (start, by_first), (end, by_last) = fit_delays(starts), fit_delays(ends)
-        calibration = Calibration(1.0, start, end, by_first, by_last)
+    calibration = _find_sounds(recognizer, decoded)
     if trained_on:
         return calibration
-    probabilities, correct = scored_words(recognizer, calibration, decoded)
+    probabilities, correct = scored_words(recognizer, Calibration(), decoded)
     return replace(calibration, temperature=fit_temperature(probabilities, correct))
+
+
+def _find_sounds(recognizer: Recognizer, decoded: list[Decoded]) -> Calibration:
+    calibration = Calibration()
+    tokens_of = [item.hypothesis.tokens for item in decoded]
+    spans = [recognizer.tokenizer.word_spans(tokens) for tokens in tokens_of]
+    characters = frequent_characters([recognizer.tokenizer.decode(tokens) for tokens in tokens_of])
+    described = [item.spoken.described for item in decoded]
+    seconds_of = MERGED * recognizer.config.features.hop / recognizer.config.features.sample_rate
+    for _ in range(_TURNS):
+        lines = [
+            word_states(
+                recognizer, calibration, characters, item.hypothesis.tokens, item.alignment, item.spoken.num_samples
+            )
+            for item in decoded
+        ]
+        expected = [line.expected for line in lines]
+        sounds = estimate_sounds(described, expected, characters, calibration.sounds)
+        if sounds is None:
+            return calibration
+        edges = state_edges([sounds.scores(frames) for frames in described], expected, sounds.stay)
+        starts, ends = [], []
+        for item, words, line, edge in zip(decoded, spans, lines, edges):
+            seconds = [(frame + 0.5) * recognizer.frame_seconds for frame in item.alignment.expected]
+            known = (edge - 0.5 / MERGED) * seconds_of
+            for (first, end), places in zip(words, line.places):
+                starts.append(seconds[first] - known[places[0][0]])
+                ends.append(seconds[end - 1] - known[places[-1][1]])
+        calibration = Calibration(1.0, float(median(starts)), float(median(ends)), sounds)
+    return calibration
 
 
 def scored_words(
     recognizer: Recognizer, calibration: Calibration, decoded: list[Decoded]
 ) -> tuple[list[float], list[bool]]:
     """Return the confidence of each decoded word, and whether it is right by a least-error alignment of the texts."""
+    tokenizer = recognizer.tokenizer
+    pairs, probabilities = [], []
+    for item in decoded:
+        tokens, spans = item.hypothesis.tokens, tokenizer.word_spans(item.hypothesis.tokens)
+        words = [tokenizer.decode(tokens[first:end]).strip() for first, end in spans]
+        pairs.append(Pair("", item.reference, " ".join(words)))
+        probabilities.append([math.prod(item.alignment.posteriors[first:end]) for first, end in spans])
     confidences, correct = [], []
-    words = [_words(recognizer, calibration, item) for item in decoded]
-    pairs = [Pair("", item.reference, " ".join(word.word for word in each)) for item, each in zip(decoded, words)]
-    for columns, each in zip(align_words(pairs) if pairs else [], words):
+    for columns, each in zip(align_words(pairs) if pairs else [], probabilities):
         right = [said == heard for said, heard in columns if heard]
         if len(right) == len(each):  # otherwise a word holds white space of its own
             correct += right
-            confidences += [word.confidence for word in each]
+            confidences += calibration.confidences(each)
     return confidences, correct
 
 
@@ -111,20 +136,16 @@ def decode_aligned(
             if not read:
                 continue
             batch = collate([item.input for item, _, _ in read], [[]] * len(read), [""] * len(read))
-            encoder_BTD, lengths = recognizer.encode(batch.to(recognizer.device))
+            batch = batch.to(recognizer.device)
+            features_BTF, encoder_BTD, lengths = recognizer.listen(batch)
             hypotheses = recognizer.decode(batch, encoder_BTD, lengths)
             alignments = align_hypotheses(recognizer, hypotheses, encoder_BTD, lengths)
-            for (item, start, samples), hypothesis, alignment in zip(read, hypotheses, alignments):
-                yield Decoded(item.text, hypothesis, alignment, samples, start)
+            inputs, starts = [item.input for item, _, _ in read], [start for _, start, _ in read]
+            spoken = spoken_audio(recognizer, features_BTF, inputs, starts, described=True)
+            for (item, _, _), *each in zip(read, hypotheses, alignments, spoken):
+                yield Decoded(item.text, *each)
 
 
 def save_calibration(folder: Path, calibration: Calibration) -> None:
     """Write the calibration of a model into its folder. Raises OSError if it cannot be written."""
     write_file(folder / FILE, calibration_json(calibration))
-
-
-def _words(recognizer: Recognizer, calibration: Calibration, item: Decoded) -> list[Word]:
-    rate = recognizer.config.features.sample_rate
-    seconds = emission_seconds(recognizer, item.alignment, item.start)
-    tokens, posteriors = item.hypothesis.tokens, item.alignment.posteriors
-    return timed_words(recognizer.tokenizer, calibration, tokens, seconds, posteriors, item.samples, rate)[0]

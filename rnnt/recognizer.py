@@ -81,7 +81,12 @@ class Recognizer(nn.Module):
 
     def encode(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the encoder's frames (B, T, D) and their lengths (B,)."""
-        return self.model.encoder(*self.features(batch.inputs, batch.input_lengths))
+        return self.listen(batch)[1:]
+
+    def listen(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the stacked features (B, T, F), and the encoder's frames (B, T, D) and their lengths (B,)."""
+        features_BTF, lengths = self.features(batch.inputs, batch.input_lengths)
+        return features_BTF, *self.model.encoder(features_BTF, lengths)
 
     def decode(self, batch: Batch, encoder_BTD: torch.Tensor, lengths: torch.Tensor) -> list[Hypothesis]:
         """Search for the symbols of each utterance of the batch, given its encoder frames. Return the best found."""
@@ -151,7 +156,7 @@ def load(
     weights = read_weights(folder, expected)
     recognizer = Recognizer(config, tokenizer)
     recognizer.load_state_dict(weights)
-    recognizer.calibration = read_calibration(folder / CALIBRATION, len(tokenizer))
+    recognizer.calibration = read_calibration(folder / CALIBRATION, config.features.mels)
     if (folder / BIGRAM).is_file():
         recognizer.bigram = folder / BIGRAM
     if fusion is not None:

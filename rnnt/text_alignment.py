@@ -21,7 +21,7 @@ from rnnt.text import one_line
 from rnnt.transcript import Transcript
 from rnnt.transcription import Audio, named_waveform
 from rnnt.windows import encode_windows
-from rnnt.word_times import MARGIN, with_words
+from rnnt.word_times import MARGIN, spoken_recording, with_words
 
 if TYPE_CHECKING:
     from rnnt.recognizer import Recognizer
@@ -58,10 +58,11 @@ def align_text(recognizer: Recognizer, audio: Audio, text: str) -> Transcript:
     start, end = speech_bounds(samples) if recognizer.config.features.trim_silence else (0, len(samples))
     with recognizer.inference():
         alignment = align_frames(recognizer, encode_windows(recognizer, samples[start:end]), tokens)
+        spoken = spoken_recording(recognizer, samples[start:end], start)
     step = recognizer.frame_seconds
     times = [round(start / rate + frame * step, 3) for frame in alignment.frames]
     transcript = Transcript(text, tokens, alignment.frames, times, alignment.log_probs, seconds)
-    return with_words(transcript, alignment, recognizer, samples, start)
+    return with_words(recognizer, [transcript], [alignment], [spoken])[0]
 
 
 def align_frames(recognizer: Recognizer, encoder_1TD: torch.Tensor, tokens: list[int]) -> Alignment:
@@ -71,7 +72,7 @@ def align_frames(recognizer: Recognizer, encoder_1TD: torch.Tensor, tokens: list
     a band (`rnnt.anchors`), which is made wider where the path touches its edge. But the best path often emits a word
     long before its sound, at the beginning of a pause. So a symbol that greedy search finds too is expected when
     greedy search emits it, as in transcripts, and only the others when the best path does. The result is the
-    alignment of the nodes up to three frames from there.
+    alignment of the nodes up to one frame from there.
     """
     length, labels = encoder_1TD.shape[1], len(tokens)
     lengths, target_lengths = torch.tensor([length]), torch.tensor([labels])

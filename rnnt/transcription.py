@@ -23,7 +23,7 @@ from rnnt.silence import speech_bounds
 from rnnt.text import complaint
 from rnnt.transcript import Transcript, join_segments
 from rnnt.tree import find_files
-from rnnt.word_times import align_hypotheses, with_words
+from rnnt.word_times import align_hypotheses, spoken_audio, with_words
 
 if TYPE_CHECKING:
     from rnnt.recognizer import Recognizer
@@ -142,13 +142,15 @@ def _transcribe_batch(recognizer: Recognizer, audio: list[np.ndarray]) -> list[T
         bounds = [speech_bounds(samples) for samples in audio]
     inputs = [samples[start:end] for samples, (start, end) in zip(audio, bounds)]
     batch = collate(inputs, [[]] * len(inputs), [""] * len(inputs)).to(recognizer.device)
-    encoder_BTD, lengths = recognizer.encode(batch)
+    features_BTF, encoder_BTD, lengths = recognizer.listen(batch)
     hypotheses = recognizer.decode(batch, encoder_BTD, lengths)
     alignments = align_hypotheses(recognizer, hypotheses, encoder_BTD, lengths)
-    return [
-        with_words(make_transcript(recognizer, hypothesis, start, len(samples)), alignment, recognizer, samples, start)
-        for hypothesis, alignment, (start, _), samples in zip(hypotheses, alignments, bounds, audio)
+    starts = [start for start, _ in bounds]
+    transcripts = [
+        make_transcript(recognizer, hypothesis, start, len(samples))
+        for hypothesis, start, samples in zip(hypotheses, starts, audio)
     ]
+    return with_words(recognizer, transcripts, alignments, spoken_audio(recognizer, features_BTF, inputs, starts))
 
 
 def make_transcript(recognizer: Recognizer, hypothesis: Hypothesis, start: int, num_samples: int) -> Transcript:

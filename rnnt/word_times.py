@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from rnnt.boundaries import ExpectedWord, word_bounds
+from rnnt.boundaries import Expected, state_edges
 from rnnt.calibration import Calibration
 from rnnt.decoding import Hypothesis
 from rnnt.decoding.alignment import Alignment, align, band_around
-from rnnt.tokenizer import Tokenizer
+from rnnt.sounds import MERGED, describe_frames, states
+from rnnt.tokenizer import SPACE_PIECE
 from rnnt.transcript import Symbol, Transcript, Word
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 # Frames on either side of a hypothesis's path that its lattice is searched in. The symbols of a decoded text are
 # nearly always emitted this near to their path, and the whole lattice would take half as long as the encoder.
-MARGIN = 3
+MARGIN = 1
+_WINDOW_HOPS = 2000  # about; of a recording whose features are computed at once
+_FADE_SECONDS = 0.03  # that a word lasts after its last sound, if there is a pause
 
 
 def align_hypotheses(
@@ -39,79 +42,173 @@ def align_hypotheses(
     return align(recognizer.model, encoder_BTD, lengths, targets_BU, target_lengths, band)
 
 
+@dataclass(frozen=True)
+class Spoken:
+    """The audio that the encoder heard of an utterance.
+
+    start: its first sample in the whole audio; num_samples: how many there are. described: what `describe_frames`
+    returned for it (S, D); None for a model that does not know the sounds of its characters.
+    """
+
+    start: int
+    num_samples: int
+    described: np.ndarray | None
+
+
+def spoken_audio(
+    recognizer: Recognizer,
+    features_BTF: torch.Tensor,
+    inputs: Sequence[np.ndarray],
+    starts: Sequence[int],
+    described: bool = False,
+) -> list[Spoken]:
+    """Return the audio of each utterance of a batch.
+
+    features_BTF: the stacked features; inputs: the samples (N,) that they were computed from; starts: the place of the
+    first of these in the whole audio. described: describe the frames, even if the model does not know any sounds.
+    """
+    if not (described or recognizer.calibration.sounds):
+        return [Spoken(start, len(samples), None) for start, samples in zip(starts, inputs)]
+    config = recognizer.config.features
+    frames_BSF = features_BTF.cpu().numpy().reshape(len(inputs), -1, config.mels)
+    spoken = []
+    for start, samples, frames_SF in zip(starts, inputs, frames_BSF):
+        described_SD = describe_frames(
+            frames_SF[: -(-len(samples) // config.hop)], samples, config.hop, config.sample_rate
+        )
+        spoken.append(Spoken(start, len(samples), described_SD))
+    return spoken
+
+
+def spoken_recording(recognizer: Recognizer, samples: np.ndarray, start: int) -> Spoken:
+    """Return the audio of a recording of any length, whose features are computed in windows.
+
+    samples: (N,); start: the place of the first of these in the whole audio.
+    """
+    if not recognizer.calibration.sounds:
+        return Spoken(start, len(samples), None)
+    config = recognizer.config.features
+    size = MERGED * config.hop * config.stack * (_WINDOW_HOPS // (MERGED * config.stack) + 1)
+    described = []
+    for first in range(0, len(samples), size):
+        window = samples[first : first + size]
+        features_BTF, _ = recognizer.features(
+            torch.from_numpy(window)[None].to(recognizer.device), torch.tensor([len(window)])
+        )
+        (spoken,) = spoken_audio(recognizer, features_BTF, [window], [0])
+        described.append(spoken.described)
+    return Spoken(start, len(samples), np.concatenate(described))
+
+
 def with_words(
-    transcript: Transcript, alignment: Alignment, recognizer: Recognizer, samples: np.ndarray, start: int = 0
-) -> Transcript:
-    """Return the transcript with words and symbols, their times and confidences.
-
-    samples: int16 (N,), the whole audio; start: the sample at which the first encoder frame begins.
-    """
-    rate = recognizer.config.features.sample_rate
-    seconds = emission_seconds(recognizer, alignment, start)
-    words, symbols = timed_words(
-        recognizer.tokenizer, recognizer.calibration, transcript.tokens, seconds, alignment.posteriors, samples, rate
-    )
-    return replace(transcript, words=words, symbols=symbols)
-
-
-def emission_seconds(recognizer: Recognizer, alignment: Alignment, start: int = 0) -> list[float]:
-    """Return when each symbol is emitted, in seconds, as the mean over all paths.
-
-    start: the sample at which the first encoder frame begins.
-    """
-    begin, step = start / recognizer.config.features.sample_rate, recognizer.frame_seconds
-    return [begin + (frame + 0.5) * step for frame in alignment.expected]
+    recognizer: Recognizer,
+    transcripts: Sequence[Transcript],
+    alignments: Sequence[Alignment],
+    spoken: Sequence[Spoken],
+) -> list[Transcript]:
+    """Return the transcripts of a batch with words and symbols, their times and confidences."""
+    tokens = [transcript.tokens for transcript in transcripts]
+    return [
+        replace(transcript, words=words, symbols=symbols)
+        for transcript, (words, symbols) in zip(transcripts, timed_words(recognizer, tokens, alignments, spoken))
+    ]
 
 
 def timed_words(
-    tokenizer: Tokenizer,
-    calibration: Calibration,
-    tokens: Sequence[int],
-    seconds: Sequence[float],
-    probabilities: Sequence[float],
-    samples: np.ndarray,
-    sample_rate: int,
-) -> tuple[list[Word], list[Symbol]]:
-    """Return the words and the symbols that tokens form.
-
-    seconds: when each token was emitted, never falling. probabilities: that each token is right, given those before it.
-    """
-    spans = tokenizer.word_spans(tokens)
-    expected = []
-    for first, end in spans:
-        begins = seconds[first] - calibration.start_of(tokens[first])
-        ends = seconds[end - 1] - calibration.end_of(tokens[end - 1])
-        expected.append(ExpectedWord(begins, max(begins, ends), sum(seconds[first:end]) / (end - first)))
-    bounds = word_bounds(samples, sample_rate, expected)
-    confidences = calibration.confidences([math.prod(probabilities[first:end]) for first, end in spans])
-    words = [
-        Word(tokenizer.decode(tokens[first:end]).strip(), round(start, 3), round(stop, 3), round(confidence, 6))
-        for (first, end), (start, stop), confidence in zip(spans, bounds, confidences)
+    recognizer: Recognizer,
+    tokens: Sequence[Sequence[int]],
+    alignments: Sequence[Alignment],
+    spoken: Sequence[Spoken],
+) -> list[tuple[list[Word], list[Symbol]]]:
+    """Return the words and the symbols that the tokens of each utterance form."""
+    calibration, tokenizer = recognizer.calibration, recognizer.tokenizer
+    sounds = calibration.sounds
+    characters = sounds.characters if sounds else ""
+    rate, hop = recognizer.config.features.sample_rate, recognizer.config.features.hop
+    lines = [
+        word_states(recognizer, calibration, characters, each, alignment, audio.num_samples)
+        for each, alignment, audio in zip(tokens, alignments, spoken)
     ]
-    return words, _timed_symbols(tokenizer, calibration, tokens, seconds, probabilities, spans, words)
+    edges = [line.expected.edges for line in lines]
+    if sounds:
+        scores = [sounds.scores(audio.described) for audio in spoken]
+        edges = state_edges(scores, [line.expected for line in lines], sounds.stay)
+    results = []
+    for each, alignment, audio, line, edge in zip(tokens, alignments, spoken, lines, edges):
+        # The middle of the features' first frame is at sample 0.
+        seconds = (audio.start + ((edge * MERGED - 0.5) * hop).clip(0, audio.num_samples)) / rate
+        confidences = calibration.confidences(alignment.posteriors)
+        symbols, words = _timed_symbols(tokenizer, each, seconds.tolist(), line, confidences), []
+        spans = tokenizer.word_spans(each)
+        together = calibration.confidences([math.prod(alignment.posteriors[first:end]) for first, end in spans])
+        for (first, end), confidence in zip(spans, together):
+            text = tokenizer.decode(each[first:end]).strip()
+            words.append(Word(text, symbols[first].start, symbols[end - 1].end, round(confidence, 6)))
+        results.append((words, symbols))
+    return results
 
 
-def _timed_symbols(tokenizer, calibration, tokens, seconds, probabilities, spans, words) -> list[Symbol]:
-    """Spread the symbols of a word over its time, in proportion to the times between their emissions.
+@dataclass(frozen=True)
+class WordStates:
+    """The states of an utterance's words, and the places among them of each symbol of each word."""
 
-    Symbols between two words, which are spaces, fill the time between these.
+    expected: Expected
+    places: list[list[tuple[int, int]]]
+
+
+def word_states(
+    recognizer: Recognizer,
+    calibration: Calibration,
+    characters: str,
+    tokens: Sequence[int],
+    alignment: Alignment,
+    num_samples: int,
+) -> WordStates:
+    """Return the states of words, and when they are expected to last by the emissions of their first and last symbol.
+
+    characters: those that have states. The states of a word last equally long.
     """
+    spans = recognizer.tokenizer.word_spans(tokens)
+    size = MERGED * recognizer.config.features.hop
+    length, rate = -(-num_samples // size), recognizer.config.features.sample_rate / size
+    texts = [_spoken_text(recognizer.tokenizer.symbol_text(token)) for token in tokens]
+    found, places = states(characters, [texts[first:end] for first, end in spans])
+    seconds = (np.array(alignment.expected) + 0.5) * recognizer.frame_seconds
+    emitted = seconds[np.array(spans, int).reshape(-1, 2) - (0, 1)]
+    bounds = (emitted - (calibration.start, calibration.end)) * rate + 0.5 / MERGED
+    # Words that would overlap meet in the middle.
+    overlap = bounds[1:, 0] < bounds[:-1, 1]
+    middle = (bounds[1:, 0] + bounds[:-1, 1]) / 2
+    bounds[1:, 0] = np.where(overlap, middle, bounds[1:, 0])
+    bounds[:-1, 1] = np.where(overlap, middle, bounds[:-1, 1])
+    firsts = np.array([span[0][0] for span in places] + [len(found)])
+    ends = np.array([span[-1][1] for span in places])
+    known = np.stack([firsts[:-1], ends], 1).reshape(-1)
+    edges = np.interp(np.arange(len(found) + 1), [0, *known, len(found)], [0.0, *bounds.reshape(-1), length])
+    return WordStates(Expected(found, np.maximum.accumulate(edges.clip(0, length))), places)
+
+
+def _spoken_text(text: str) -> str:
+    return "".join(text.replace(SPACE_PIECE, " ").split())
+
+
+def _timed_symbols(tokenizer, tokens, seconds, line: WordStates, confidences) -> list[Symbol]:
+    """Return the symbols of an utterance. Symbols between two words, which are spaces, fill the time between these."""
     total = len(tokens)
     starts, ends = [0.0] * total, [0.0] * total
     covered, before = 0, 0.0
-    last_end = words[-1].end if words else (seconds[-1] if total else 0.0)
-    for (first, end), word in [*zip(spans, words), ((total, total), None)]:
+    for (first, end), places in zip(tokenizer.word_spans(tokens), line.places):
+        for place, (left, right) in zip(range(first, end), places):
+            starts[place], ends[place] = seconds[left], seconds[right]
+        # A word fades, if there is a pause.
+        last = places[-1][1]
+        ends[end - 1] = min(seconds[last] + _FADE_SECONDS, seconds[last + 1])
         for place in range(covered, first):
-            starts[place], ends[place] = before, word.start if word else last_end
-        if word is None:
-            break
-        # The last symbol lasts as long as the others on average. No symbol lasts no time at all.
-        begins = [seconds[place] - seconds[first] + 1e-3 * (place - first) for place in range(first, end)]
-        whole = begins[-1] * (end - first) / (end - first - 1) if end - first > 1 else 1.0
-        edges = [word.start + (word.end - word.start) * begin / whole for begin in begins] + [word.end]
-        starts[first:end], ends[first:end] = edges[:-1], edges[1:]
-        covered, before = end, word.end
+            starts[place], ends[place] = before, starts[first]
+        covered, before = end, ends[end - 1]
+    for place in range(covered, total):
+        starts[place] = ends[place] = before
     return [
         Symbol(tokenizer.symbol_text(token), round(start, 3), round(end, 3), round(confidence, 6))
-        for token, start, end, confidence in zip(tokens, starts, ends, calibration.confidences(probabilities))
+        for token, start, end, confidence in zip(tokens, starts, ends, confidences)
     ]

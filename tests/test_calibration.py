@@ -9,10 +9,10 @@ from rnnt.calibration import (
     Calibration,
     calibration_error,
     calibration_json,
-    fit_delays,
     fit_temperature,
     read_calibration,
 )
+from rnnt.sounds import Sounds, described_width
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
@@ -44,36 +44,38 @@ def test_the_calibration_error_of_two_bins():
     assert calibration_error([], []) == 0
 
 
-def test_delays_are_medians_and_rare_symbols_follow_the_others():
-    whole, each = fit_delays([(1, 0.1)] * 800 + [(2, 0.3)] * 100 + [(3, 9.0)])
-    assert whole == pytest.approx(0.1)
-    assert each[1] == pytest.approx(0.1) and each[2] == pytest.approx(0.3, abs=0.02)
-    assert each[3] == pytest.approx((9.0 + 8 * 0.1) / 9)
-    assert fit_delays([]) == (0.0, {})
-    calibration = Calibration(1.0, whole, -0.2, each, {})
-    assert calibration.start_of(2) == each[2] and calibration.start_of(7) == whole and calibration.end_of(2) == -0.2
+def sounds():
+    weights = np.random.default_rng(0).standard_normal((5, described_width(40))).astype(np.float32)
+    return Sounds("é", weights, np.zeros(5, np.float32), np.full(5, 0.5, np.float32))
 
 
 def test_a_calibration_is_written_and_read(tmp_path):
     path = tmp_path / "calibration.json"
-    assert read_calibration(path, 4) == Calibration()
-    calibration = Calibration(1.5, 0.1, -0.2, {0: 0.05, 3: 0.2}, {2: -0.3})
-    path.write_text(calibration_json(calibration))
-    assert read_calibration(path, 4) == calibration
+    assert read_calibration(path, 40) == Calibration()
+    for calibration in (Calibration(1.5, 0.1, -0.2), Calibration(1.5, 0.1, -0.2, sounds())):
+        path.write_text(calibration_json(calibration), "utf-8")
+        assert read_calibration(path, 40) == calibration
+
+
+def test_an_earlier_calibration_without_sounds_is_read(tmp_path):
+    path = tmp_path / "calibration.json"
+    path.write_text('{"temperature": 1.5, "start": 0.1, "end": -0.2, "starts": {"0": 0.1}, "ends": {}}')
+    assert read_calibration(path, 40) == Calibration(1.5, 0.1, -0.2)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"temperature": 0}, {"temperature": "hot"}, {"start": 1e9}, {"starts": {"9": 0.1}}, {"starts": [1]},
-        {"ends": {"x": 1}}, {"temperature": float("nan")}, {"end": None},
+        {"temperature": 0}, {"temperature": "hot"}, {"start": 1e9}, {"temperature": float("nan")}, {"end": None},
+        {"sounds": 1}, {"sounds": {}}, {"sounds": sounds().tree() | {"stay": [2.0] * 5}}, {"start": float("nan")},
     ],
 )  # fmt: skip
 def test_a_damaged_file_gives_one_line(tmp_path, changes):
     path = tmp_path / "calibration.json"
-    path.write_text(json.dumps(json.loads(calibration_json(Calibration(starts={}, ends={}))) | changes))
+    path.write_text(json.dumps(json.loads(calibration_json(Calibration())) | changes))
     with pytest.raises(ValueError, match="calibrat"):
-        read_calibration(path, 4)
-    path.write_text("{")
-    with pytest.raises(ValueError, match="damaged"):
-        read_calibration(path, 4)
+        read_calibration(path, 40)
+    for text in ("{", "[" * 100_000, " " * 5_000_000):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="damaged"):
+            read_calibration(path, 40)

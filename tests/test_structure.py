@@ -13,7 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
     "text files fields threads usage arrow model_config",
-    "config device progress frames silence boundaries calibration transcript characters plain_yaml tree background",
+    "config device progress frames silence sounds boundaries reestimation calibration transcript characters",
+    "plain_yaml tree background",
     "subtitles formats",
     "settings audio mel tokenizer shard description",
     "corpora readers dataset origin ngram",

@@ -40,13 +40,13 @@ def test_neither_batch_nor_order_matters(recognizer, expected, batch_size, utter
 def test_long_recordings_do_not_share_a_batch(recognizer, expected, monkeypatch, utterances, same):
     """A folder of hour-long files, or one among short ones, takes no more memory than the longest file."""
     monkeypatch.setattr("rnnt.transcription.BATCH_SECONDS", 3)
-    sizes, encode = [], recognizer.encode
+    sizes, listen = [], recognizer.listen
 
     def watched(batch):
         sizes.append(sorted((batch.input_lengths / RATE).tolist()))
-        return encode(batch)
+        return listen(batch)
 
-    monkeypatch.setattr(recognizer, "encode", watched)
+    monkeypatch.setattr(recognizer, "listen", watched)
     for result, alone in zip(recognizer.transcribe(utterances, 16), expected):
         same(result, alone)
     assert sizes == [pytest.approx(x) for x in ([0.05, 0.2, 0.7], [1.0, 1.3], [2.0], [2.9])]
@@ -178,20 +178,20 @@ def test_a_file_too_long_for_the_memory_leaves_the_others(
     for path, samples in zip(paths, utterances):
         soundfile.write(path, samples, RATE)
     longest = max(map(len, utterances[:4]))
-    encode = recognizer.encode
+    listen = recognizer.listen
 
     def short_of_memory(batch):
         if max(batch.input_lengths) >= longest:
             raise error
-        return encode(batch)
+        return listen(batch)
 
-    monkeypatch.setattr(recognizer, "encode", short_of_memory)
+    monkeypatch.setattr(recognizer, "listen", short_of_memory)
     for (path, result), samples, alone in zip(recognizer.transcribe_files(paths), utterances, expected):
         if len(samples) == longest:
             assert str(result) == f"{path}: is too long for the memory of this machine; split it"
         else:
             same(result, alone)
-    monkeypatch.setattr(recognizer, "encode", lambda batch: 1 / 0)
+    monkeypatch.setattr(recognizer, "listen", lambda batch: 1 / 0)
     with pytest.raises(ZeroDivisionError):  # a bug is no bad file
         list(recognizer.transcribe_files(paths))
 

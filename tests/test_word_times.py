@@ -1,14 +1,18 @@
 """Words and symbols of a transcript: what they form, and that their times are in order."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from rnnt.calibration import Calibration
 from rnnt.config import TokenizerConfig
+from rnnt.decoding.alignment import Alignment
+from rnnt.recognizer import Recognizer
+from rnnt.settings import load_config
+from rnnt.sounds import Sounds, described_width
 from rnnt.tokenizer import train_tokenizer
-from rnnt.word_times import timed_words
+from rnnt.word_times import Spoken, timed_words
 
 RATE = 16000
 TEXTS = ["one two three", "seven eleven twelve", "the sea the sun"]
@@ -19,15 +23,30 @@ def tokens_of(kind, text):
     return tokenizer, tokenizer.encode(text)
 
 
+def timed(tokenizer, tokens, frames, probabilities, sounds):
+    """The words and symbols of an utterance of 3 s, emitted at these encoder frames."""
+    config = load_config("small")
+    recognizer = Recognizer(config, tokenizer)
+    recognizer.calibration = replace(recognizer.calibration, sounds=sounds)
+    described = np.random.default_rng(1).standard_normal((150, described_width(config.features.mels)))
+    alignment = Alignment([int(frame) for frame in frames], frames, probabilities, probabilities, 0.0, 0.0)
+    return timed_words(recognizer, [tokens], [alignment], [Spoken(0, 3 * RATE, described.astype(np.float32))])[0]
+
+
+def random_sounds():
+    weights = 0.1 * np.random.default_rng(0).standard_normal((13, described_width(load_config("small").features.mels)))
+    return Sounds("ehnot", weights.astype(np.float32), np.zeros(13, np.float32), np.full(13, 0.6, np.float32))
+
+
+@pytest.mark.parametrize("sounds", [None, random_sounds()], ids=["none", "sounds"])
 @pytest.mark.parametrize("kind", ["characters", "words", "sentencepiece"])
 @pytest.mark.parametrize("text", ["one two three", "the sea", "one", ""])
-def test_words_are_those_of_the_text_and_symbols_fill_them(kind, text):
+def test_words_are_those_of_the_text_and_symbols_fill_them(kind, text, sounds):
     tokenizer, tokens = tokens_of(kind, text)
     rng = np.random.default_rng(0)
-    seconds = np.sort(rng.uniform(0, 3, len(tokens))).tolist()
+    frames = np.sort(rng.uniform(0, 50, len(tokens))).tolist()
     probabilities = rng.uniform(0.5, 1, len(tokens)).tolist()
-    samples = rng.integers(-99, 99, 3 * RATE).astype(np.int16)
-    words, symbols = timed_words(tokenizer, Calibration(), tokens, seconds, probabilities, samples, RATE)
+    words, symbols = timed(tokenizer, tokens, frames, probabilities, sounds)
     assert [word.word for word in words] == text.split()
     assert len(symbols) == len(tokens)
     for (first, end), word in zip(tokenizer.word_spans(tokens), words):
@@ -41,10 +60,7 @@ def test_symbols_that_form_no_words():
     tokenizer, tokens = tokens_of("characters", "one two")
     space = tokens[3]
     for odd in ([space], [space, space, *tokens[:3], space, space, *tokens[:3], space]):
-        words, symbols = timed_words(
-            tokenizer, Calibration(), odd, [0.1 * i for i in range(len(odd))], [1.0] * len(odd),
-            np.zeros(RATE, np.int16), RATE,
-        )  # fmt: skip
+        words, symbols = timed(tokenizer, odd, [float(i) for i in range(len(odd))], [1.0] * len(odd), random_sounds())
         assert [word.word for word in words] == ["one"] * (len(odd) // 4)
         assert len(symbols) == len(odd)
 

@@ -115,7 +115,7 @@ def test_a_run_without_validation_keeps_its_last_model(tones, settings, rows, tm
 def test_the_model_is_calibrated_when_training_ends_or_by_the_next_call(learned, tones, settings, tmp_path, capsys):
     out, config, _ = learned
     model = rnnt.load(out)
-    assert model.calibration.temperature != 1 and model.calibration.starts
+    assert model.calibration.temperature != 1 and model.calibration.sounds
     written = (out / "best" / "calibration.json").read_bytes()
     shutil.copytree(out, tmp_path / "run")
     (tmp_path / "run" / "best" / "calibration.json").unlink()  # as if the run had been killed before
