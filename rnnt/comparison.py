@@ -17,7 +17,7 @@ from rnnt.error_rate import (
     rate_difference,
     word_error_rate,
 )
-from rnnt.evaluation import DecoderResult, Evaluation
+from rnnt.evaluation import Alternative, DecoderResult, Evaluation
 from rnnt.usage import Usage
 
 _HEADS = (
@@ -139,8 +139,13 @@ def nbest_records(lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
                 "id": pair.id,
                 "decoding": line.result.decoder,
                 "reference": pair.reference,
-                "nbest": [dataclasses.asdict(entry) for entry in entries],
+                "nbest": [_entry_json(entry) for entry in entries],
             }
+
+
+def _entry_json(entry: Alternative) -> dict[str, Any]:
+    record = dataclasses.asdict(entry)
+    return record if entry.scores else {name: value for name, value in record.items() if name != "scores"}
 
 
 def _rate_json(rate: ErrorRate) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def align(
         predictor_BUD = model.predictor(targets_BU.to(encoder_BTD.device))
     weight, bias = (None, None) if joint.output is None else (joint.output.weight, joint.output.bias)
     band = band or whole_band(lengths, targets_BU.shape[1] + 1)
-    nodes = _Nodes.of(band, encoder_BTD.shape[1], target_lengths.cpu().long(), encoder_BTD.device)
+    nodes = LatticeNodes.of(band, encoder_BTD.shape[1], target_lengths.cpu().long(), encoder_BTD.device)
     blank_N, label_N = scores_at_nodes(
         joint.project_encoder(encoder_BTD),
         joint.project_predictor(predictor_BUD),
@@ -106,7 +106,7 @@ def align(
 
 
 @dataclass(frozen=True)
-class _Nodes:
+class LatticeNodes:
     """The nodes of the bands of all utterances, ordered by their diagonal t + u, and the arcs between them.
 
     All nodes of a diagonal depend on the diagonal before it alone, so they are computed together. The four arrays of
@@ -127,7 +127,8 @@ class _Nodes:
     last: torch.Tensor  # (B,), the place of each utterance's last node
 
     @classmethod
-    def of(cls, band: Band, frames: int, target_lengths: torch.Tensor, device: torch.device) -> "_Nodes":
+    def of(cls, band: Band, frames: int, target_lengths: torch.Tensor, device: torch.device) -> "LatticeNodes":
+        """Return the nodes of a band. frames: T, the padded one; target_lengths: U of each utterance (B,)."""
         batch, width = band.first.shape
         first, last = (x.reshape(-1).to(device) for x in band)
         u_C = torch.arange(width, device=device).repeat(batch)
@@ -174,7 +175,15 @@ class _Nodes:
         )
 
 
-def _align_nodes(nodes: _Nodes, blank_N: torch.Tensor, label_N: torch.Tensor) -> list[Alignment]:
+def sum_over_paths(nodes: LatticeNodes, blank_N: torch.Tensor, label_N: torch.Tensor) -> torch.Tensor:
+    """Return the log-probability (B,) of each utterance's symbols, the sum over all paths.
+
+    blank_N, label_N: log-probabilities of blank and of the next symbol at the nodes (N,).
+    """
+    return _forward(nodes, blank_N, label_N, torch.logaddexp)[nodes.last] + blank_N[nodes.last]
+
+
+def _align_nodes(nodes: LatticeNodes, blank_N: torch.Tensor, label_N: torch.Tensor) -> list[Alignment]:
     """Align by the scores (N,) of the nodes."""
     alpha = _forward(nodes, blank_N, label_N, torch.logaddexp)
     beta = _backward(nodes, blank_N, label_N)
@@ -225,7 +234,7 @@ def _align_nodes(nodes: _Nodes, blank_N: torch.Tensor, label_N: torch.Tensor) ->
     return results
 
 
-def _forward(nodes: _Nodes, blank_N: torch.Tensor, label_N: torch.Tensor, add) -> torch.Tensor:
+def _forward(nodes: LatticeNodes, blank_N: torch.Tensor, label_N: torch.Tensor, add) -> torch.Tensor:
     """Return alpha (N+2,) of each node; the last two elements are -inf. add: combines the scores of two paths."""
     minus_inf = float("-inf")
     padded = (torch.nn.functional.pad(x, (0, 2), value=minus_inf) for x in (blank_N, label_N))
@@ -239,7 +248,7 @@ def _forward(nodes: _Nodes, blank_N: torch.Tensor, label_N: torch.Tensor, add) -
     return alpha
 
 
-def _backward(nodes: _Nodes, blank_N: torch.Tensor, label_N: torch.Tensor) -> torch.Tensor:
+def _backward(nodes: LatticeNodes, blank_N: torch.Tensor, label_N: torch.Tensor) -> torch.Tensor:
     """Return beta (N+2,) of each node; the last two elements are -inf and 0, that of the end."""
     beta = blank_N.new_full((len(blank_N) + 2,), float("-inf"))
     beta[-1] = 0.0

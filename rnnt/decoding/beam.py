@@ -19,11 +19,13 @@ import torch
 from rnnt.config import DecodingConfig
 from rnnt.decoding.frontier import Frontier, Newcomers, Path, Window
 from rnnt.decoding.hypothesis import Hypothesis
+from rnnt.decoding.rescoring import Emission, rescore
 from rnnt.decoding.scorer import Scorer, Scorers, map_state, state_tensors
 from rnnt.model import Transducer
 
 # Frames of a window, and the most nodes that a stream may have in it. The cost is nearly the same from 3 to 6 on a CPU.
 _CPU_WINDOW, _GPU_WINDOW, _NODES = 5, 16, 256
+Outputs = tuple | None  # (outputs of the prefix, projected output of the predictor (H,)); None before the first
 
 
 class BeamState(NamedTuple):
@@ -45,6 +47,8 @@ class BeamState(NamedTuple):
     key: torch.Tensor
     prefix: torch.Tensor
     paths: tuple[tuple[Path, ...], ...]
+    frames: tuple[tuple[torch.Tensor, ...], ...]  # the projected encoder frames of each chunk, (T, H), on the device
+    outputs: tuple[tuple[Outputs, ...], ...]  # of the predictor for each hypothesis and its prefixes, on the device
 
 
 class Beam:
@@ -74,6 +78,8 @@ class Beam:
             map_state(self.scorers.start(rows), lambda x: x.unflatten(0, places)),
             zeros + self.config.max_symbols if max_symbols is None else max_symbols.cpu(),
             zeros,
+            frames=((),) * batch,
+            outputs=tuple(((None, first),) * places[1] for first in predicted[:: places[1]]),
             **_to_state(Frontier.start(batch, self.config.beam, 2 if self.scorers.weighs_blank else 1)),
         )
 
@@ -86,32 +92,36 @@ class Beam:
     def finish(self, state: BeamState) -> list[list[Hypothesis]]:
         """Return the hypotheses of each stream, best first. `state` stays usable: the stream may go on.
 
-        They are in the order of `total`. frames and log_probs are those of the best alignment that was found.
+        They are in the order of `total`. frames and log_probs are those of the best alignment that was found. The
+        scores are sums over all alignments near it (see `rescoring`): the search finds hypotheses, but misses
+        alignments through prefixes that left the beam.
         """
-        totals = state.score[..., -1] + state.bonus
+        bonus = state.bonus
         if self.scorers:
             last = self.scorers.finish(map_state(state.scorers, lambda x: x.flatten(0, 1)))
-            totals += last.view_as(totals).cpu()
-        scores = state.score[..., 0].tolist()
-        limits = zip(state.max_symbols.tolist(), state.received.tolist())
+            bonus = bonus + last.view_as(bonus).cpu()
+        rows = [[place for place, path in enumerate(paths) if path is not None] for paths in state.paths]
+        emissions = [
+            [Emission(*_symbols(state.paths[b][place]), _outputs(state.outputs[b][place])) for place in places]
+            for b, places in enumerate(rows)
+        ]
+        frames = [torch.cat(chunks) if chunks else None for chunks in state.frames]
+        scores = rescore(self.model.joint, frames, emissions, self.scorers)
         results = []
-        for paths, score, total, limit in zip(state.paths, scores, totals, limits):
-            order = torch.sort(total, descending=True, stable=True).indices.tolist()
-            total = total.tolist()
-            kept = (i for i in order if paths[i] is not None)
-            results.append([self._hypothesis(paths[i], score[i], total[i], *limit) for i in kept])
+        for b, places in enumerate(rows):
+            found = [
+                self._hypothesis(emission, score, steered + float(bonus[b, place]), state, b)
+                for place, emission, (score, steered) in zip(places, emissions[b], scores[b])
+            ]
+            results.append(sorted(found, key=lambda hypothesis: -hypothesis.total))
         return results
 
-    def _hypothesis(self, path: Path, score: float, total: float, max_symbols: int, received: int) -> Hypothesis:
-        symbols = []
-        while path:
-            path, *symbol = path
-            symbols.append(symbol)
-        tokens, frames, log_probs = ([symbol[i] for symbol in reversed(symbols)] for i in range(3))
+    def _hypothesis(self, emission: Emission, score: float, total: float, state: BeamState, stream: int) -> Hypothesis:
         # As in greedy search: the limit was met while there were frames, or symbols of the last frame, to come.
-        done = frames.count(received - 1) == self.config.max_symbols_per_frame
-        truncated = len(tokens) == max_symbols and not done
-        return Hypothesis(tokens, frames, log_probs, score, truncated, total)
+        last, limit = int(state.received[stream]) - 1, int(state.max_symbols[stream])
+        done = emission.frames.count(last) == self.config.max_symbols_per_frame
+        truncated = len(emission.tokens) == limit and not done
+        return Hypothesis(emission.tokens, emission.frames, emission.log_probs, score, truncated, total)
 
 
 class _Advance:
@@ -125,6 +135,7 @@ class _Advance:
         beam = search.config.beam
         self.predicted_BPH = state.predicted.clone()
         self.predictor = tuple(x.clone() for x in state.predictor)
+        self.outputs = [list(outputs) for outputs in state.outputs]
         self.states = map_state(state.scorers, torch.clone)
         if self.search.scorers:
             scores = self.search.scorers.scores(map_state(self.states, lambda x: x.flatten(0, 1)))
@@ -165,6 +176,11 @@ class _Advance:
             self.states,
             self.state.max_symbols,
             self.state.received + self.lengths,
+            frames=tuple(
+                (*chunks, frames[:length]) if length else chunks
+                for chunks, frames, length in zip(self.state.frames, self.projected_BTH, lengths)
+            ),
+            outputs=tuple(map(tuple, self.outputs)),
             **_to_state(self.frontier),
         )
 
@@ -177,6 +193,9 @@ class _Advance:
         predicted = self.joint.project_predictor(output)
         for whole, new in zip((self.predicted_BPH, *self.predictor), (predicted, *after)):
             whole[stream, place] = new.to(whole.dtype)  # autocast may have begun since `start`
+        before = [self.outputs[b][up] for b, up in zip(newcomers.stream, newcomers.parent)]
+        for b, k, prefix, output in zip(newcomers.stream, newcomers.place, before, predicted):
+            self.outputs[b][k] = prefix, output
         if self.search.scorers:
             states = map_state(self.states, lambda x: x[stream, parent])
             states = self.search.scorers.advance(states, symbols)
@@ -203,7 +222,7 @@ class _Advance:
         if self.search.scorers:
             values_NV = labels_NV + self.scores_BPV[b, k].to(labels_NV.dtype)
         if self.search.scorers.weighs_blank:
-            shifts = self.search.scorers.shifts(labels_NV, blank_N)
+            shifts = self.search.scorers.shifts(labels_NV.logsumexp(-1), blank_N)
             values_NV = values_NV + shifts[0][:, None]
         values_NC, symbols_NC = values_NV.topk(window.symbols.shape[3])
         families = frontier.families(rows)
@@ -236,6 +255,24 @@ def beam(
     """
     search = Beam(model, config, scorers)
     return search.finish(search.advance(search.start(len(encoder_BTD), max_symbols), encoder_BTD, encoder_lengths))
+
+
+def _symbols(path: Path) -> tuple[list[int], list[int], list[float]]:
+    """Return the symbols of a path, the frames that emit them, and their log-probabilities."""
+    symbols = []
+    while path:
+        path, *symbol = path
+        symbols.append(symbol)
+    return tuple([symbol[i] for symbol in reversed(symbols)] for i in range(3))
+
+
+def _outputs(outputs: Outputs) -> list[torch.Tensor]:
+    """Return the predictor's projected outputs (H,) before the first symbol of a hypothesis and after each."""
+    found = []
+    while outputs is not None:
+        outputs, last = outputs
+        found.append(last)
+    return found[::-1]
 
 
 def _to_state(frontier: Frontier) -> dict[str, torch.Tensor | tuple]:

@@ -94,7 +94,7 @@ class Scorers:
         """Return the model's log-probabilities (..., V) with the scores (..., V-1), by which symbols are chosen."""
         labels, blank = log_probs[..., :-1], log_probs[..., -1]
         if self.weighs_blank:
-            of_label, of_blank = self.shifts(labels, blank)
+            of_label, of_blank = self.shifts(labels.logsumexp(-1), blank)
             labels, blank = labels + of_label[..., None], blank + of_blank
         return torch.cat((labels + scores, blank[..., None]), -1)
 
@@ -103,12 +103,12 @@ class Scorers:
         """Whether blank has another score than the model's log-probability."""
         return bool(self.blank_weight or self.blank_penalty)
 
-    def shifts(self, labels: torch.Tensor, blank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def shifts(self, rest: torch.Tensor, blank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what `blank_weight` and `blank_penalty` add to the score of every symbol and to that of blank, (...).
 
-        labels, blank: log-probabilities of all symbols (..., V-1) and of blank (...).
+        rest, blank: log-probabilities that it is not blank, and that it is (...). The sum over all symbols gives a
+        `rest` that stays finite if blank is nearly certain.
         """
-        rest = labels.logsumexp(-1)  # log(1 - p). Unlike that, it stays finite if p is nearly 1.
         of_label, of_blank = self.blank_weight * rest, self.blank_weight * blank
         if self.blank_penalty:
             total = torch.logaddexp(rest, blank - self.blank_penalty)
