@@ -7,6 +7,7 @@ Both searches are measured with a 4-gram of about 100,000 entries too, which has
 The model has random weights, except for a few that make it emit one symbol at some of the frames, as a trained model
 does (see `speak`). The loop steps nn.LSTM, as one would write it first; "loop, fast step" takes the predictor's own
 step instead. Each repetition times all of them one after another, so that other work of the machine slows all alike.
+"x real time" is the seconds of audio for a second of encoder and search.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from results import append_rows
 from rnnt.config import Config, DecodingConfig
 from rnnt.decoding import beam, greedy
 from rnnt.decoding.ngram import NGram
+from rnnt.device import autocast
 from rnnt.features import Features
 from rnnt.model import Transducer
 from rnnt.ngram.arpa import read_arpa
@@ -163,12 +165,13 @@ def measure(model: Transducer, config: Config, batch: int, seconds: float, repea
     for path, (best, *_) in zip(found, beam(model, encoder_BTD, lengths, config.decoding)):
         assert best.score > path.score - 1e-3 and len(best.tokens) == symbols
     times = alternate(calls, repeats, device)
-    base = median(times["loop"])
+    base, encoder = median(times["loop"]), median(times["encoder"])
     return [
         {
             "measured": name, "batch": batch, "seconds": seconds, "symbols": symbols, "repeats": repeats,
             "median_ms": 1000 * median(x), "min_ms": 1000 * min(x), "max_ms": 1000 * max(x),
-            "times_loop": base / median(x), "of_encoder": median(x) / median(times["encoder"]),
+            "times_loop": base / median(x), "of_encoder": median(x) / encoder,
+            "real_time": batch * seconds / (encoder + (median(x) if name != "encoder" else 0.0)),
         }
         for name, x in times.items()
     ]  # fmt: skip
@@ -179,6 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--preset", default="librispeech-mlperf")
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--seconds", type=float, default=12.0, help="of audio in each utterance")
     parser.add_argument("--repeats", type=int, default=11)
@@ -191,15 +195,18 @@ def main() -> None:
     model.to(args.device)
     rows = []
     for batch in args.batch:
-        print(f"\n batch of {batch:3d}         median ms       min       max   times the loop   share of the encoder")
-        found = measure(model, config, batch, args.seconds, args.repeats, args.device)
+        print(
+            f"\n batch of {batch:3d}         median ms       min       max   times the loop   of encoder  x real time"
+        )
+        with autocast(args.precision, torch.device(args.device)):
+            found = measure(model, config, batch, args.seconds, args.repeats, args.device)
         for row in found:
             print(
                 f" {row['measured']:18s}  {row['median_ms']:10.1f}  {row['min_ms']:8.1f}  {row['max_ms']:8.1f}  "
-                f"{row['times_loop']:15.2f}  {100 * row['of_encoder']:20.1f} %",
+                f"{row['times_loop']:15.2f}  {100 * row['of_encoder']:9.1f} %  {row['real_time']:12,.0f}",
                 flush=True,
             )
-        rows += [{"preset": args.preset, **row} for row in found]
+        rows += [{"preset": args.preset, "precision": args.precision, **row} for row in found]
     if args.save:
         print("saved in", append_rows("decoding", rows, args.device))
 

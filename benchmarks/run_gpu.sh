@@ -23,6 +23,7 @@ case $code in
 esac
 run benchmarks/bench_loss.py --device cuda --cases mlperf --batch 256 --dtypes bfloat16 --save
 run benchmarks/bench_input.py --device cuda --save
+run benchmarks/bench_decoding.py --device cuda --batch 64 256 --precision bfloat16 --repeats 3 --save
 for batch in 192 512 1024 1536; do
     run benchmarks/bench_training.py --device cuda --batch "$batch" --save precision=bfloat16
 done
