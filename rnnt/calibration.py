@@ -17,7 +17,7 @@ from rnnt.text import read_text
 
 FILE = "calibration.json"
 _LEAST, _MOST = 0.05, 20.0  # temperatures
-_MOST_SECONDS = 10.0  # that a symbol is emitted from its sound
+MOST_SECONDS = 10.0  # that a symbol is emitted from its sound
 _MOST_BYTES = 4_000_000  # of the file
 _EDGE = 1e-6  # probabilities are kept so far from 0 and 1
 
@@ -100,7 +100,7 @@ def read_calibration(path: Path, mels: int) -> Calibration:
         sounds = None if tree.get("sounds") is None else Sounds.from_tree(tree["sounds"], mels)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ValueError(f"{path} is damaged; remove it, or calibrate the model again") from None
-    if not (_LEAST <= temperature <= _MOST and abs(start) <= _MOST_SECONDS and abs(end) <= _MOST_SECONDS):
+    if not (_LEAST <= temperature <= _MOST and abs(start) <= MOST_SECONDS and abs(end) <= MOST_SECONDS):
         raise ValueError(f"{path} holds numbers that are out of range; remove it, or calibrate the model again")
     return Calibration(temperature, start, end, sounds)
 

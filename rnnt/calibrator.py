@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rnnt.boundaries import state_edges
-from rnnt.calibration import FILE, Calibration, calibration_json, fit_temperature
+from rnnt.calibration import FILE, MOST_SECONDS, Calibration, calibration_json, fit_temperature
 from rnnt.dataset import Dataset
 from rnnt.decoding import Hypothesis
 from rnnt.decoding.alignment import Alignment
@@ -92,8 +92,13 @@ def _find_sounds(recognizer: Recognizer, decoded: list[Decoded]) -> Calibration:
             for (first, end), places in zip(words, line.places):
                 starts.append(seconds[first] - known[places[0][0]])
                 ends.append(seconds[end - 1] - known[places[-1][1]])
-        calibration = Calibration(1.0, float(median(starts)), float(median(ends)), sounds)
+        calibration = Calibration(1.0, _delay(starts), _delay(ends), sounds)
     return calibration
+
+
+def _delay(seconds: list[float]) -> float:
+    """Return the median, within what `read_calibration` takes: a model that has learned nothing emits anywhere."""
+    return min(max(float(median(seconds)), -MOST_SECONDS), MOST_SECONDS)
 
 
 def scored_words(

@@ -31,7 +31,7 @@ def frequent_characters(texts: Sequence[str]) -> str:
 def estimate_sounds(
     described: Sequence[np.ndarray], expected: Sequence[Expected], characters: str, before: Sounds | None = None
 ) -> Sounds | None:
-    """Return the sounds of characters after a few rounds, or None if there are no words.
+    """Return the sounds of characters after a few rounds, or None if no utterance has words that fit into its time.
 
     described: what `describe_frames` returned for each utterance (S, D). expected: its states, and roughly when they
     last. before: an earlier estimate for the same characters, to begin with.
@@ -49,9 +49,14 @@ def estimate_sounds(
             shares = [_expected_shares(each, len(x), count) for each, x in zip(expected, described)]
         else:
             lasts, shares = durations([sounds.scores(x) for x in described], expected, sounds.stay)
-        gaussians = _gaussians(frames, np.concatenate(shares), covariance)
+        shares = np.concatenate(shares)
+        if not shares.any():
+            return None
+        gaussians = _gaussians(frames, shares, covariance)
         stay = _stay(kinds, np.concatenate(lasts), count)
         sounds = Sounds(characters, *map(_rounded, (*gaussians, stay)))
+        if not sounds.sane():
+            return None
     return sounds
 
 

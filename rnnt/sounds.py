@@ -57,6 +57,11 @@ class Sounds:
         """Return the log-likelihoods (S, C) of the states, scaled, at frames that `describe_frames` describes."""
         return described_SD @ self.weights.T + self.bias
 
+    def sane(self) -> bool:
+        """Return whether all numbers are in range."""
+        in_range = all((np.abs(value) <= _MOST).all() for value in (self.weights, self.bias))
+        return bool(in_range and ((self.stay > 0) & (self.stay < 1)).all())
+
     def tree(self) -> dict:
         """Return the contents as lists, strings and numbers."""
         return {name: value if isinstance(value, str) else value.tolist() for name, value in vars(self).items()}
@@ -73,11 +78,12 @@ class Sounds:
         shapes = {"weights": (count, described_width(mels)), "bias": (count,), "stay": (count,)}
         arrays = {name: np.array(tree[name], np.float32) for name in shapes}
         for name, value in arrays.items():
-            if value.shape != shapes[name] or not (np.abs(value) <= _MOST).all():
-                raise ValueError(f"{name} has another shape, or numbers out of range")
-        if not ((arrays["stay"] > 0) & (arrays["stay"] < 1)).all():
-            raise ValueError("stay holds no probabilities")
-        return cls(characters, **arrays)
+            if value.shape != shapes[name]:
+                raise ValueError(f"{name} has another shape")
+        sounds = cls(characters, **arrays)
+        if not sounds.sane():
+            raise ValueError("numbers are out of range")
+        return sounds
 
 
 def states(characters: str, words: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[list[tuple[int, int]]]]:

@@ -44,3 +44,19 @@ def test_the_most_frequent_characters_are_kept():
     assert frequent_characters(["b a", "a\tc"]) == "abc"
     many = "".join(map(chr, range(0x4E00, 0x4E00 + MOST_CHARACTERS + 50)))
     assert frequent_characters([many, many[50:]]) == many[50:]
+
+
+def test_texts_that_do_not_fit_into_their_time_give_no_sounds_and_no_nan():
+    """A model that has learned nothing may write hundreds of characters for a second."""
+    rng = np.random.default_rng(0)
+    found, _ = states("ab", [list("ab" * 60)] * 4)
+    described = [rng.standard_normal((length, 7)).astype(np.float32) for length in (5, 40)]
+    expected = [Expected(found, np.linspace(0, len(x), len(found) + 1)) for x in described]
+    first = estimate_sounds(described, expected, "ab")
+    assert first is None or first.sane()
+    assert estimate_sounds(described, expected, "ab", first) is None or first.sane()
+    good, places, _ = examples(30, "ab")
+    sounds = estimate_sounds(good, places, "ab")
+    assert sounds.sane()
+    again = estimate_sounds([*good, *described], [*places, *expected], "ab", sounds)
+    assert again.sane()
