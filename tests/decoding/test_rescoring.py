@@ -64,11 +64,37 @@ def test_neither_the_batch_nor_the_other_hypotheses_nor_a_stream_without_frames_
             assert [plain for plain, _ in alone] == pytest.approx([plain for plain, _ in expected], abs=1e-5)
 
 
-def test_alignments_farther_away_than_the_margin_do_not_count():
-    """A band leaves alignments out, so a score is at most the exact one."""
+def log_sum(values):
+    return torch.tensor(values, dtype=torch.float64).logsumexp(0).item()
+
+
+def sum_in_band(model, x, entry):
+    """The sum over all paths that stay within the margin of the entry's path, node by node."""
+    with torch.no_grad():
+        outputs = torch.stack(entry.outputs)
+        scores = model.joint(model.joint.project_encoder(x)[:, None], outputs[None]).log_softmax(-1).tolist()
+    entered, left = [0, *entry.frames], [*entry.frames, len(x) - 1]
+    alpha = {}
+    for t in range(len(x)):
+        for u in range(len(outputs)):
+            if entered[u] - MARGIN <= t <= left[u] + MARGIN:
+                ways = [0.0] if t == u == 0 else []
+                if (t - 1, u) in alpha:
+                    ways.append(alpha[t - 1, u] + scores[t - 1][u][-1])
+                if (t, u - 1) in alpha:
+                    ways.append(alpha[t, u - 1] + scores[t][u - 1][entry.tokens[u - 1]])
+                if ways:
+                    alpha[t, u] = log_sum(ways)
+    last = len(x) - 1, len(outputs) - 1
+    return alpha[last] + scores[last[0]][last[1]][-1]
+
+
+def test_alignments_within_the_margin_count_and_no_others():
     model = make_model()
     x = torch.randn(60, 6, dtype=torch.float64)
-    ((plain, _),), *_ = scored(model, [x], [[[1, 2, 0, 3]]])
+    tokens = [1, 2, 0, 3]
+    entry = emissions(model, tokens, len(x), 1)
+    ((plain, _),), *_ = scored(model, [x], [[tokens]])
     with torch.no_grad():
-        loss = model.loss(x[None], torch.tensor([60]), torch.tensor([[1, 2, 0, 3]]), torch.tensor([4]))
-    assert plain <= -float(loss) + 1e-6
+        loss = float(model.loss(x[None], torch.tensor([60]), torch.tensor([tokens]), torch.tensor([4])))
+    assert plain == pytest.approx(sum_in_band(model, x, entry), abs=1e-5) and plain < -loss - 0.1
