@@ -88,7 +88,8 @@ def measure(model: str, data: Path, minutes: Sequence[float], at_once: float, se
 
     def add(case: str, places: Sequence[tuple[int, int]], hypotheses: Sequence[str], **values: object) -> None:
         rate = error_rate([texts[i] for i, _ in places], hypotheses)
-        rows.append({"model": model, "data": str(data), "seed": seed, "case": case, "wer": rate, **values})
+        names = {"model": Path(model).name, "data": f"{data.parent.name}/{data.name}"}
+        rows.append({**names, "seed": seed, "case": case, "wer": rate, **values})
         print(*(f"{value:.2f}" if isinstance(value, float) else value for value in rows[-1].values()), flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
