@@ -234,3 +234,11 @@ def test_scripts_take_folders_from_where_they_are_called(checkout, tmp_path):
     assert words[:5] == ["prepare", "librispeech", f"{tmp_path}/the data", "--out", f"{tmp_path}/the data/prepared"]
     assert handed_on(scripts / "demo.sh", "a demo") == ["demo", "--out", f"{tmp_path}/a demo"]
     assert handed_on(scripts / "demo.sh") == ["demo", "--out", f"{checkout}/runs/demo"]
+
+
+def test_the_command_starts_without_what_only_some_verbs_need():
+    """Numpy and SentencePiece tripled the time of `rnnt --help`, and torch takes seconds."""
+    heavy = "torch", "numpy", "sentencepiece", "omegaconf"
+    code = f"import sys, rnnt.cli; print([x for x in {heavy} if x in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n"

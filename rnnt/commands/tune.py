@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnt.commands.terminal import show
-from rnnt.ngram.bigram import BIGRAM
 
 if TYPE_CHECKING:
     from rnnt.dataset import Dataset
@@ -34,6 +33,7 @@ def evaluate_tuned(
     """
     from rnnt.decoding.decoder import Decoder
     from rnnt.decoding.fusion import open_models, weigh
+    from rnnt.ngram.bigram import BIGRAM
     from rnnt.tuning import tune
 
     if "test" in splits.lower():
