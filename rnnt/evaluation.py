@@ -13,7 +13,7 @@ from rnnt.dataset import Dataset
 from rnnt.decoding import Hypothesis
 from rnnt.decoding.decoder import Decoder, configured_decoder
 from rnnt.error_rate import Pair
-from rnnt.loader import Batch, collate, encode_spoken
+from rnnt.loader import Batch, collate, encode_spoken, pad_symbols
 from rnnt.sampler import batches_by_length
 from rnnt.text import reason
 from rnnt.transcription import BATCH_SECONDS, make_transcript
@@ -265,9 +265,5 @@ def _log_probs(
     recognizer: Recognizer, encoder_BTD: torch.Tensor, lengths: torch.Tensor, texts: list[list[int]]
 ) -> list[float]:
     """Return the log-probability of each utterance's symbols, over all alignments, in float32."""
-    target_lengths = torch.tensor([len(symbols) for symbols in texts])
-    targets = torch.zeros(len(texts), int(target_lengths.max()), dtype=torch.int64)
-    for row, symbols in zip(targets, texts):
-        row[: len(symbols)] = torch.tensor(symbols, dtype=torch.int64)
     with torch.autocast(encoder_BTD.device.type, enabled=False):
-        return (-recognizer.model.loss(encoder_BTD.float(), lengths, targets, target_lengths)).tolist()
+        return (-recognizer.model.loss(encoder_BTD.float(), lengths, *pad_symbols(texts))).tolist()

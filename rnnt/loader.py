@@ -76,13 +76,18 @@ def collate(
     make: gives the memory for the inputs, a tensor of the wanted shape and of their type; by default it is new.
     """
     lengths = torch.tensor([len(x) for x in inputs])
-    target_lengths = torch.tensor([len(symbols) for symbols in targets])
     shape = (len(inputs), int(lengths.max()))
     padded = torch.from_numpy(np.empty(shape, inputs[0].dtype)) if make is None else make(shape)
     _pad(padded, inputs)
-    padded_targets = torch.empty(len(targets), int(target_lengths.max()), dtype=torch.int64)
-    _pad(padded_targets, targets)
-    return Batch(padded, lengths, padded_targets, target_lengths, list(ids))
+    return Batch(padded, lengths, *pad_symbols(targets), list(ids))
+
+
+def pad_symbols(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad lists of symbols, or of other whole numbers, with zeros to the longest. Return them (B, U), lengths (B,)."""
+    lengths = torch.tensor([len(row) for row in rows])
+    padded_BU = torch.empty(len(rows), int(lengths.max()), dtype=torch.int64)
+    _pad(padded_BU, rows)
+    return padded_BU, lengths
 
 
 def _pad(padded: torch.Tensor, rows: Sequence[Sequence[int] | np.ndarray]) -> None:

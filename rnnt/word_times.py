@@ -14,6 +14,7 @@ from rnnt.boundaries import Expected, state_edges
 from rnnt.calibration import Calibration
 from rnnt.decoding import Hypothesis
 from rnnt.decoding.alignment import Alignment, align, band_around
+from rnnt.loader import pad_symbols
 from rnnt.sounds import MERGED, describe_frames, states
 from rnnt.tokenizer import SPACE_PIECE
 from rnnt.transcript import Symbol, Transcript, Word
@@ -32,12 +33,8 @@ def align_hypotheses(
     recognizer: Recognizer, hypotheses: Sequence[Hypothesis], encoder_BTD: torch.Tensor, lengths: torch.Tensor
 ) -> list[Alignment]:
     """Align decoded symbols with the encoder frames (B, T, D) that they were decoded from, lengths (B,)."""
-    longest = max(len(hypothesis.tokens) for hypothesis in hypotheses)
-    targets_BU, frames_BU = torch.zeros(2, len(hypotheses), longest, dtype=torch.long)
-    for b, hypothesis in enumerate(hypotheses):
-        targets_BU[b, : len(hypothesis.tokens)] = torch.tensor(hypothesis.tokens, dtype=torch.long)
-        frames_BU[b, : len(hypothesis.frames)] = torch.tensor(hypothesis.frames, dtype=torch.long)
-    target_lengths = torch.tensor([len(hypothesis.tokens) for hypothesis in hypotheses])
+    targets_BU, target_lengths = pad_symbols([hypothesis.tokens for hypothesis in hypotheses])
+    frames_BU, _ = pad_symbols([hypothesis.frames for hypothesis in hypotheses])
     band = band_around(frames_BU, lengths, target_lengths, MARGIN)
     return align(recognizer.model, encoder_BTD, lengths, targets_BU, target_lengths, band)
 
