@@ -17,27 +17,19 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 import rnnt
+from rnnt.alignment_picture import occupancy as node_occupancy
 from rnnt.dataset import Dataset
 from rnnt.files import replacing
-from rnnt.loss import node_scores
-from rnnt.loss.lattice import forward_backward
 from rnnt.recognizer import Recognizer
 
 
 @torch.inference_mode()
 def occupancy(recognizer: Recognizer, audio: np.ndarray, text: str) -> torch.Tensor:
     """Return the occupancy of each node, (T, U+1), for an utterance with these int16 samples (N,) and this text."""
-    model = recognizer.model
     samples = torch.from_numpy(audio.copy())[None]
-    targets = torch.tensor([recognizer.tokenizer.encode(text)], dtype=torch.int64)
-    encoder, encoder_lengths = model.encoder(*recognizer.features(samples, torch.tensor([samples.shape[1]])))
-    lengths = encoder_lengths, torch.tensor([targets.shape[1]])
-    joint = model.joint
-    projected = joint.project_encoder(encoder), joint.project_predictor(model.predictor(targets))
-    output = (None, None) if joint.output is None else (joint.output.weight, joint.output.bias)
-    scores = node_scores(*projected, *output, targets, *lengths, activation=joint.activation)
-    _, g_blank, g_label = forward_backward(*scores, *lengths)
-    return (g_blank + g_label)[0]
+    features = recognizer.features(samples, torch.tensor([samples.shape[1]]))
+    encoder_1TD, _ = recognizer.model.encoder(*features)
+    return node_occupancy(recognizer, encoder_1TD, recognizer.tokenizer.encode(text))
 
 
 def visited(recognizer: Recognizer, data: Dataset, count: int) -> tuple[int, int]:

@@ -34,8 +34,7 @@ def occupancy(recognizer: Recognizer, encoder_1TD: torch.Tensor, tokens: list[in
     lengths = torch.tensor([encoder_1TD.shape[1]]), torch.tensor([len(tokens)])
     predictor_1UD = recognizer.model.predictor(targets_1U.to(encoder_1TD.device))
     projected = joint.project_encoder(encoder_1TD), joint.project_predictor(predictor_1UD)
-    output = (None, None) if joint.output is None else (joint.output.weight, joint.output.bias)
-    scores = node_scores(*projected, *output, targets_1U, *lengths, activation=joint.activation)
+    scores = node_scores(*projected, *joint.output_parameters, targets_1U, *lengths, activation=joint.activation)
     _, blank, label = forward_backward(*scores, *(x.to(scores[0].device) for x in lengths))
     return (blank + label)[0].cpu()
 

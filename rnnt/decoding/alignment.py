@@ -88,14 +88,12 @@ def align(
     joint = model.joint
     if predictor_BUD is None:
         predictor_BUD = model.predictor(targets_BU.to(encoder_BTD.device))
-    weight, bias = (None, None) if joint.output is None else (joint.output.weight, joint.output.bias)
     band = band or whole_band(lengths, targets_BU.shape[1] + 1)
     nodes = LatticeNodes.of(band, encoder_BTD.shape[1], target_lengths.cpu().long(), encoder_BTD.device)
     blank_N, label_N = scores_at_nodes(
         joint.project_encoder(encoder_BTD),
         joint.project_predictor(predictor_BUD),
-        weight,
-        bias,
+        *joint.output_parameters,
         targets_BU,
         lengths,
         target_lengths,

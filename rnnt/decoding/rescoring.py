@@ -61,9 +61,8 @@ def rescore(
     row_N = torch.div(nodes.column, column_RU.shape[1], rounding_mode="floor")
     stream_N, column_N = stream_R.to(device)[row_N], column_RU.to(device).view(-1)[nodes.column]
     number_M, inverse_N = ((stream_N * time + nodes.frame) * width + column_N).unique(return_inverse=True)
-    weight, bias = (None, None) if joint.output is None else (joint.output.weight, joint.output.bias)
     blank_M, label_M = scores_at_nodes(
-        encoder_BTH, outputs_BCH, weight, bias, targets_BC, lengths_B, counts_B, number_M, joint.activation
+        encoder_BTH, outputs_BCH, *joint.output_parameters, targets_BC, lengths_B, counts_B, number_M, joint.activation
     )
     blank_M, label_M = blank_M.double(), label_M.double()
     plain_R = sum_over_paths(nodes, blank_M[inverse_N], label_M[inverse_N])

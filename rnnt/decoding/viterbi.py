@@ -126,7 +126,6 @@ def _scores(
     if predictor_1UD is None:
         predictor_1UD = model.predictor(targets_1U.to(encoder_1TD.device))
     columns_1UH = joint.project_predictor(predictor_1UD)
-    weight, bias = (None, None) if joint.output is None else (joint.output.weight, joint.output.bias)
     width = columns_1UH.shape[1]
     counts = highs - lows + 1
     ends = counts.cumsum()
@@ -140,10 +139,10 @@ def _scores(
         # Columns outside the block take no part, so only those inside, and the next one, are handed on.
         left, right = int(lows[frame]), min(int(highs[stop - 1]) + 1, width - 1)
         number_N = torch.from_numpy(rows * (right - left + 1) + column_N - left).to(encoder_1TD.device)
-        inputs = joint.project_encoder(encoder_1TD[:, frame:stop]), columns_1UH[:, left : right + 1], weight, bias
+        inputs = joint.project_encoder(encoder_1TD[:, frame:stop]), columns_1UH[:, left : right + 1]
         lengths = torch.tensor([stop - frame]), torch.tensor([right - left])
         targets = targets_1U[:, left:right]
-        scores = scores_at_nodes(*inputs, targets, *lengths, number_N, joint.activation)
+        scores = scores_at_nodes(*inputs, *joint.output_parameters, targets, *lengths, number_N, joint.activation)
         blank_N, label_N = (x.double().cpu().numpy() for x in scores)
         yield from zip(np.split(blank_N, starts[1:]), np.split(label_N, starts[1:]))
         frame = stop

@@ -34,6 +34,11 @@ class Joint(nn.Module):
         """Predictor outputs (..., D) -> (..., H), the other input of `forward`."""
         return self.predictor(predictor_BUD)
 
+    @property
+    def output_parameters(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """The weight (V, H) and the bias (V,) of the output layer, as the losses take them; None if there is none."""
+        return (None, None) if self.output is None else (self.output.weight, self.output.bias)
+
     def forward(self, encoder_H: torch.Tensor, predictor_H: torch.Tensor) -> torch.Tensor:
         """Logits (..., V) of projected inputs (..., H) whose shapes broadcast to each other. Without dropout."""
         sum_H = encoder_H + predictor_H

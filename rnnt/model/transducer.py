@@ -52,12 +52,10 @@ class Transducer(nn.Module):
         gradient, not the loss.
         """
         joint = self.joint
-        weight, bias = (None, None) if joint.output is None else (joint.output.weight, joint.output.bias)
         return transducer_loss(
             joint.project_encoder(encoder_BTD),
             joint.project_predictor(self.predictor(targets_BU.to(encoder_BTD.device))),
-            weight,
-            bias,
+            *joint.output_parameters,
             targets_BU,
             encoder_lengths,
             target_lengths,
