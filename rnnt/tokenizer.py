@@ -74,10 +74,6 @@ class Symbols:
         """Return the text of symbols."""
         return ("" if self.kind == "characters" else " ").join(self.symbols[token] for token in tokens)
 
-    def symbol_text(self, token: int) -> str:
-        """Return the text of one symbol; a space is a space."""
-        return self.symbols[token]
-
     def word_spans(self, tokens: Sequence[int]) -> list[tuple[int, int]]:
         """Return the first place and the place after the last of each word that the symbols form.
 
@@ -101,7 +97,8 @@ class SentencePiece:
     """A tokenizer that runs a SentencePiece model.
 
     model: the contents of the model's file. size: number of symbols. If the model has fewer pieces, the other symbols
-    have no text: no text is encoded to them, and `decode` ignores them. Raises ValueError if the model cannot be read.
+    have no text: no text is encoded to them, and `decode` ignores them. symbols: the piece of each, in which U+2581
+    stands for a space, and "" for those without a piece. Raises ValueError if the model cannot be read.
     """
 
     kind = "sentencepiece"
@@ -113,20 +110,15 @@ class SentencePiece:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
             raise ValueError(f"not a SentencePiece model: {reason(error)}") from None
-        pieces = range(self._processor.get_piece_size())
-        if any(len(self._processor.id_to_piece(piece)) > LONGEST_SYMBOL for piece in pieces):
+        pieces = [self._processor.id_to_piece(piece) for piece in range(self.learned)]
+        if any(len(piece) > LONGEST_SYMBOL for piece in pieces):
             raise ValueError(f"a tokenizer's symbols must have at most {LONGEST_SYMBOL} characters")
         self._model = model
-        self._size = max(size, self._processor.get_piece_size())
+        self._size = max(size, self.learned)
+        self.symbols = pieces + [""] * (self._size - self.learned)
 
     def __len__(self) -> int:
         return self._size
-
-    @property
-    def symbols(self) -> list[str]:
-        """The piece of each symbol, in which U+2581 stands for a space; an empty string for symbols without one."""
-        pieces = map(self._processor.id_to_piece, range(self.learned))
-        return [*pieces, *[""] * (self._size - self.learned)]
 
     @property
     def learned(self) -> int:
@@ -177,19 +169,14 @@ class SentencePiece:
         pieces, unknown = self._processor.get_piece_size(), self._processor.unk_id()
         return self._processor.decode([token for token in tokens if token < pieces and token != unknown])
 
-    def symbol_text(self, token: int) -> str:
-        """Return the text of one symbol, with SentencePiece's sign for a space; empty if it has none."""
-        return self._processor.id_to_piece(token) if token < self._processor.get_piece_size() else ""
-
     def word_spans(self, tokens: Sequence[int]) -> list[tuple[int, int]]:
         """Return the first place and the place after the last of each word that the symbols form.
 
         A piece that begins with a space begins a word. Pieces that are a space alone, and symbols without a piece, are
         left out at the ends of words.
         """
-        pieces = self._processor.get_piece_size()
-        texts = [self._processor.id_to_piece(token) if token < pieces else "" for token in tokens]
-        texts = ["" if token == self._processor.unk_id() else text for token, text in zip(tokens, texts)]
+        unknown = self._processor.unk_id()
+        texts = [self.symbols[token] if token < self.learned and token != unknown else "" for token in tokens]
         kinds, waiting = [], True  # whether the next text begins a word
         for text in texts:
             spoken = bool(text.strip(SPACE_PIECE))

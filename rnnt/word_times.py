@@ -168,7 +168,7 @@ def word_states(
     spans = recognizer.tokenizer.word_spans(tokens)
     size = MERGED * recognizer.config.features.hop
     length, rate = -(-num_samples // size), recognizer.config.features.sample_rate / size
-    texts = [_spoken_text(recognizer.tokenizer.symbol_text(token)) for token in tokens]
+    texts = [_spoken_text(recognizer.tokenizer.symbols[token]) for token in tokens]
     found, places = states(characters, [texts[first:end] for first, end in spans])
     seconds = (np.array(alignment.expected) + 0.5) * recognizer.frame_seconds
     emitted = seconds[np.array(spans, int).reshape(-1, 2) - (0, 1)]
@@ -206,6 +206,6 @@ def _timed_symbols(tokenizer, tokens, seconds, line: WordStates, confidences) ->
     for place in range(covered, total):
         starts[place] = ends[place] = before
     return [
-        Symbol(tokenizer.symbol_text(token), round(start, 3), round(end, 3), round(confidence, 6))
+        Symbol(tokenizer.symbols[token], round(start, 3), round(end, 3), round(confidence, 6))
         for token, start, end, confidence in zip(tokens, starts, ends, confidences)
     ]

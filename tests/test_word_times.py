@@ -67,7 +67,7 @@ def test_symbols_that_form_no_words():
 
 def test_spans_of_pieces_with_and_without_a_space():
     tokenizer, _ = tokens_of("sentencepiece", "one")
-    pieces = {tokenizer.symbol_text(token): token for token in range(tokenizer.learned)}
+    pieces = {tokenizer.symbols[token]: token for token in range(tokenizer.learned)}
     space, letter = pieces["▁"], pieces["n"]
     unused = len(tokenizer) + 5
     assert tokenizer.word_spans([letter, letter, space, letter]) == [(0, 2), (3, 4)]
