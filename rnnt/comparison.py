@@ -115,10 +115,10 @@ def table_json(lines: Sequence[Line]) -> list[dict[str, Any]]:
     return [
         {
             "decoding": line.result.decoder,
-            "word": _rate_json(line.words),
-            "character": _rate_json(line.characters),
+            "word": rate_json(line.words),
+            "character": rate_json(line.characters),
             "difference": line.difference and dataclasses.asdict(line.difference),
-            "oracle": line.oracle and _rate_json(line.oracle),
+            "oracle": line.oracle and rate_json(line.oracle),
             "encoder_seconds": line.encoder.seconds,
             "decoding_seconds": line.result.usage.seconds,
             "times_real_time": line.times_real_time,
@@ -148,7 +148,8 @@ def _entry_json(entry: Alternative) -> dict[str, Any]:
     return record if entry.scores else {name: value for name, value in record.items() if name != "scores"}
 
 
-def _rate_json(rate: ErrorRate) -> dict[str, Any]:
+def rate_json(rate: ErrorRate) -> dict[str, Any]:
+    """Return a rate as a fraction, with its counts and interval, for `scores.json`."""
     return {"rate": rate.rate, **dataclasses.asdict(rate)}
 
 

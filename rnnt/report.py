@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from rnnt.comparison import Line, nbest_records, table_html, table_json
+from rnnt.comparison import Line, nbest_records, rate_json, table_html, table_json
 from rnnt.error_rate import ErrorRate, Pair, align_words, by_speaker, character_error_rate, word_error_rate
 from rnnt.files import write_file
 from rnnt.report_folder import default_folders, locked_folder, replacing_report, subject_in, subject_of
@@ -113,9 +113,9 @@ def _write_pairs(
         "utterances": len(pairs),
         "skipped": len(skipped),
         "seconds": sum(pair.seconds for pair in pairs),
-        "word": {"rate": words.rate, **dataclasses.asdict(words)},
-        "character": {"rate": characters.rate, **dataclasses.asdict(characters)},
-        "speakers": {name: {"rate": rate.rate, **dataclasses.asdict(rate)} for name, rate in speakers.items()},
+        "word": rate_json(words),
+        "character": rate_json(characters),
+        "speakers": {name: rate_json(rate) for name, rate in speakers.items()},
     }
     if lines:
         scores["decoders"] = table_json(lines)
