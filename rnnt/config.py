@@ -20,7 +20,7 @@ from rnnt.fields import (
     positive,
     setting,
 )
-from rnnt.model_config import ModelConfig
+from rnnt.model_config import WIDTH, ModelConfig
 
 _WINDOW = 65_536  # the most samples of a window
 
@@ -63,6 +63,23 @@ class FeaturesConfig:
                 f"features.high_hz is {self.high_hz}; it must be above features.low_hz ({self.low_hz}) "
                 f"and at most half of features.sample_rate ({self.sample_rate / 2:.0f})"
             )
+
+
+@dataclass(frozen=True)
+class SymbolsConfig:
+    """Input of symbols, such as the letters of a word, in place of audio."""
+
+    embedding: int = setting(256, "width of the embedding of an input symbol", count(1, WIDTH))
+    dropout: float = setting(0.0, "probability of dropout after the embedding", between(0, 1))
+    unknown: float = setting(0.01, "share of input symbols that training replaces by the unknown one", between(0, 1))
+    unicode: str = setting(
+        "nfd",
+        "normal form of input symbols: nfd (letters apart from their accents), nfc (composed) or none (as they are)",
+        one_of("nfd", "nfc", "none"),
+    )
+
+    def __post_init__(self):
+        check("symbols.", self)
 
 
 @dataclass(frozen=True)
@@ -127,6 +144,7 @@ class DataConfig:
     )
     min_seconds: float = setting(0.1, "shortest utterance to train on, in seconds", finite(0))
     max_seconds: float = setting(16.7, "longest utterance to train on, in seconds; .inf for no limit", at_least(0))
+    max_symbols: int = setting(200, "longest utterance to train on whose input is symbols, in symbols", count(1))
     buckets: int = setting(
         6, "groups by duration; a batch is taken from one, so it has little padding", count(1, 10_000)
     )
@@ -220,9 +238,29 @@ class DecodingConfig:
 
 
 @dataclass(frozen=True)
+class ScoringConfig:
+    """The error rate by which a model is judged."""
+
+    measure: str = setting(
+        "words",
+        "words (WER and CER), symbols (of texts that are symbols with spaces between them) or sequences (whole texts)",
+        one_of("words", "symbols", "sequences"),
+    )
+    fold: str = setting(
+        "none",
+        "phones that count as one in scoring: none, timit-48 or timit-39 (Lee and Hon 1989)",
+        one_of("none", "timit-48", "timit-39"),
+    )
+
+    def __post_init__(self):
+        check("scoring.", self)
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings of a run."""
 
+    input: str = setting("audio", "input of the model: audio, or symbols such as letters", one_of("audio", "symbols"))
     seed: int = setting(0, "seed of all random numbers", between(0, 2**63 - 1))
     device: str = setting("auto", "auto (a GPU if there is one), cpu, cuda, or cuda:1 for the second GPU")
     precision: str = setting(
@@ -231,6 +269,7 @@ class Config:
         one_of("float32", "tf32", "bfloat16", "float16"),
     )
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    symbols: SymbolsConfig = field(default_factory=SymbolsConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -239,6 +278,7 @@ class Config:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
 
     def __post_init__(self):
         check("", self)

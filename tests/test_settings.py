@@ -53,7 +53,7 @@ def others(value):
     if isinstance(value, list):
         return [[*value, "another"]]
     if isinstance(value, str):
-        return ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "additive", "beam", "else"]
+        return ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "additive", "beam", "symbols", "else"]
     if isinstance(value, int):
         return [value + 3, value - 3, 2 * value, value // 2]
     return [value + 0.125, value - 0.125, value / 2, value * 2]
