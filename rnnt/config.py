@@ -288,5 +288,7 @@ class Config:
                 f"features.window is {self.features.window}; for augment.speed_max ({self.augment.speed_max}) it grows "
                 f"to {longest:.0f} samples, which must be at most features.n_fft ({self.features.n_fft})"
             )
+        if self.input == "symbols" and (self.augment != AugmentConfig() or self.train.curriculum_epochs):
+            raise ValueError("input is symbols; the settings augment and train.curriculum_epochs are for audio alone")
         if self.train.curriculum_epochs and math.isinf(self.data.max_seconds):
             raise ValueError("data.max_seconds is inf; it must be finite, because train.curriculum_epochs is not 0")

@@ -81,6 +81,11 @@ class Dataset(Sequence[StoredUtterance]):
         return len(self.lengths)
 
     @property
+    def sizes(self) -> np.ndarray:
+        """The size of each input, (n,): seconds of audio, or the number of symbols."""
+        return self.lengths / (self.sample_rate or 1)
+
+    @property
     def hours(self) -> float:
         """Hours of audio; 0 for symbols."""
         return audio_hours(self.lengths, self.sample_rate)
@@ -141,6 +146,10 @@ class Dataset(Sequence[StoredUtterance]):
     def speaker(self, index: int) -> str:
         """Return the speaker of an utterance, "" if it is not known."""
         return self._field("speaker", index)
+
+    def inputs(self) -> Iterator[np.ndarray | list[str]]:
+        """Yield all inputs in order."""
+        return (self[index].input for index in range(len(self)))
 
     def texts(self) -> Iterator[str]:
         """Yield all texts in order."""

@@ -13,10 +13,10 @@ from rnnt.dataset import Dataset
 from rnnt.decoding import Hypothesis
 from rnnt.decoding.decoder import Decoder, configured_decoder
 from rnnt.error_rate import Pair
-from rnnt.loader import Batch, collate, encode_spoken, pad_symbols
+from rnnt.loader import Batch, collate, encode_text, pad_symbols
 from rnnt.sampler import batches_by_length
 from rnnt.text import reason
-from rnnt.transcription import BATCH_SECONDS, make_transcript
+from rnnt.transcription import BATCH_SECONDS, BATCH_SYMBOLS, make_transcript
 from rnnt.usage import Usage, measured
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def evaluate(
     same utterances; default: the configured one. nbest: the most hypotheses to keep in each `DecoderResult.nbest`.
     Raises ValueError if the data has another sample rate, or if no decoder keeps `nbest` hypotheses.
     """
-    rate = recognizer.config.features.sample_rate
+    recognizer.require_input(dataset.input)
+    rate = recognizer.config.features.sample_rate if dataset.input == "audio" else 0
     if dataset.sample_rate != rate:
         raise ValueError(
             f"the data is at {dataset.sample_rate} Hz, the model at {rate} Hz; prepare the data again with the "
@@ -132,7 +133,7 @@ def evaluate(
     without_loss: list[tuple[str, str]] = []
     loss, symbols = 0.0, 0
     with recognizer.inference():
-        for result in track(work.results(size, BATCH_SECONDS * rate), len(dataset), "evaluate"):
+        for result in track(work.results(size, BATCH_SECONDS * rate or BATCH_SYMBOLS), len(dataset), "evaluate"):
             if not result.decoded:
                 skipped.append((dataset.id(result.index), result.problem))
                 continue
@@ -188,17 +189,17 @@ class _Work:
     def _evaluate(self, indices: list[int]) -> list[_Result]:
         recognizer, dataset = self.recognizer, self.dataset
         read = [dataset.read(i, recognizer.config.features.trim_silence) for i in indices]
-        rate = recognizer.config.features.sample_rate
         targets, unknown = [], []
         for i, (utterance, _) in zip(indices, read):
             try:
-                targets.append(encode_spoken(recognizer.tokenizer, utterance.text, int(dataset.lengths[i]) / rate))
+                size = float(dataset.sizes[i])
+                targets.append(encode_text(recognizer.tokenizer, utterance.text, size, dataset.input))
                 unknown.append("")
             except ValueError as error:  # an unknown symbol, too many of them, or a text that is not valid Unicode
                 targets.append([])
                 unknown.append(reason(error))
-        batch = collate([utterance.input for utterance, _ in read], targets, [utterance.id for utterance, _ in read])
-        batch = batch.to(recognizer.device)
+        inputs = [recognizer.numbers(utterance.input) for utterance, _ in read]
+        batch = collate(inputs, targets, [utterance.id for utterance, _ in read]).to(recognizer.device)
         ((encoder_BTD, lengths), *found), usages = self._decode(batch)
         try:
             losses = recognizer.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths).tolist()

@@ -56,9 +56,19 @@ class Features(nn.Module):
         return self.config.mels * self.config.stack
 
     @property
+    def joined(self) -> int:
+        """Number of neighbouring frames that are joined into one."""
+        return self.config.stack
+
+    @property
     def frame_seconds(self) -> float:
         """Seconds from one stacked frame to the next."""
         return self.config.hop * self.config.stack / self.config.sample_rate
+
+    def describe(self, stride: int) -> str:
+        """Describe the input in one line. stride: stacked frames of an encoder frame."""
+        config, milliseconds = self.config, 1000 * self.frame_seconds * stride
+        return f"{config.sample_rate} Hz, {config.mels} mel bins, one encoder frame every {milliseconds:.0f} ms"
 
     @property
     def streams(self) -> bool:

@@ -11,13 +11,13 @@ import torch
 from rnnt.config import Config
 from rnnt.dataset import Dataset
 from rnnt.description import read_description
-from rnnt.features import Features
 from rnnt.model import Transducer
 from rnnt.model.encoder import Encoder
 from rnnt.model.transducer import make_encoder
 from rnnt.model_folder import find_model, read_config
 from rnnt.recognizer import load
 from rnnt.settings import find_preset, load_config, presets
+from rnnt.symbol_input import Input, make_input
 from rnnt.text import duration, visible
 from rnnt.tokenizer import load_chosen_tokenizer
 from rnnt.training import checkpoint
@@ -91,7 +91,7 @@ def _preset(name: str) -> str:
     config = load_config(name)
     lines = find_preset(name).read_text(encoding="utf-8").splitlines()
     comment = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
-    features = Features(config.features)
+    features = make_input(config)
     with torch.device("meta"):  # takes no memory and no time
         encoder = make_encoder(features.width, config.model.encoder)
     train = config.train
@@ -115,8 +115,9 @@ def _parameters(config: Config) -> str:
         symbols = tokenizer.size
     else:
         each = _count(config, 2) - _count(config, 1)
+        more = f" and {config.symbols.embedding:,} for each input symbol" if config.input == "symbols" else ""
         return (
-            f"{_count(config, 1) - each:,}, and {each:,} for each symbol; "
+            f"{_count(config, 1) - each:,}, and {each:,} for each symbol{more}; "
             f"the symbols are the {tokenizer.kind} of the training text"
         )
     return f"{_count(config, symbols):,} with {symbols} symbols ({tokenizer.kind}) and blank"
@@ -124,18 +125,17 @@ def _parameters(config: Config) -> str:
 
 def _count(config: Config, symbols: int) -> int:
     with torch.device("meta"):  # takes no memory and no time
-        return Transducer(Features(config.features).width, symbols + 1, config.model).num_parameters()
+        return Transducer(make_input(config).width, symbols + 1, config.model).num_parameters()
 
 
-def _input_and_encoder(features: Features, encoder: Encoder) -> list[str]:
+def _input_and_encoder(features: Input, encoder: Encoder) -> list[str]:
     return [
-        f"  input: {features.config.sample_rate} Hz, {features.config.mels} mel bins, "
-        f"one encoder frame every {1000 * features.frame_seconds * encoder.stride:.0f} ms",
+        f"  input: {features.describe(encoder.stride)}",
         f"  encoder: {encoder.describe()}",
     ]
 
 
-def _streaming(features: Features, encoder: Encoder) -> str:
+def _streaming(features: Input, encoder: Encoder) -> str:
     """Whether the model can encode a stream before its end; if not, every reason."""
     reasons = [] if encoder.lookahead is not None else ["the encoder needs the whole utterance"]
     reasons += [features.why_not_streaming] if features.why_not_streaming else []

@@ -10,36 +10,38 @@ from itertools import repeat
 import numpy as np
 import torch
 
+from rnnt.alphabet import Alphabet
 from rnnt.dataset import Dataset
 from rnnt.shard import StoredUtterance
 from rnnt.text import reason
 from rnnt.tokenizer import LONGEST_SYMBOL, Tokenizer, UnknownSymbolError
 
-# Symbols of a text per second of its audio. Fast speech has 25 characters a second; the lattice of a text that some
-# mistake gave to a short utterance would take all memory.
+# Symbols of a text for each second of its audio, or for each symbol of its input. Fast speech has 25 characters a
+# second; the lattice of a text that some mistake gave to a short utterance would take all memory.
 MOST_SYMBOLS = 100
+_MOST = {"audio": "{:.2f} s of audio, more than {} a second", "symbols": "{:.0f} input symbols, more than {} for each"}
 _LEAST_LIMIT = 10  # so that rounded times of very short utterances do not matter
 
 
 class TooMuchTextError(ValueError):
-    """Raised for a text with more symbols than anybody speaks in the time of its audio."""
+    """Raised for a text with more symbols than belong to an input of its size."""
 
 
-def most_symbols(seconds: float | np.ndarray) -> float | np.ndarray:
-    """Return the largest number of symbols of a text that is spoken in so many seconds."""
-    return np.maximum(MOST_SYMBOLS * seconds, _LEAST_LIMIT)
+def most_symbols(size: float | np.ndarray) -> float | np.ndarray:
+    """Return the largest number of symbols of a text whose input has this size, as in `Dataset.sizes`."""
+    return np.maximum(MOST_SYMBOLS * size, _LEAST_LIMIT)
 
 
-def encode_spoken(tokenizer: Tokenizer, text: str, seconds: float) -> list[int]:
-    """Return the symbols of a text that is spoken in so many seconds.
+def encode_text(tokenizer: Tokenizer, text: str, size: float, input: str = "audio") -> list[int]:
+    """Return the symbols of a text whose input, "audio" or "symbols", has this size, as in `Dataset.sizes`.
 
-    Raises TooMuchTextError if they are too many for that time, and another ValueError if the tokenizer lacks one.
+    Raises TooMuchTextError if they are too many for that size, and another ValueError if the tokenizer lacks one.
     """
-    limit = most_symbols(seconds)
+    limit = most_symbols(size)
     symbols = tokenizer.encode(text) if len(text) <= LONGEST_SYMBOL * limit else None
     if symbols is None or len(symbols) > limit:
-        size = f"{len(text)} characters" if symbols is None else f"{len(symbols)} symbols"
-        raise TooMuchTextError(f"its text has {size} for {seconds:.2f} s of audio, more than {MOST_SYMBOLS} a second")
+        found = f"{len(text)} characters" if symbols is None else f"{len(symbols)} symbols"
+        raise TooMuchTextError(f"its text has {found} for {_MOST[input].format(size, MOST_SYMBOLS)}")
     return symbols
 
 
@@ -47,8 +49,9 @@ def encode_spoken(tokenizer: Tokenizer, text: str, seconds: float) -> list[int]:
 class Batch:
     """Padded utterances.
 
-    inputs: (B, N) int16 samples, or (B, S) int64 symbols, on the device that computes. The others stay on the host
-    for the loss to check: input_lengths (B,), targets (B, U) int64, target_lengths (B,). ids: of the utterances.
+    inputs: (B, N) int16 samples, or (B, S) int32 numbers of symbols, on the device that computes. The others stay on
+    the host for the loss to check: input_lengths (B,), targets (B, U) int64, target_lengths (B,). ids: of the
+    utterances.
     """
 
     inputs: torch.Tensor
@@ -121,12 +124,12 @@ class Recycler:
 
 
 class Loader:
-    """Reads utterances of a dataset of audio as batches, `ahead` of them in background threads.
+    """Reads utterances of a dataset as batches, `ahead` of them in background threads.
 
     trim: remove the silence at both ends. splice: returns changed utterances, given those of a batch and a seed; it is
-    called if `read` has a seed. `usable` (int32) are the indices of the utterances whose text the tokenizer
-    can encode; `unusable` lists (id, reason) of the others. To find these, texts are read only if the dataset does not
-    tell which characters they hold.
+    called if `read` has a seed. alphabet: numbers the inputs of a dataset of symbols. `usable` (int32) are the indices
+    of the utterances whose text the tokenizer can encode; `unusable` lists (id, reason) of the others. To find these,
+    texts are read only if the dataset does not tell which characters they hold.
     """
 
     def __init__(
@@ -137,12 +140,15 @@ class Loader:
         trim: bool = False,
         ahead: int = 4,
         splice: Callable[[list[StoredUtterance], Sequence[int]], list[StoredUtterance]] | None = None,
+        alphabet: Alphabet | None = None,
     ):
-        self._splice = splice
+        self._splice, self._alphabet = splice, alphabet
         self.dataset, self.tokenizer, self.device = dataset, tokenizer, device
         self._trim, self._ahead = trim, ahead
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._make = Recycler() if self._stream is None else _pinned
+        self._make = None  # for symbols, which are few
+        if alphabet is None:
+            self._make = Recycler() if self._stream is None else _pinned
         self.unusable: list[tuple[str, str]] = []
         left_out = []
         for i in dataset.holding([character for character in dataset.characters() if not tokenizer.covers(character)]):
@@ -159,6 +165,8 @@ class Loader:
         if self._splice and seed is not None:
             utterances = self._splice(utterances, seed)
         inputs = [utterance.input for utterance in utterances]
+        if self._alphabet:
+            inputs = [self._alphabet.encode(symbols) for symbols in inputs]
         targets = [self.tokenizer.encode(utterance.text) for utterance in utterances]
         return collate(inputs, targets, [utterance.id for utterance in utterances], self._make)
 

@@ -1,4 +1,4 @@
-"""A model's folder: config.yaml, the tokenizer, model.safetensors, a bigram model. It may come from a stranger."""
+"""A model's folder: config.yaml, tokenizer, alphabet, model.safetensors, bigram model. It may come from a stranger."""
 
 import os
 from dataclasses import replace
@@ -8,6 +8,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
+from rnnt.alphabet import FILE as ALPHABET
+from rnnt.alphabet import Alphabet
 from rnnt.calibration import FILE as CALIBRATION
 from rnnt.calibration import Calibration, calibration_json
 from rnnt.config import Config
@@ -30,11 +32,12 @@ def write_model(
     weights: dict[str, torch.Tensor],
     calibration: Calibration | None = None,
     bigram: Path | None = None,
+    alphabet: Alphabet | None = None,
 ) -> None:
     """Write a model's folder. Each of its files is replaced as a whole; a tokenizer of another kind is removed.
 
-    bigram: the file of the model's bigram model, which is copied. The calibration of earlier weights and the bigram
-    model of earlier texts are removed too, if there are no new ones.
+    alphabet: of a model that reads symbols. bigram: the file of the model's bigram model, which is copied. The
+    calibration of earlier weights and the bigram model of earlier texts are removed too, if there are no new ones.
 
     Raises OSError (a full disk, for example), after which the weights that were there before are still there.
     """
@@ -44,6 +47,8 @@ def write_model(
     try:
         write_file(folder / "config.yaml", to_yaml(config))
         tokenizer.save(folder)
+        if alphabet is not None:
+            alphabet.save(folder)
         if bigram is not None:
             write_file(folder / BIGRAM, bigram.read_bytes())
         contiguous = {name: value.contiguous() for name, value in weights.items()}
@@ -109,7 +114,7 @@ def find_model(path: str | Path) -> Path:
     path = Path(path)
     for folder in (path, path / "best"):
         if (folder / WEIGHTS).is_file():
-            for name in (WEIGHTS, "config.yaml", CALIBRATION, BIGRAM, *TOKENIZERS.values()):
+            for name in (WEIGHTS, "config.yaml", CALIBRATION, BIGRAM, ALPHABET, *TOKENIZERS.values()):
                 check_inside(folder / name)
             return folder
     if not path.exists():

@@ -1,13 +1,15 @@
-"""A trained model with all that it needs to turn audio into text: features, networks and tokenizer."""
+"""A trained model with all that it needs to turn audio, or symbols, into text: features, networks and tokenizer."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
+from rnnt.alphabet import Alphabet, load_alphabet
 from rnnt.calibration import FILE as CALIBRATION
 from rnnt.calibration import Calibration, read_calibration
 from rnnt.config import Config
@@ -17,23 +19,28 @@ from rnnt.decoding.fusion import fuse, make_fusion
 from rnnt.decoding.hotwords import hot_words
 from rnnt.device import autocast, find_device, float32_products
 from rnnt.evaluation import evaluate
-from rnnt.features import Features
 from rnnt.loader import Batch
 from rnnt.model import Transducer
+from rnnt.model.symbols import SymbolEmbedding
 from rnnt.model_folder import find_model, read_config, read_weights, write_model
 from rnnt.ngram.bigram import BIGRAM
 from rnnt.settings import choose_decoding
+from rnnt.symbol_input import make_input
 from rnnt.text_alignment import align_text
 from rnnt.tokenizer import Tokenizer, load_tokenizer
 from rnnt.transcription import transcribe, transcribe_files
 
+_OTHER_INPUT = {  # by the input that the model does read
+    "audio": "this model reads audio, not symbols; give it recordings",
+    "symbols": "this model reads symbols, such as the letters of words, not audio; give it text",
+}
 _WHOLE_SECONDS = 40  # the longest recording that decoding.max_symbols is meant for; all of LibriSpeech is shorter
 
 
 class Recognizer(nn.Module):
     """Features, model and tokenizer. `config` is that of the run that made them. `scorers` by name steer its decoding.
 
-    `bigram` is the file with the bigram model of the training texts, or None.
+    `bigram` is the file with the bigram model of the training texts, or None. alphabet: of a model that reads symbols.
 
     Its parts can be used one by one:
 
@@ -47,12 +54,14 @@ class Recognizer(nn.Module):
     (torch.Size([1, 25, 32]), tensor([25]))
     """
 
-    def __init__(self, config: Config, tokenizer: Tokenizer):
+    def __init__(self, config: Config, tokenizer: Tokenizer, alphabet: Alphabet | None = None):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
-        self.features = Features(config.features)
-        self.model = Transducer(self.features.width, len(tokenizer) + 1, config.model)
+        self.alphabet = alphabet
+        self.features = make_input(config)
+        embedding = None if alphabet is None else SymbolEmbedding(len(alphabet), config.symbols)
+        self.model = Transducer(self.features.width, len(tokenizer) + 1, config.model, embedding)
         self.calibration = Calibration()
         self.scorers: dict[str, Scorer] = {}
         self.bigram: Path | None = None
@@ -64,7 +73,7 @@ class Recognizer(nn.Module):
 
     @property
     def frame_seconds(self) -> float:
-        """Seconds from one encoder frame to the next."""
+        """Seconds from one encoder frame to the next; 0 if the model reads symbols."""
         return self.features.frame_seconds * self.model.encoder.stride
 
     @contextmanager
@@ -79,12 +88,24 @@ class Recognizer(nn.Module):
         with torch.inference_mode(), float32_products(*precision), autocast(*precision):
             yield
 
+    def numbers(self, given: np.ndarray | Sequence[str]) -> np.ndarray:
+        """Return one input as `collate` takes it: samples (N,) as they are, symbols as their numbers (S,)."""
+        return given if self.alphabet is None else self.alphabet.encode(given)
+
+    def require_input(self, kind: str) -> None:
+        """Raise ValueError if the model reads another kind of input, "audio" or "symbols"."""
+        if kind != self.config.input:
+            raise ValueError(_OTHER_INPUT[self.config.input])
+
     def encode(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the encoder's frames (B, T, D) and their lengths (B,)."""
         return self.listen(batch)[1:]
 
     def listen(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the stacked features (B, T, F), and the encoder's frames (B, T, D) and their lengths (B,)."""
+        """Return the stacked features (B, T, F), and the encoder's frames (B, T, D) and their lengths (B,).
+
+        In place of features a model that reads symbols has their numbers (B, S).
+        """
         features_BTF, lengths = self.features(batch.inputs, batch.input_lengths)
         return features_BTF, *self.model.encoder(features_BTF, lengths)
 
@@ -103,9 +124,9 @@ class Recognizer(nn.Module):
         """Symbol limit for each utterance (B,).
 
         `decoding.max_symbols` applies to recordings of up to 40 s and grows in proportion beyond that, so a long
-        recording is not truncated for its length alone.
+        recording is not truncated for its length alone. Input symbols are counted as hundredths of a second.
         """
-        whole = _WHOLE_SECONDS * self.config.features.sample_rate
+        whole = _WHOLE_SECONDS * (self.config.features.sample_rate if self.alphabet is None else 100)
         return torch.ceil(self.config.decoding.max_symbols * (input_lengths / whole).clamp(min=1)).long()
 
     align = align_text
@@ -118,7 +139,8 @@ class Recognizer(nn.Module):
 
         Raises OSError (a full disk, for example), after which the weights that were there before are still there.
         """
-        write_model(folder, self.config, self.tokenizer, self.state_dict(), self.calibration, self.bigram)
+        own = self.config, self.tokenizer, self.state_dict(), self.calibration, self.bigram, self.alphabet
+        write_model(folder, *own)
 
 
 def load(
@@ -151,10 +173,11 @@ def load(
     if decoding is not None:
         config = replace(config, decoding=choose_decoding(decoding, config.decoding))
     tokenizer = load_tokenizer(folder, config.tokenizer)
+    alphabet = load_alphabet(folder) if config.input == "symbols" else None
     with torch.device("meta"):  # takes no memory, whatever sizes config.yaml asks for
-        expected = Recognizer(config, tokenizer).state_dict()
+        expected = Recognizer(config, tokenizer, alphabet).state_dict()
     weights = read_weights(folder, expected)
-    recognizer = Recognizer(config, tokenizer)
+    recognizer = Recognizer(config, tokenizer, alphabet)
     recognizer.load_state_dict(weights)
     recognizer.calibration = read_calibration(folder / CALIBRATION, config.features.mels)
     if (folder / BIGRAM).is_file():

@@ -15,7 +15,7 @@ from rnnt.anchors import anchored_band, find_anchors, through
 from rnnt.decoding import greedy
 from rnnt.decoding.alignment import Alignment, align, band_around, whole_band
 from rnnt.decoding.viterbi import widest_path
-from rnnt.loader import encode_spoken
+from rnnt.loader import encode_text
 from rnnt.silence import speech_bounds
 from rnnt.text import one_line
 from rnnt.transcript import Transcript
@@ -45,6 +45,7 @@ def align_text(recognizer: Recognizer, audio: Audio, text: str) -> Transcript:
     >>> [word.word for word in transcript.words]
     ['mid', 'high']
     """
+    recognizer.require_input("audio")
     rate = recognizer.config.features.sample_rate
     samples = named_waveform(audio, rate, 0)
     seconds = len(samples) / rate
@@ -52,7 +53,7 @@ def align_text(recognizer: Recognizer, audio: Audio, text: str) -> Transcript:
     if not text:
         raise ValueError("the text to align is empty")
     try:
-        tokens = encode_spoken(recognizer.tokenizer, text, seconds)
+        tokens = encode_text(recognizer.tokenizer, text, seconds)
     except ValueError as error:
         raise ValueError(f"the text cannot be aligned: {str(error).removeprefix('its text ')}") from None
     start, end = speech_bounds(samples) if recognizer.config.features.trim_silence else (0, len(samples))

@@ -28,6 +28,7 @@ from rnnt.word_times import align_hypotheses, spoken_audio, with_words
 if TYPE_CHECKING:
     from rnnt.recognizer import Recognizer
 
+BATCH_SYMBOLS = 1 << 16  # of padded input in a batch of a model that reads symbols
 BATCH_SECONDS = 1200  # of padded audio in a batch: some 4 GB of memory with the MLPerf model
 _WINDOW_SECONDS = 1200  # of audio whose segments are sorted by length, at most
 _NO_MEMORY = "DefaultCPUAllocator"  # torch has no error class for the memory of a CPU
@@ -45,6 +46,7 @@ def transcribe(
     order of the inputs, also for one input, and none depends on its batch. Raises ValueError that names an input which
     cannot be read.
     """
+    recognizer.require_input("audio")
     rate = recognizer.config.features.sample_rate
     sources = [partial(named_blocks, item, rate, number) for number, item in enumerate(_several(inputs))]
     results = []
@@ -65,6 +67,7 @@ def transcribe_files(
     paths: one path, or several. They are read in the background, and their segments are decoded together, sorted by
     length. A recording of more than 30 s that is damaged has a transcript up to there, which holds the error.
     """
+    recognizer.require_input("audio")
     rate = recognizer.config.features.sample_rate
     paths = list(_several(paths))
     sources = [partial(named_blocks, path, rate, number) for number, path in enumerate(paths)]
@@ -156,7 +159,8 @@ def _transcribe_batch(recognizer: Recognizer, audio: list[np.ndarray]) -> list[T
 def make_transcript(recognizer: Recognizer, hypothesis: Hypothesis, start: int, num_samples: int) -> Transcript:
     """Return the transcript of a hypothesis.
 
-    start: the sample at which the decoded audio begins; num_samples: of the whole utterance.
+    start: the sample at which the decoded audio begins; num_samples: of the whole utterance. Without audio, times and
+    seconds are 0.
     """
     rate, step = recognizer.config.features.sample_rate, recognizer.frame_seconds
     return Transcript(
@@ -165,7 +169,7 @@ def make_transcript(recognizer: Recognizer, hypothesis: Hypothesis, start: int, 
         hypothesis.frames,
         [round(start / rate + frame * step, 3) for frame in hypothesis.frames],
         hypothesis.log_probs,
-        num_samples / rate,
+        num_samples / rate if step else 0.0,
         hypothesis.truncated,
     )
 

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from rnnt import cli
+from rnnt.alphabet import Alphabet
 from rnnt.info import describe
 from rnnt.recognizer import Recognizer
 from rnnt.settings import from_tree, load_config, presets, to_yaml
@@ -66,14 +67,17 @@ def test_the_mlperf_preset(call):
 @pytest.mark.parametrize("preset", [name for name in presets() if load_config(name).tokenizer.kind != "sentencepiece"])
 @pytest.mark.parametrize("symbols", [1, 28])
 def test_parameters_without_symbols_and_of_each_symbol_add_up_to_the_model(preset, symbols):
-    text = describe(Path(preset))
-    fixed, each = re.search(
-        r"parameters: ([\d,]+), and (\d+) for each symbol; .* characters of the training", text
+    text, config = describe(Path(preset)), load_config(preset)
+    kind = config.tokenizer.kind
+    fixed, each, more = re.search(
+        rf"parameters: ([\d,]+), and (\d+) for each symbol(?: and (\d+) for each input symbol)?; .* {kind} of the", text
     ).groups()
-    tokenizer = Symbols("characters", [chr(0x4E00 + i) for i in range(symbols)])
+    known = [chr(0x4E00 + i) for i in range(symbols)]
+    alphabet = Alphabet(known[:5], "nfd") if config.input == "symbols" else None
     with torch.device("meta"):
-        model = Recognizer(load_config(preset), tokenizer).model
-    assert int(fixed.replace(",", "")) + symbols * int(each) == model.num_parameters()
+        model = Recognizer(config, Symbols(kind, known), alphabet).model
+    inputs = int(more) * len(alphabet) if alphabet else 0
+    assert int(fixed.replace(",", "")) + symbols * int(each) + inputs == model.num_parameters()
 
 
 def test_a_file_of_settings_with_a_tokenizer_that_exists(tmp_path):

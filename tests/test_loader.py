@@ -10,7 +10,7 @@ import torch
 
 from rnnt.config import TokenizerConfig
 from rnnt.dataset import Dataset, write_split
-from rnnt.loader import Loader, Recycler, TooMuchTextError, collate, encode_spoken, read_ahead
+from rnnt.loader import Loader, Recycler, TooMuchTextError, collate, encode_text, read_ahead
 from rnnt.shard import StoredUtterance
 from rnnt.silence import trim_silence
 from rnnt.tokenizer import Symbols, UnknownSymbolError, train_tokenizer
@@ -66,11 +66,11 @@ LETTERS = Symbols("characters", list("ab"))
 
 @pytest.mark.parametrize(("symbols", "seconds"), [(10, 0.001), (10, 0.1), (11, 0.11), (150, 1.5), (80_000, 800.0)])
 def test_a_text_may_have_100_symbols_a_second_and_10_in_any_case(symbols, seconds):
-    assert encode_spoken(LETTERS, "a" * symbols, seconds) == [0] * symbols
+    assert encode_text(LETTERS, "a" * symbols, seconds) == [0] * symbols
     with pytest.raises(
         TooMuchTextError, match=rf"^its text has {symbols + 1} symbols for .* s of audio, more than 100 a"
     ):
-        encode_spoken(LETTERS, "a" * (symbols + 1), seconds)
+        encode_text(LETTERS, "a" * (symbols + 1), seconds)
 
 
 def test_a_text_beyond_all_measure_is_not_encoded():
@@ -79,14 +79,14 @@ def test_a_text_beyond_all_measure_is_not_encoded():
             raise AssertionError
 
     with pytest.raises(TooMuchTextError, match=r"^its text has 1000001 characters for 1\.20 s of audio"):
-        encode_spoken(Never(), "a" * 1_000_001, 1.2)
+        encode_text(Never(), "a" * 1_000_001, 1.2)
 
 
 def test_few_long_words_are_not_too_much_text():
     words = Symbols("words", ["a" * 900, "b"])
-    assert encode_spoken(words, "b " + "a" * 900, 0.2) == [1, 0]
+    assert encode_text(words, "b " + "a" * 900, 0.2) == [1, 0]
     with pytest.raises(UnknownSymbolError):
-        encode_spoken(words, "c", 0.2)
+        encode_text(words, "c", 0.2)
 
 
 class Composing:

@@ -8,6 +8,7 @@ from rnnt.model.encoder import Encoder
 from rnnt.model.joint import Joint
 from rnnt.model.lstm import LstmEncoder
 from rnnt.model.predictor import Predictor
+from rnnt.model.symbols import SymbolEmbedding, SymbolEncoder
 from rnnt.model_config import EncoderConfig, ModelConfig
 
 
@@ -18,16 +19,18 @@ def make_encoder(inputs: int, config: EncoderConfig) -> Encoder:
 
 
 class Transducer(nn.Module):
-    """RNN-T (Graves 2012) over float frames.
+    """RNN-T (Graves 2012) over float frames, or over symbols that are embedded.
 
-    inputs: F', values of one input frame; vocabulary: V with blank, which is the last index.
+    inputs: F', values of one input frame; vocabulary: V with blank, which is the last index. embedding: turns numbers
+    of input symbols (B, S) into frames (B, S, F'); None if the inputs are frames.
     """
 
-    def __init__(self, inputs: int, vocabulary: int, config: ModelConfig):
+    def __init__(self, inputs: int, vocabulary: int, config: ModelConfig, embedding: SymbolEmbedding | None = None):
         super().__init__()
         self.inputs = inputs
         self.vocabulary = vocabulary
-        self.encoder = make_encoder(inputs, config.encoder)
+        encoder = make_encoder(inputs, config.encoder)
+        self.encoder = encoder if embedding is None else SymbolEncoder(embedding, encoder)
         self.predictor = Predictor(vocabulary - 1, config.predictor)
         self.joint = Joint(self.encoder.width, self.predictor.width, vocabulary, config.joint)
         self.encoder.reset(config)

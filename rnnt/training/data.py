@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rnnt.alphabet import Alphabet
 from rnnt.config import Config, DataConfig
 from rnnt.dataset import Dataset
-from rnnt.loader import Batch, Loader, TooMuchTextError, encode_spoken, most_symbols
+from rnnt.loader import Batch, Loader, TooMuchTextError, encode_text, most_symbols
 from rnnt.sampler import Sampler
 from rnnt.splice import splice
 from rnnt.tokenizer import Tokenizer
@@ -40,10 +41,19 @@ def split_folders(data: Path, patterns: list[str]) -> list[Path]:
     return distinct_folders(chosen)
 
 
-def open_splits(data: Path, patterns: list[str], sample_rate: int) -> Dataset:
-    """Open the splits of `split_folders` as one dataset. Raises ValueError if their sample rate is another one."""
+def open_splits(data: Path, patterns: list[str], config: Config) -> Dataset:
+    """Open the splits of `split_folders` as one dataset.
+
+    Raises ValueError if they hold another kind of input than the settings say, or have another sample rate.
+    """
     dataset = Dataset(*split_folders(data, patterns))
-    if dataset.sample_rate != sample_rate:
+    sample_rate = config.features.sample_rate
+    if dataset.input != config.input:
+        raise ValueError(
+            f"{data} holds {dataset.input}, and these settings are for {config.input}; take other data, or "
+            f"settings with input={dataset.input}"
+        )
+    if dataset.input == "audio" and dataset.sample_rate != sample_rate:
         raise ValueError(
             f"{data} is at {dataset.sample_rate} Hz, the model at {sample_rate} Hz; set features.sample_rate="
             f"{dataset.sample_rate}, or prepare the data again with --sample-rate {sample_rate}"
@@ -54,14 +64,19 @@ def open_splits(data: Path, patterns: list[str], sample_rate: int) -> Dataset:
 class LeftOut:
     """The utterances of a dataset that a run does not train on. Iterating yields their ids and the reasons, in order.
 
-    Left out are utterances that are shorter than data.min_seconds or longer than data.max_seconds, those with text that
-    the tokenizer cannot encode, and those with more text than anybody speaks in their time. indices: of all of them.
+    Left out are utterances that are shorter than data.min_seconds or longer than data.max_seconds (data.max_symbols if
+    they are of symbols), those with text that the tokenizer cannot encode, and those with far too much text for the
+    length of their input. indices: of all of them.
     """
 
     def __init__(self, loader: Loader, data: DataConfig):
-        self._dataset, self._data = loader.dataset, data
-        samples, rate = loader.dataset.lengths, loader.dataset.sample_rate
-        self._outside = (samples < data.min_seconds * rate) | (samples > data.max_seconds * rate)
+        self._dataset = loader.dataset
+        symbols = loader.dataset.input == "symbols"
+        self._size = "{:.0f} symbols" if symbols else "{:.3f} s"
+        self._names = ("", "data.max_symbols") if symbols else ("data.min_seconds", "data.max_seconds")
+        self._limits = (1, data.max_symbols) if symbols else (data.min_seconds, data.max_seconds)
+        lengths, rate = loader.dataset.lengths, loader.dataset.sample_rate or 1
+        self._outside = (lengths < self._limits[0] * rate) | (lengths > self._limits[1] * rate)
         places = np.setdiff1d(np.arange(len(loader.dataset)), loader.usable)
         self._unknown = {int(i): reason for i, (_, reason) in zip(places, loader.unusable, strict=True)}
         self._long = _too_much_text(loader)
@@ -73,24 +88,23 @@ class LeftOut:
         return len(self.indices)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        data = self._data
+        sizes = self._dataset.sizes
         for i in map(int, self.indices):
             reason = self._unknown.get(i) or self._long.get(i) or ""
             if self._outside[i]:
-                seconds = self._dataset.lengths[i] / self._dataset.sample_rate
-                if seconds < data.min_seconds:
-                    reason = f"it has {seconds:.3f} s, less than data.min_seconds={data.min_seconds}"
-                else:
-                    reason = f"it has {seconds:.3f} s, more than data.max_seconds={data.max_seconds}"
+                long = int(sizes[i] >= self._limits[0])
+                than = f"{'more' if long else 'less'} than {self._names[long]}={self._limits[long]}"
+                reason = f"it has {self._size.format(sizes[i])}, {than}"
             yield self._dataset.id(i), reason
 
     def __str__(self) -> str:
         """One line; empty if there are none."""
         if not len(self):
             return ""
-        data, count = self._data, int(self._outside.sum())
-        parts = [f"{count} of {len(self._outside)} utterances are not within {data.min_seconds}-{data.max_seconds} s"]
-        texts = {"text that the tokenizer lacks": self._unknown, "more text than can be spoken": self._long}
+        count, (low, high) = int(self._outside.sum()), self._limits
+        unit, much = ("symbols", "belongs to it") if self._names[0] == "" else ("s", "can be spoken")
+        parts = [f"{count} of {len(self._outside)} utterances are not within {low}-{high} {unit}"]
+        texts = {"text that the tokenizer lacks": self._unknown, f"more text than {much}": self._long}
         for kind, found in texts.items():
             if found:
                 i, reason = next(iter(found.items()))
@@ -99,14 +113,14 @@ class LeftOut:
 
 
 def _too_much_text(loader: Loader) -> dict[int, str]:
-    """The utterances with more symbols than can be spoken in their time, with the reasons."""
+    """The utterances with far more symbols than belong to the length of their input, with the reasons."""
     found = {}
-    seconds = loader.dataset.lengths / loader.dataset.sample_rate
-    limits = memoryview(most_symbols(seconds))  # yields its numbers one by one, where a list would hold all of them
+    sizes = loader.dataset.sizes
+    limits = memoryview(most_symbols(sizes))  # yields its numbers one by one, where a list would hold all of them
     for i, (text, limit) in enumerate(zip(loader.dataset.texts(), limits)):
         if len(text) >= limit:  # there are no more symbols than characters, but SentencePiece may add one
             try:
-                encode_spoken(loader.tokenizer, text, float(seconds[i]))
+                encode_text(loader.tokenizer, text, float(sizes[i]), loader.dataset.input)
             except TooMuchTextError as error:
                 found[i] = str(error)
             except ValueError:
@@ -121,14 +135,24 @@ class TrainingData:
     none. Raises ValueError if there is no utterance to train on.
     """
 
-    def __init__(self, dataset: Dataset, tokenizer: Tokenizer, config: Config, device: torch.device):
+    def __init__(
+        self,
+        dataset: Dataset,
+        tokenizer: Tokenizer,
+        config: Config,
+        device: torch.device,
+        alphabet: Alphabet | None = None,
+    ):
         self.dataset = dataset
         no_space = tokenizer.kind == "characters" and not tokenizer.covers(" ")
         change = partial(
             splice, config=config.augment, sample_rate=dataset.sample_rate,
             longest=config.data.max_seconds * dataset.sample_rate, separator="" if no_space else " ",
         )  # fmt: skip
-        self.loader = Loader(dataset, tokenizer, device, config.features.trim_silence, splice=change)
+        self.loader = Loader(
+            dataset, tokenizer, device, config.features.trim_silence, splice=None if alphabet else change,
+            alphabet=alphabet,
+        )  # fmt: skip
         self.omitted = LeftOut(self.loader, config.data)
         self.left_out = str(self.omitted)
         self.usable = np.delete(np.arange(len(dataset), dtype=np.int32), self.omitted.indices)

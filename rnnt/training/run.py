@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from rnnt.alphabet import Alphabet, learn_alphabet, load_alphabet
 from rnnt.config import Config
 from rnnt.files import locked, write_file, write_json
 from rnnt.model_folder import WEIGHTS, read_config
@@ -122,6 +123,23 @@ class RunFolder:
         say = partial(print, file=sys.stderr, flush=True)
         return self.processes.from_main(lambda: train_tokenizer(texts, config, say))
 
+    def open_alphabet(self, inputs: Iterable[Sequence[str]]) -> Alphabet | None:
+        """Return the alphabet of the run that is resumed, or one learned from the inputs; None for audio.
+
+        Raises ValueError if the run began with another alphabet than the one that it finds now.
+        """
+        if self.config.input != "symbols":
+            return None
+        if not self.resuming:
+            return self.processes.from_main(lambda: learn_alphabet(inputs, self.config.symbols.unicode))
+        alphabet = load_alphabet(self.path)
+        if self._fingerprints.get("alphabet") != alphabet.fingerprint:
+            raise ValueError(
+                f"the alphabet in {self.path} is not the one that the run began with; put that one back, or choose "
+                "another --out"
+            )
+        return alphabet
+
     def _check_tokenizer(self, tokenizer: Tokenizer) -> None:
         before, path = self._fingerprints.get("tokenizer"), self.config.tokenizer.path
         if before is None:  # an earlier version began the run
@@ -152,13 +170,17 @@ class RunFolder:
             raise ValueError(f"the processes find different checkpoints in {self.path}; all must see the same folder")
         return state, problems
 
-    def write(self, tokenizer: Tokenizer) -> None:
-        """Write tokenizer and fingerprints, then config.yaml: a folder that has this file is taken for a run."""
+    def write(self, tokenizer: Tokenizer, alphabet: Alphabet | None = None) -> None:
+        """Write what was learned from the texts, then config.yaml: a folder that has this file is taken for a run."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.resuming:  # so that a kill leaves no tokenizer with the fingerprints of other data
             (self.path / _FINGERPRINTS).unlink(missing_ok=True)
         tokenizer.save(self.path)
-        write_json(self.path / _FINGERPRINTS, self._fingerprints | {"tokenizer": tokenizer.fingerprint})
+        learned = {"tokenizer": tokenizer.fingerprint}
+        if alphabet is not None:
+            alphabet.save(self.path)
+            learned["alphabet"] = alphabet.fingerprint
+        write_json(self.path / _FINGERPRINTS, self._fingerprints | learned)
         write_file(self.path / "config.yaml", to_yaml(self.config))
 
     def write_left_out(self, omitted: Iterable[tuple[str, str]]) -> None:

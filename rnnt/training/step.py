@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from rnnt.augment import Augmentation
 from rnnt.config import Config
 from rnnt.device import autocast
-from rnnt.features import Features
 from rnnt.loader import Batch
 from rnnt.model import Transducer
+from rnnt.symbol_input import Input
 from rnnt.training.checkpoint import check_keys, check_like
 from rnnt.training.distributed import Processes
 from rnnt.training.ema import Ema
@@ -44,11 +44,11 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, features: Features, model: Transducer, ctc_head: nn.Module | None, precision: str, fastemit: float
+        self, features: Input, model: Transducer, ctc_head: nn.Module | None, precision: str, fastemit: float
     ):
         super().__init__()
         self.model, self.ctc_head = model, ctc_head
-        self._features, self._num_frames, self._stack = features.forward, features.num_frames, features.config.stack
+        self._features, self._num_frames, self._stack = features.forward, features.num_frames, features.joined
         self._precision, self._fastemit = precision, fastemit
 
     def forward(self, batch: Batch, augmentation: Augmentation, ctc_weight: float) -> tuple[Tensor, Tensor]:
@@ -92,7 +92,7 @@ class Stepper:
     features, model: on the device of the processes. The scale is for float16, see torch.amp.GradScaler.
     """
 
-    def __init__(self, features: Features, model: Transducer, config: Config, processes: Processes):
+    def __init__(self, features: Input, model: Transducer, config: Config, processes: Processes):
         self.model, self.config, self.processes = model, config, processes
         self.ctc_head = nn.Linear(model.encoder.width, model.vocabulary).to(processes.device)
         head = self.ctc_head if config.train.ctc_weight else None

@@ -53,9 +53,8 @@ class Trainer:
         self.threads = Threads()
         self.notes = set_precision(config.precision, self.device)
         check_shares(config.train, self.processes)
-        rate = config.features.sample_rate
-        train_split = open_splits(data, config.data.train, rate)
-        self.valid_split = open_splits(data, config.data.valid, rate) if config.data.valid else None
+        train_split = open_splits(data, config.data.train, config)
+        self.valid_split = open_splits(data, config.data.valid, config) if config.data.valid else None
         with ExitStack() as held:
             self.processes.from_main(lambda: held.enter_context(lock_run(out)))
             self._set_up(train_split, out, mlperf)
@@ -67,12 +66,13 @@ class Trainer:
         valid = self.valid_split.fingerprint if self.valid_split else ""
         self.folder = RunFolder(out, config, self.processes, {"train": train_split.fingerprint, "valid": valid})
         tokenizer = self.folder.open_tokenizer(train_split.texts())
-        self.data = TrainingData(train_split, tokenizer, config, self.device)
+        alphabet = self.folder.open_alphabet(train_split.inputs())
+        self.data = TrainingData(train_split, tokenizer, config, self.device, alphabet)
         if self.data.left_out:
             self.notes.append(f"{self.data.left_out}; {out / LEFT_OUT} lists them")
 
         torch.manual_seed(config.seed)
-        self.recognizer = Recognizer(config, tokenizer).to(self.device)
+        self.recognizer = Recognizer(config, tokenizer, alphabet).to(self.device)
         self.model = self.recognizer.model
         self.stepper = Stepper(self.recognizer.features, self.model, config, self.processes)
         self.position = Position()
@@ -80,12 +80,12 @@ class Trainer:
         self.notes += problems
         if state is not None:
             self._restore(state)
-        elif config.features.normalization == "global":
+        elif config.input == "audio" and config.features.normalization == "global":
             fit(self.recognizer.features, self.data, config.seed, self.processes)
         self.listeners: list[Listener] = []
         if self.processes.main:
             self.listeners = self._open_listeners(mlperf, resumed=state is not None)
-            self.folder.write(tokenizer)
+            self.folder.write(tokenizer, alphabet)
             self.folder.clean(self.position.step)
             try:
                 self.folder.write_left_out(self.data.omitted)
@@ -191,7 +191,7 @@ class Trainer:
     def _calibrate(self, stop: Stop) -> bool:
         """Calibrate the times and confidences of the model that is kept. Return False if a signal stopped it."""
         best = self.folder.path / "best"
-        if not self.folder.has_best or (best / CALIBRATION).exists():
+        if self.config.input == "symbols" or not self.folder.has_best or (best / CALIBRATION).exists():
             return True
         if self.valid_split is None:
             self._note("word times are calibrated on training data; confidences are not: there is no validation split")
