@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
-    "text files fields threads usage arrow model_config",
+    "text files fields threads usage arrow model_config phones",
     "config device progress frames silence sounds boundaries reestimation calibration transcript characters",
     "plain_yaml tree background",
     "subtitles formats",
