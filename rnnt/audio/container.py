@@ -82,7 +82,8 @@ _CAF = _Layout(struct.Struct(">4sq"), 1)
 def find_audio(file: BinaryIO) -> AudioData | None:
     """Find the audio of a WAV, RF64, W64, AIFF, AU, CAF or SPHERE file. The position in the file changes.
 
-    Returns None if the file is of another format or its header is damaged. Raises ValueError if another file follows.
+    Returns None if the file is of another format or its header is damaged. Raises ValueError if another file follows,
+    or if the audio is compressed by a program for SPHERE.
     """
     data = _find(file, size := file.seek(0, os.SEEK_END))
     if data is not None and data.promised is not None and data.rest:
@@ -145,8 +146,12 @@ def _sphere(file: BinaryIO, size: int) -> AudioData | None:
     file.seek(0)
     text = file.read(_SPHERE_HEADER)
     start = re.match(rb"NIST_1A\n *(\d{1,5})\n", text)
-    if start is None or re.search(rb"^sample_coding .*(shorten|wavpack|shortpack)", text, re.MULTILINE):
+    if start is None:
         return None
+    packed = re.search(rb"^sample_coding .*(shorten|wavpack|shortpack)", text.split(b"end_head")[0], re.MULTILINE)
+    if packed:
+        program = packed[1].decode()
+        raise ValueError(f"is SPHERE compressed by {program}, which cannot be read; convert it with sph2pipe -f wav")
     numbers = {key: int(value) for key, value in re.findall(rb"^(\w+) -[is]\d* (\d{1,15})\s*$", text, re.MULTILINE)}
     promised = numbers.get(b"sample_count", 0) * numbers.get(b"sample_n_bytes", 0) * numbers.get(b"channel_count", 1)
     return _audio_data(size, int(start[1]), promised, size - int(start[1]) - promised, (), long=True)

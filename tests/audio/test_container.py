@@ -110,6 +110,35 @@ def test_other_files_have_no_header_of_these():
         assert find_audio(Memory(content)) is None
 
 
+def sphere(coding):
+    """A SPHERE file as on the discs of the LDC: its header is 1024 bytes of text."""
+    fields = ["channel_count -i 1", "sample_count -i 4000", "sample_rate -i 16000", "sample_n_bytes -i 2"]
+    fields += ["sample_byte_format -s2 01", *coding]
+    header = "\n".join(["NIST_1A", "   1024", *fields, "end_head", ""])
+    return header.encode().ljust(1024) + np.arange(4000, dtype="<i2").tobytes()
+
+
+@pytest.mark.parametrize("coding", [[], ["sample_coding -s3 pcm"]])
+def test_sphere_is_read_to_its_last_sample(coding):
+    np.testing.assert_array_equal(read_audio(sphere(coding)), np.arange(4000))
+    with pytest.raises(ValueError, match=r"is truncated .its header promises 8000 bytes of audio, 7998 are there"):
+        read_audio(sphere(coding)[:-2])
+
+
+@pytest.mark.parametrize("program", ["shorten-v2.00", "shortpack-v0", "wavpack-v2"])
+def test_compressed_sphere_is_named_with_the_mend(program):
+    content = sphere([f"sample_coding -s{13 + len(program)} pcm,embedded-{program}"])
+    name = program.partition("-")[0]
+    with pytest.raises(ValueError, match=f"^a.wav: is SPHERE compressed by {name}, .*; convert it with sph2pipe"):
+        read_audio(content[:5000], name="a.wav")
+
+
+def test_names_in_the_audio_of_sphere_are_no_sign_of_compression():
+    content = bytearray(sphere([]))
+    content[2000:2025] = b"\nsample_coding -s shorten\n"[:25]
+    assert len(read_audio(bytes(content))) == 4000
+
+
 @pytest.mark.parametrize("size", [1, 3, 4, 100])
 def test_patches_replace_bytes_however_they_are_read(size):
     file = Patched(Memory(bytes(range(20))), ((0, b"ab"), (5, b"xyz"), (18, b"longer")))
