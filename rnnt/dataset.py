@@ -9,6 +9,7 @@ A split, DATA/<split>/, holds:
   texts and the places of the rare ones, size and SHA-256 of each shard; of a prepared corpus also `fingerprint`,
   `dates` and `contents`, which tell whether it has changed since then (`rnnt.origin`)
 - `skipped.tsv`: id and reason of each utterance that was left out
+- `times.jsonl`, if the corpus knows when each symbol was said (`rnnt.known_times`)
 """
 
 import copy

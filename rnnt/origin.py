@@ -23,9 +23,9 @@ from rnnt.files import sha256_of
 class Origin:
     """A split before its audio is read.
 
-    fingerprint: SHA-256 of the ids, texts and speakers, the arguments with which audio is read, the names and sizes of
-    its files, and the settings. A name is relative to the folder that holds all files. dates: SHA-256 of the dates when
-    the files were changed.
+    fingerprint: SHA-256 of the ids, texts, speakers and known times, the arguments with which audio is read, the names
+    and sizes of its files, and the settings. A name is relative to the folder that holds all files. dates: SHA-256 of
+    the dates when the files were changed.
     """
 
     fingerprint: str
@@ -42,6 +42,7 @@ def find_origin(split: Split, *settings: int) -> Origin:
     for utterance in split.utterances:
         files = [(os.path.abspath(path)[len(above) :], *known(path)) for path in _files(utterance.read)]
         parts = [utterance.id, utterance.text, utterance.speaker, _describe(utterance.read)]
+        parts += [utterance.times] if utterance.times else []  # other corpora keep the fingerprints of earlier versions
         fingerprint.update(json.dumps([*parts, [(name, size) for name, size, _ in files]]).encode())
         dates.update(json.dumps([date for *_, date in files]).encode())
     for identity, _ in split.problems:  # the reasons name files, which may be moved

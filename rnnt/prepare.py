@@ -18,6 +18,7 @@ from pathlib import Path
 from rnnt.corpora import Split
 from rnnt.description import DESCRIPTION, VERSION, read_description, renew, write_description
 from rnnt.files import locked, naming, sync_file, sync_folder, write_json
+from rnnt.known_times import write_times
 from rnnt.origin import Origin, add_contents, find_origin
 from rnnt.progress import Display, track
 from rnnt.readers import Readers
@@ -98,6 +99,7 @@ def _prepare_split(name: str, split: Split, out: Path, readers: Readers, source:
                 for saved in _write_shards(name, split, partial, progress, readers, shard_bytes):
                     progress = saved  # also for the error message below
                 if progress.shards:
+                    write_times(partial, split.utterances, progress.shards)
                     more = {"source": source, "skipped": progress.skipped, "contents": progress.contents}
                     write_description(partial, progress.shards, readers.sample_rate, **asdict(origin), **more)
         except OSError as error:

@@ -17,7 +17,7 @@ LAYERS = [
     "plain_yaml tree background",
     "subtitles formats",
     "settings audio mel tokenizer alphabet shard description",
-    "corpora readers dataset origin ngram",
+    "corpora readers dataset origin ngram known_times",
     "prepare sampler loader splice segments recordings",
     "augment features loss",
     "symbol_input",

@@ -34,12 +34,14 @@ class Utterance:
 
     read: takes a sample rate and returns the audio at that rate, int16 mono (N,). It can be pickled, because other
     processes call it. It raises ValueError or OSError, with the reason, if the audio cannot be used.
+    times: each symbol of the text with its start and end in seconds, if the corpus knows them.
     """
 
     id: str
     text: str
     speaker: str  # "" if it is not known
     read: Callable[[int], np.ndarray]
+    times: tuple[tuple[str, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
