@@ -43,7 +43,7 @@ def about() -> None:
 
 @app.command("prepare")
 def prepare_command(
-    corpus: Annotated[str, typer.Argument(help="librispeech, digits, synthetic, folder, lhotse or mlperf-json")],
+    corpus: Annotated[str, typer.Argument(help="librispeech, timit, digits, synthetic, folder, lhotse or mlperf-json")],
     source: Annotated[Path, typer.Argument(help="folder or file of the corpus; - for synthetic, which needs none")],
     options: Annotated[list[str] | None, typer.Argument(metavar=KEY_VALUE, help="the corpus's options")] = None,
     out: Annotated[Path, typer.Option(help="folder in which each split gets a folder")] = ...,

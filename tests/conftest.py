@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+sys.path.append(str(Path(__file__).parent))  # for made_up_timit
+
 # Examples have no time limit: a slow machine must not make a correct one fail.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

@@ -25,6 +25,7 @@ CORPORA = {
     "folder": "rnnt.corpora.folder",
     "lhotse": "rnnt.corpora.lhotse",
     "mlperf-json": "rnnt.corpora.mlperf_json",
+    "timit": "rnnt.corpora.timit",
 }
 
 

@@ -6,7 +6,7 @@ from rnnt.corpora import CORPORA, Utterance, find_corpus, read_splits
 
 
 def test_every_corpus_is_found_by_name():
-    assert set(CORPORA) == {"librispeech", "digits", "synthetic", "folder", "lhotse", "mlperf-json"}
+    assert set(CORPORA) == {"librispeech", "digits", "synthetic", "folder", "lhotse", "mlperf-json", "timit"}
     for name in CORPORA.keys() - {"synthetic"}:  # that one needs an optional dependency
         assert callable(find_corpus(name))
 
