@@ -27,7 +27,7 @@ LAYERS = [
     "word_times anchors windows",
     "transcription evaluation text_alignment",
     "recognizer",
-    "comparison",
+    "comparison time_errors",
     "report report_folder plot alignment_picture convert calibrator tuning",
     "training",
     "info demo",

@@ -37,6 +37,9 @@ def evaluate_command(
     tune: Annotated[
         bool, typer.Option("--tune", help="choose the weights of --lm on this data, which must not be test data")
     ] = False,
+    times: Annotated[
+        bool, typer.Option("--times", help="align the texts too, and judge when symbols begin by the times in the data")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Score a model on prepared splits: error rates, all pairs, and a page that shows the errors.
@@ -56,9 +59,11 @@ def evaluate_command(
     from rnnt.recognizer import load
     from rnnt.report import write_default_report, write_report
     from rnnt.report_folder import split_names, subject_of
+    from rnnt.time_errors import read_all_times, time_errors
 
     threads = Threads()
     folder, data = find_model(model), distinct_folders(data)
+    known = read_all_times(data) if times else None
     weights = {"lm_weight": lm_weight, "lodr_weight": lodr_weight, "ilm_weight": ilm_weight}
     if tune:
         others = {"blank_penalty": blank_penalty, "nbest": nbest or None, "hotwords": hotwords}
@@ -97,6 +102,12 @@ def evaluate_command(
             by = f" by {found.decoder}" if len(lines) > 1 else ""
             first = found.truncated[0]
             show(f"{len(found.truncated)} transcripts{by} were truncated at decoding.max_symbols (first {first})")
+    if known is not None:
+        found = time_errors(recognizer, Dataset(*data), known, how[1])
+        show(f"times: {found}")
+        if found.skipped:
+            name, why = found.skipped[0]
+            show(f"{len(found.skipped)} utterances were not aligned (first {name}: {why})")
     report = result.pairs, f"{folder} on {split_names(data)}", result.skipped
     table = lines if len(lines) > 1 or nbest else []
     try:

@@ -35,7 +35,7 @@ class Utterance:
 
     read: takes a sample rate and returns the audio at that rate, int16 mono (N,). It can be pickled, because other
     processes call it. It raises ValueError or OSError, with the reason, if the audio cannot be used.
-    times: each symbol of the text with its start and end in seconds, if the corpus knows them.
+    times: each word or phone of the text with its start and end in seconds, if the corpus knows them.
     """
 
     id: str

@@ -2,8 +2,11 @@
 
 import json
 import re
+import shutil
 
 import pytest
+
+from rnnt.dataset import Dataset
 
 
 def test_evaluate_prints_rates_and_writes_the_report(call, run, prepared, tmp_path, capsys):
@@ -102,3 +105,19 @@ def test_hot_words(call, run, prepared, tmp_path, capsys):
     hot.write_bytes(b"")
     assert call("evaluate", run, *data, "--hotwords", hot) == 2
     assert "holds no hot words; write one phrase a line" in capsys.readouterr().err
+
+
+def test_times_are_judged_by_those_of_the_data(call, run, prepared, recordings, tmp_path, capsys):
+    data = shutil.copytree(prepared / "valid", tmp_path / "valid")
+    assert call("evaluate", run, "--data", data, "--out", tmp_path / "report", "--times") == 2
+    assert f"{data}: holds no times of symbols" in capsys.readouterr().err and not (tmp_path / "report").exists()
+    words = {utterance.id: utterance.text.split() for utterance in Dataset(data)}  # 0.3 s from each to the next
+    rows = [(key, [[w, 0.3 * i, 0.3 * i + 0.2] for i, w in enumerate(text)]) for key, text in words.items()]
+    lines = [json.dumps({"id": key, "times": times}) for key, times in rows]
+    (data / "times.jsonl").write_text("\n".join(lines))
+    assert call("evaluate", run, "--data", data, "--out", tmp_path / "report", "--times") == 0
+    shown = capsys.readouterr().out
+    assert f"times: {sum(len(text) - 1 for text in words.values())} boundaries in {len(words)} utterances: " in shown
+    (data / "times.jsonl").write_text("\n".join(lines[1:]))
+    assert call("evaluate", run, "--data", data, "--out", tmp_path / "report", "--times") == 0
+    assert f"1 utterances were not aligned (first {rows[0][0]}: its times are not known)" in capsys.readouterr().out
