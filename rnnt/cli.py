@@ -43,16 +43,20 @@ def about() -> None:
 
 @app.command("prepare")
 def prepare_command(
-    corpus: Annotated[str, typer.Argument(help="librispeech, timit, digits, synthetic, folder, lhotse or mlperf-json")],
+    corpus: Annotated[
+        str, typer.Argument(help="librispeech, timit, digits, synthetic, folder, lhotse, mlperf-json or lexicon")
+    ],
     source: Annotated[Path, typer.Argument(help="folder or file of the corpus; - for synthetic, which needs none")],
     options: Annotated[list[str] | None, typer.Argument(metavar=KEY_VALUE, help="the corpus's options")] = None,
     out: Annotated[Path, typer.Option(help="folder in which each split gets a folder")] = ...,
     sample_rate: Annotated[int, typer.Option(help="samples per second of the prepared audio")] = 16000,
     workers: Annotated[int | None, typer.Option(help="processes; all cores by default")] = None,
 ) -> None:
-    """Turn a corpus into splits of decoded audio, once.
+    """Turn a corpus into splits, once: of decoded audio, or of words and their symbols (lexicon).
 
     Example: rnnt prepare librispeech /data/LibriSpeech --out /data/prepared
+
+    Example: rnnt prepare lexicon words.tsv --out data/words dev=0.05 test=0.05
     """
     from rnnt.corpora import read_splits
     from rnnt.prepare import prepare
@@ -62,7 +66,8 @@ def prepare_command(
     splits = read_splits(corpus, source, **values)
     for name, summary in prepare(splits, out, sample_rate, workers, f"{corpus} {source}").items():
         state = "already prepared" if summary.already_prepared else f"{summary.skipped} skipped"
-        show(f"{out / name}: {summary.utterances} utterances, {duration(summary.hours)}, {state}")
+        size = f"{summary.words} words" if summary.words else duration(summary.hours)
+        show(f"{out / name}: {summary.utterances} utterances, {size}, {state}")
         if summary.skipped:
             show(f"  why: {out / name / 'skipped.tsv'}")
 

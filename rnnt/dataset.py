@@ -6,8 +6,9 @@ A split, DATA/<split>/, holds:
 - `num_samples.npy` or `num_symbols.npy`: int32, the length of each input, so that a dataset opens without touching its
   shards
 - `dataset.json`: version, input ("audio" or "symbols"), utterances, hours, sample rate, source, the characters of the
-  texts and the places of the rare ones, size and SHA-256 of each shard; of a prepared corpus also `fingerprint`,
-  `dates` and `contents`, which tell whether it has changed since then (`rnnt.origin`)
+  texts and the places of the rare ones, size and SHA-256 of each shard; of symbols also the numbers of different inputs
+  (`words`) and of different symbols in them (`symbols`); of a prepared corpus also `fingerprint`, `dates` and
+  `contents`, which tell whether it has changed since then (`rnnt.origin`)
 - `skipped.tsv`: id and reason of each utterance that was left out
 - `times.jsonl`, if the corpus knows when each symbol was said (`rnnt.known_times`)
 """

@@ -16,6 +16,7 @@ from rnnt.text import one_line
 
 VERSION = 1
 DESCRIPTION = "dataset.json"
+_COUNTS = ("skipped", "words", "symbols")  # utterances left out; different inputs and symbols in them (0 for audio)
 _ORIGIN = ("fingerprint", "dates", "contents")  # of the utterances and files that a split is made of
 
 
@@ -56,7 +57,8 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def _checked(description: dict[str, Any]) -> dict[str, Any]:
     """Return a description with `Shard`s and `Characters`. An error of any kind says what is wrong with it."""
-    later = {"input": "audio", "source": "", "skipped": 0, **dict.fromkeys(_ORIGIN, "")}  # earlier versions lack some
+    counts = dict.fromkeys(_COUNTS, 0)
+    later = {"input": "audio", "source": "", **counts, **dict.fromkeys(_ORIGIN, "")}  # earlier versions lack some
     description = later | description
     shards = [Shard(**shard) for shard in description["shards"]]
     names = [shard.name for shard in shards]
@@ -71,7 +73,9 @@ def _checked(description: dict[str, Any]) -> dict[str, Any]:
     _require(description["utterances"] == sum(sum(shard.batches) for shard in shards), "utterances")
     hours = description["hours"]
     _require(isinstance(hours, (int, float)) and not isinstance(hours, bool) and 0 <= hours < 1e9, "hours")
-    _require(_is_count(description["skipped"]), "skipped")
+    for name in _COUNTS:
+        _require(_is_count(description[name]), name)
+    _require((description["words"] > 0) == (description["input"] == "symbols"), "words")
     for name in ("source", *_ORIGIN):
         _require(isinstance(description[name], str), name)
     characters = None  # earlier versions did not note them
@@ -147,6 +151,7 @@ def write_description(
         "version": VERSION,
         "input": input,
         "utterances": len(lengths),
+        **(_count_words(batches) if input == "symbols" else {}),
         "hours": audio_hours(lengths, sample_rate),
         "sample_rate": sample_rate,
         "source": "",
@@ -155,3 +160,14 @@ def write_description(
         "shards": [asdict(shard) for shard in shards],
     }
     write_json(folder / DESCRIPTION, description)
+
+
+def _count_words(batches: Sequence[tuple[ShardReader, int]]) -> dict[str, int]:
+    """Return the numbers of different inputs and of different symbols in them."""
+    words: set[int] = set()  # hashes, which take less memory
+    symbols: set[str] = set()
+    for reader, number in batches:
+        for word in reader.words(number):
+            words.add(hash(tuple(word)))
+            symbols.update(word)
+    return {"words": len(words), "symbols": len(symbols)}

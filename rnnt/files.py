@@ -106,6 +106,43 @@ class LineFile:
         self._file.close()
 
 
+class HashingFile:
+    """A file that computes the SHA-256 of its contents as they are written, so that it is not read back for it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("wb")
+        self.sha256 = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        """Append bytes and return their number."""
+        self.sha256.update(data)
+        self.bytes += len(data)
+        with naming(self._path):
+            return self._file.write(data)
+
+    def flush(self) -> None:
+        """Pass everything on to the system."""
+        with naming(self._path):
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Flush the file to the disk."""
+        with naming(self._path):
+            sync_file(self._file)
+
+    def close(self) -> None:
+        """Close the file."""
+        with naming(self._path):
+            self._file.close()
+
+
 def whole_lines(path: Path, keep: Callable[[bytes], bool]) -> int:
     """Return the number of bytes up to the first line that `keep` refuses, or up to an incomplete last line."""
     end = 0

@@ -2,10 +2,11 @@
 
 import json
 import math
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rnnt.config import Config
@@ -79,11 +80,21 @@ def _split(path: Path) -> str:
             f"{seconds.min():.1f} to {seconds.max():.1f} s (mean {seconds.mean():.1f})"
         )
     else:
-        size = f"{lengths.min()} to {lengths.max()} symbols (mean {lengths.mean():.1f})"
+        outputs = [text.split() for text in dataset.texts()]
+        written = np.array([len(symbols) for symbols in outputs])
+        size = (
+            f"{description['words']} words ({len(dataset) / description['words']:.2f} utterances a word), "
+            f"{_range(lengths, description['symbols'])} in, "
+            f"{_range(written, len(set(chain.from_iterable(outputs))))} out"
+        )
     return (
         f"{path}: {len(dataset)} utterances, {size}, "
         f"shards: {len(description['shards'])}, skipped: {description.get('skipped', 0)}, from {description['source']}"
     )
+
+
+def _range(lengths: np.ndarray, different: int) -> str:
+    return f"{lengths.min()} to {lengths.max()} symbols (mean {lengths.mean():.1f}, {different} different)"
 
 
 def _preset(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Turns a raw corpus into datasets: its audio is decoded once, on all cores. A run that was killed can be continued.
+"""Turns a raw corpus into datasets: audio is decoded once, on all cores. A run that was killed can be continued.
 
 A split is built in `OUT/.<split>.partial/`, which is renamed when the split is complete. After each shard,
 `progress.json` in it notes how many utterances are done, so that the same command, run again, continues after the
@@ -37,7 +37,8 @@ class Summary:
 
     folder: Path
     utterances: int
-    hours: float
+    hours: float  # 0 for symbols
+    words: int  # different inputs; 0 for audio
     skipped: int  # utterances left out; skipped.tsv lists them with reasons
     already_prepared: bool = False
 
@@ -64,6 +65,8 @@ def prepare(
 ) -> dict[str, Summary]:
     """Write every split to `out/<split>` at `sample_rate`, decoding in `workers` processes (default: all cores).
 
+    Splits of symbols are read in this process, and the sample rate means nothing for them.
+
     The result does not depend on `workers`. Utterances that cannot be read, have no text or are shorter than 0.1 s are
     left out and listed in `skipped.tsv`. A split that was already prepared from the same utterances and audio, with the
     same settings, is left unchanged; see `rnnt.origin`.
@@ -81,7 +84,13 @@ def prepare(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with Readers(sample_rate, workers) as readers:
-        return {name: _prepare_split(name, split, out, readers, source, shard_bytes) for name, split in splits.items()}
+        symbols = Readers(sample_rate=0, workers=1)  # nothing has to be decoded
+        return {
+            name: _prepare_split(
+                name, split, out, symbols if split.input == "symbols" else readers, source, shard_bytes
+            )
+            for name, split in splits.items()
+        }
 
 
 def _prepare_split(name: str, split: Split, out: Path, readers: Readers, source: str, shard_bytes: int) -> Summary:
@@ -101,7 +110,8 @@ def _prepare_split(name: str, split: Split, out: Path, readers: Readers, source:
                 if progress.shards:
                     write_times(partial, split.utterances, progress.shards)
                     more = {"source": source, "skipped": progress.skipped, "contents": progress.contents}
-                    write_description(partial, progress.shards, readers.sample_rate, **asdict(origin), **more)
+                    more |= asdict(origin)
+                    write_description(partial, progress.shards, readers.sample_rate, split.input, **more)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -156,7 +166,7 @@ def _write_shards(
                     skip(utterance.id, result)
                     continue
                 if writer is None:
-                    writer = ShardWriter(partial / f"shard-{len(shards):05d}.arrow")
+                    writer = ShardWriter(partial / f"shard-{len(shards):05d}.arrow", split.input)
                 writer.add(StoredUtterance(utterance.id, result, one_line(utterance.text), utterance.speaker))
                 if writer.bytes >= shard_bytes:
                     shards = [*shards, writer.close()]
@@ -228,7 +238,8 @@ def _remove_traces(final: Path) -> None:
 
 def _summary(final: Path, already_prepared: bool = False) -> Summary:
     description = read_description(final)
-    return Summary(final, description["utterances"], description["hours"], description["skipped"], already_prepared)
+    numbers = [description[key] for key in ("utterances", "hours", "words", "skipped")]
+    return Summary(final, *numbers, already_prepared)
 
 
 def _saved_progress(partial: Path, origin: Origin) -> _Progress:

@@ -1,4 +1,4 @@
-"""A pool of processes that reads the audio of utterances, in order."""
+"""A pool of processes that reads the inputs of utterances, in order."""
 
 import multiprocessing
 import os
@@ -51,8 +51,8 @@ class Readers:
         self._pool.shutdown(cancel_futures=True)
         self._end.close()
 
-    def read(self, utterances: Iterable[Utterance]) -> Iterator[tuple[Utterance, np.ndarray | str]]:
-        """Yield each utterance with its samples, int16 (N,), or with the reason why it is left out.
+    def read(self, utterances: Iterable[Utterance]) -> Iterator[tuple[Utterance, np.ndarray | list[str] | str]]:
+        """Yield each utterance with its samples, int16 (N,), or its symbols, or the reason why it is left out.
 
         `rnnt.corpora.read_utterance` says which utterances are left out. Raises ChildProcessError if a process dies,
         and TypeError if a corpus breaks the contract of `Utterance.read`.
@@ -116,5 +116,5 @@ def _start_worker(ended: Connection) -> None:
     threading.Thread(target=leave, daemon=True).start()
 
 
-def _read_all(utterances: list[Utterance], sample_rate: int) -> list[np.ndarray | str]:
+def _read_all(utterances: list[Utterance], sample_rate: int) -> list[np.ndarray | list[str] | str]:
     return [read_utterance(utterance, sample_rate) for utterance in utterances]

@@ -4,6 +4,7 @@ import hashlib
 import os
 import struct
 import weakref
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from rnnt.arrow import read_layout
-from rnnt.files import naming, sync_file, sync_folder
+from rnnt.files import HashingFile, sync_folder
 from rnnt.silence import speech_bounds
 
 # Small batches: a writer holds one in memory.
 BATCH_BYTES = 4 << 20
+_SYMBOL_BYTES = 64  # of memory that a symbol takes in a list, without its characters
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
@@ -91,10 +93,10 @@ class ShardWriter:
 
     def __init__(self, path: Path, input: str = "audio") -> None:
         self.path = path
-        self.bytes = 0  # of all inputs so far
+        self.bytes = 0  # of memory that all inputs so far took
         self._input = input
         self._temporary = path.with_name(path.name + ".tmp")
-        self._file = _HashingFile(self._temporary)
+        self._file = HashingFile(self._temporary)
         self._writer = pa.ipc.new_file(self._file, _SCHEMAS[input])
         self._pending: list[StoredUtterance] = []
         self._pending_bytes = 0
@@ -102,7 +104,8 @@ class ShardWriter:
 
     def add(self, utterance: StoredUtterance) -> None:
         """Append an utterance."""
-        size = utterance.input.nbytes if self._input == "audio" else sum(map(len, utterance.input))
+        given = utterance.input
+        size = given.nbytes if self._input == "audio" else _SYMBOL_BYTES * len(given) + sum(map(len, given))
         if self._pending and self._pending_bytes + size > BATCH_BYTES:
             self._flush()
         self._pending.append(utterance)
@@ -152,38 +155,6 @@ def _lists(inputs: list[np.ndarray]) -> pa.Array:
     samples = pa.array(np.concatenate(inputs), pa.int16())
     kind = _SCHEMAS["audio"].field("audio").type
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), samples, type=kind)
-
-
-class _HashingFile:
-    """A file that computes the SHA-256 of its contents as they are written, so that no shard is read back for it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("wb")
-        self.sha256 = hashlib.sha256()
-        self.bytes = 0
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
-
-    def write(self, data: bytes) -> int:
-        self.sha256.update(data)
-        self.bytes += len(data)
-        with naming(self._path):
-            return self._file.write(data)
-
-    def flush(self) -> None:
-        with naming(self._path):
-            self._file.flush()
-
-    def sync(self) -> None:
-        with naming(self._path):
-            sync_file(self._file)
-
-    def close(self) -> None:
-        with naming(self._path):
-            self._file.close()
 
 
 class ShardReader:
@@ -238,6 +209,15 @@ class ShardReader:
         """Return the symbols of one utterance."""
         start, end = self._bounds("<2i", batch, _INPUTS, row)
         return self._strings(batch, _INPUTS + 2, start, end)
+
+    def words(self, batch: int) -> Iterator[list[str]]:
+        """Yield the symbols of each utterance of a record batch."""
+        size = self.rows[batch] + 1
+        places = np.frombuffer(self._part(batch, _INPUTS, 0, 4 * size), "<i4").tolist()
+        if places[0] < 0 or any(start > end for start, end in pairwise(places)):
+            raise self.damaged("its offsets do not increase")
+        symbols = self._strings(batch, _INPUTS + 2, places[0], places[-1])
+        return (symbols[start - places[0] : end - places[0]] for start, end in pairwise(places))
 
     def speech(self, batch: int, row: int, length: int) -> tuple[int, int]:
         """Return the bounds of the speech of one utterance of `length` samples."""

@@ -72,7 +72,7 @@ PRESETS = "demo, digits, librispeech-1536, librispeech-mlperf, small"
 MISTAKES = [
     (
         "prepare nothing . --out x",
-        "unknown corpus 'nothing'; there are librispeech, digits, synthetic, folder, lhotse, mlperf-json, timit",
+        "unknown corpus 'nothing'; there are librispeech, digits, synthetic, folder, lhotse, mlperf-json, timit, lexicon",
     ),
     (
         "prepare librispeech . --out x",

@@ -387,7 +387,7 @@ def test_a_subset_is_a_dataset(stored):
 def test_symbols_are_stored_as_audio_is(tmp_path):
     words = [["c", "a", "t"], ["ß"], [], ["ch", "e"]]
     expected = [StoredUtterance(f"w{i}", word, " ".join(word).upper(), "") for i, word in enumerate(words)]
-    write_split(tmp_path / "a", expected, source="made up", shard_bytes=4)
+    write_split(tmp_path / "a", expected, source="made up", shard_bytes=260)
     dataset = Dataset(tmp_path / "a")
     assert (dataset.input, dataset.sample_rate, dataset.hours) == ("symbols", 0, 0)
     assert list(dataset) == expected and dataset.lengths.tolist() == [3, 1, 0, 2]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import rnnt.files
 import rnnt.prepare
 import rnnt.shard
 from rnnt.corpora import Split, Utterance, folder
@@ -209,7 +210,7 @@ def test_workers_leave_with_a_killed_parent(tmp_path, recordings, undisturbed):
 
 def test_a_full_disk_keeps_the_whole_shards(tmp_path, recordings, undisturbed, monkeypatch):
     written = 0
-    write = rnnt.shard._HashingFile.write
+    write = rnnt.files.HashingFile.write
 
     def full(self, data):
         nonlocal written
@@ -218,7 +219,7 @@ def test_a_full_disk_keeps_the_whole_shards(tmp_path, recordings, undisturbed, m
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(self, data)
 
-    monkeypatch.setattr(rnnt.shard._HashingFile, "write", full)
+    monkeypatch.setattr(rnnt.files.HashingFile, "write", full)
     with pytest.raises(OSError, match=r"the disk of .* is full; make room .* shard of 'all' \(2 so far\)"):
         prepare(folder.splits(recordings, split="all"), tmp_path, workers=1, shard_bytes=SHARD_BYTES)
     assert sorted(path.name for path in (tmp_path / ".all.partial").iterdir()) == [

@@ -26,22 +26,24 @@ CORPORA = {
     "lhotse": "rnnt.corpora.lhotse",
     "mlperf-json": "rnnt.corpora.mlperf_json",
     "timit": "rnnt.corpora.timit",
+    "lexicon": "rnnt.corpora.lexicon",
 }
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance of a raw corpus. Its audio is not read yet.
+    """One utterance of a raw corpus. Its input, audio or a list of symbols, is not read yet.
 
     read: takes a sample rate and returns the audio at that rate, int16 mono (N,). It can be pickled, because other
-    processes call it. It raises ValueError or OSError, with the reason, if the audio cannot be used.
+    processes call it. It raises ValueError or OSError, with the reason, if the audio cannot be used. In a split of
+    symbols, it returns the list of symbols, and the rate means nothing.
     times: each word or phone of the text with its start and end in seconds, if the corpus knows them.
     """
 
     id: str
     text: str
     speaker: str  # "" if it is not known
-    read: Callable[[int], np.ndarray]
+    read: Callable[[int], np.ndarray | list[str]]
     times: tuple[tuple[str, float, float], ...] = ()
 
 
@@ -51,14 +53,15 @@ class Split:
 
     utterances: Sequence[Utterance]
     problems: Sequence[tuple[str, str]] = ()  # id and reason of each utterance that the scan had to leave out
+    input: str = "audio"  # of all utterances; or "symbols"
 
 
-def read_utterance(utterance: Utterance, sample_rate: int) -> np.ndarray | str:
-    """Return the samples of an utterance, int16 (N,), or the reason why it cannot be used.
+def read_utterance(utterance: Utterance, sample_rate: int) -> np.ndarray | list[str] | str:
+    """Return the samples of an utterance, int16 (N,), or its symbols, or the reason why it cannot be used.
 
-    It cannot be used if it has no text, if its text, id or speaker is not valid Unicode, or if its audio cannot be
-    read, is silent or is shorter than `MIN_SECONDS`. Raises TypeError if its corpus breaks the contract of
-    `Utterance.read`.
+    It cannot be used if it has no text, if its text, id or speaker is not valid Unicode, if its audio cannot be
+    read, is silent or is shorter than `MIN_SECONDS`, or if it has no symbols or one that is not valid Unicode. Raises
+    TypeError if its corpus breaks the contract of `Utterance.read`.
     """
     if not utterance.text.strip():
         return "the text is empty"
@@ -70,6 +73,10 @@ def read_utterance(utterance: Utterance, sample_rate: int) -> np.ndarray | str:
         samples = utterance.read(sample_rate)
     except Exception as error:  # whatever is wrong with one utterance must not stop the others
         return reason(error, limit=None)
+    if isinstance(samples, list):
+        if not samples or not all(samples):
+            return "it has no symbols, or an empty one"
+        return samples if is_unicode("".join(samples)) else "one of its symbols is not valid Unicode"
     if samples.dtype != np.int16 or samples.ndim != 1:
         raise TypeError(f"{utterance.id}: read() gave {samples.dtype} of shape {samples.shape}, expected int16 (N,)")
     if len(samples) < MIN_SECONDS * sample_rate:
