@@ -6,6 +6,7 @@ Each field has a line that explains it, which `rnnt settings` prints. An error m
 import math
 from dataclasses import dataclass, field
 
+from rnnt.features_config import FeaturesConfig
 from rnnt.fields import (
     at_least,
     below_one,
@@ -21,48 +22,6 @@ from rnnt.fields import (
     setting,
 )
 from rnnt.model_config import WIDTH, ModelConfig
-
-_WINDOW = 65_536  # the most samples of a window
-
-
-@dataclass(frozen=True)
-class FeaturesConfig:
-    """Waveform -> log-mel frames. The defaults are those of the MLPerf model."""
-
-    sample_rate: int = setting(
-        16000, "audio samples per second; n_fft, window, hop, high_hz follow it if not given", count(1000, 384_000)
-    )
-    trim_silence: bool = setting(False, "remove silence at both ends: audio 60 dB below the loudest part")
-    dither: float = setting(1e-5, "amplitude of the white noise added to the audio; full scale is 1", finite(0))
-    preemphasis: float = setting(0.97, "share of the previous sample to subtract from each sample", between(0, 1))
-    n_fft: int = setting(512, "points of the Fourier transform", count(2, _WINDOW))
-    window: int = setting(320, "samples in the symmetric Hann window, at most n_fft", count(2, _WINDOW))
-    hop: int = setting(160, "samples from one frame to the next", count(1, _WINDOW))
-    mels: int = setting(80, "mel bins", count(1, 1024))
-    low_hz: float = setting(0.0, "lower edge of the lowest mel bin, in Hz", finite(0))
-    high_hz: float = setting(8000.0, "upper edge of the highest mel bin, in Hz", positive())
-    log_floor: float = setting(1e-20, "power added to each mel bin before the logarithm", finite(0))
-    peak_floor: float = setting(
-        0.0, "noise floor added to every mel bin, in dB below the utterance's loudest frame; 0 adds none", finite(0)
-    )
-    normalization: str = setting(
-        "utterance",
-        "statistics for each bin: utterance, shape (one deviation), loud (of loud frames), global (of training), none",
-        one_of("utterance", "shape", "loud", "global", "none"),
-    )
-    stack: int = setting(3, "neighbouring frames joined into one input of the encoder", count(1, 100))
-
-    def __post_init__(self):
-        check("features.", self)
-        check_order("features.", self, "window", "n_fft")
-        for name, least in (("sample_rate / 1000", self.sample_rate / 1000), ("n_fft / 64", self.n_fft / 64)):
-            if self.hop < least:  # a second of audio would take gigabytes
-                raise ValueError(f"features.hop is {self.hop}; it must be at least features.{name} ({least:g})")
-        if not self.low_hz < self.high_hz <= self.sample_rate / 2:
-            raise ValueError(
-                f"features.high_hz is {self.high_hz}; it must be above features.low_hz ({self.low_hz}) "
-                f"and at most half of features.sample_rate ({self.sample_rate / 2:.0f})"
-            )
 
 
 @dataclass(frozen=True)
@@ -160,13 +119,14 @@ class DataConfig:
 class OptimConfig:
     """The optimizer."""
 
-    name: str = setting("lamb", "optimizer: lamb or adamw", one_of("lamb", "adamw"))
+    name: str = setting("lamb", "optimizer: lamb, adamw or sgd", one_of("lamb", "adamw", "sgd"))
     lr: float = setting(0.004, "learning rate at the end of the warm-up", positive())
     beta1: float = setting(0.9, "decay of the running mean of the gradient", below_one())
     beta2: float = setting(0.999, "decay of the running mean of the squared gradient", below_one())
     eps: float = setting(1e-9, "added to the root of the mean squared gradient before dividing by it", finite(0))
     weight_decay: float = setting(1e-3, "weight decay of all parameters", finite(0))
     max_grad_norm: float = setting(1.0, "clip the norm of the whole gradient at this value; 0: never", at_least(0))
+    momentum: float = setting(0.9, "share of the last change that is made again; only for sgd", below_one())
 
     def __post_init__(self):
         check("optim.", self)
@@ -205,6 +165,9 @@ class TrainConfig:
         0.0, "epochs over which the longest utterance grows from curriculum_seconds to data.max_seconds", finite(0)
     )
     curriculum_seconds: float = setting(2.0, "longest utterance at the start of the curriculum, in seconds", finite(0))
+    weight_noise: float = setting(
+        0.0, "deviation of Gaussian noise that the weights have while the gradient of a step is computed", finite(0)
+    )
     ema: float = setting(0.999, "decay of the averaged weights, which are validated and saved; 0: none", below_one())
     ema_warmup: bool = setting(False, "smaller decay at first: min(ema, (1 + n) / (10 + n)) at step n")
     validate_every: int = setting(1, "epochs from one validation to the next", count())
@@ -290,5 +253,10 @@ class Config:
             )
         if self.input == "symbols" and (self.augment != AugmentConfig() or self.train.curriculum_epochs):
             raise ValueError("input is symbols; the settings augment and train.curriculum_epochs are for audio alone")
+        if self.features.kind == "mfcc" and self.augment.frequency_masks:
+            raise ValueError(
+                f"augment.frequency_masks is {self.augment.frequency_masks}; it must be 0 if features.kind is mfcc, "
+                "whose values are no frequencies"
+            )
         if self.train.curriculum_epochs and math.isinf(self.data.max_seconds):
             raise ValueError("data.max_seconds is inf; it must be finite, because train.curriculum_epochs is not 0")

@@ -1,8 +1,9 @@
-"""Log-mel features: samples -> frames, batched, on the device that the samples are on.
+"""Features: samples -> frames of log-mel powers or cepstra, batched, on the device that the samples are on.
 
 The stages are methods of `Features`, in this order: emphasize, pad, power, mel_power, log, normalize, stack. They keep
 no state. So they also work on the chunks of a stream, if the caller carries the samples and frames that are left over.
-Only `pad` needs whole utterances; a stream calls `reflect_start` and `reflect_end` at its two ends instead.
+Only `pad` needs whole utterances; a stream calls `reflect_start` and `reflect_end` at its two ends instead. Cepstra are
+computed from the output of `log` (see `rnnt.mfcc`).
 
 A change of speed needs no resampling. If a recording is played f times as fast, a window of w samples every h samples
 covers a window of f w samples every f h samples of the original, and each frequency is multiplied by f. So
@@ -14,6 +15,7 @@ covers a window of f w samples every f h samples of the original, and each frequ
     W  samples in a frame (`n_fft`)
     K  Fourier bins (W // 2 + 1)
     F  mel bins
+    D  values of a frame: F, or those of `rnnt.mfcc`
 """
 
 import math
@@ -27,6 +29,7 @@ from rnnt.config import FeaturesConfig
 from rnnt.device import float32_products
 from rnnt.frames import stack_frames, valid_places
 from rnnt.mel import mel_corners, mel_filters
+from rnnt.mfcc import cepstra, frame_energy, htk_corners, htk_filters, with_deltas
 
 _DITHER_SAMPLES = 16000  # then the noise repeats
 _LOUD_NEPERS = 20 / 10 * math.log(10)  # how far below the loudest frame a frame still counts as loud: 20 dB of power
@@ -40,20 +43,20 @@ class Features(nn.Module):
     def __init__(self, config: FeaturesConfig):
         super().__init__()
         self.config = config
-        corners = mel_corners(config.mels, config.low_hz, config.high_hz)
+        corners = (mel_corners if config.kind == "mel" else htk_corners)(config.mels, config.low_hz, config.high_hz)
         bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * config.sample_rate / config.n_fft
         noise = torch.randn(_DITHER_SAMPLES, generator=torch.Generator().manual_seed(0))
         self.register_buffer("corners", corners.float(), persistent=False)
         self.register_buffer("bins_hz", bins.float(), persistent=False)
         self.register_buffer("dither", noise, persistent=False)
         if config.normalization == "global":  # set by the trainer, saved with the model
-            self.register_buffer("mean", torch.zeros(config.mels))
-            self.register_buffer("std", torch.ones(config.mels))
+            self.register_buffer("mean", torch.zeros(config.values))
+            self.register_buffer("std", torch.ones(config.values))
 
     @property
     def width(self) -> int:
         """Number of values in a stacked frame."""
-        return self.config.mels * self.config.stack
+        return self.config.values * self.config.stack
 
     @property
     def joined(self) -> int:
@@ -77,9 +80,11 @@ class Features(nn.Module):
 
     @property
     def why_not_streaming(self) -> str:
-        """One line that names each setting that needs whole utterances; empty if the features stream."""
+        """One line that names each setting that needs later frames; empty if the features stream."""
         config = self.config
         reasons = []
+        if config.kind == "mfcc":
+            reasons.append("features.kind=mfcc needs two more frames for the derivatives of each")
         if config.normalization not in ("global", "none"):
             reasons.append(f"features.normalization={config.normalization} needs the mean of the whole utterance")
         if config.peak_floor:
@@ -91,16 +96,36 @@ class Features(nn.Module):
     def forward(
         self, audio_BN: torch.Tensor, num_samples: torch.Tensor, augmentation: Augmentation | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute the stacked frames (B, ceil(S / stack), F stack) of a padded batch, and their lengths (B,).
+        """Compute the stacked frames (B, ceil(S / stack), D stack) of a padded batch, and their lengths (B,).
 
         audio_BN: int16, or float in [-1, 1]. num_samples: (B,), on the device of the audio or on the CPU; samples after
         these are not read. S is ceil(N / hop). The frames are float32, and zero after the lengths.
         """
         changes = NO_AUGMENTATION if augmentation is None else augmentation
         with torch.autocast(audio_BN.device.type, enabled=False):
-            mel_BSF, num_frames = self.log_mel(audio_BN, num_samples, changes)
-            x_BSF = changes.mask(self.normalize(mel_BSF, num_frames), num_frames)
-            return self.stack(x_BSF, num_frames)
+            x_BSD, num_frames = self.values(audio_BN, num_samples, changes)
+            x_BSD = changes.mask(self.normalize(x_BSD, num_frames), num_frames)
+            return self.stack(x_BSD, num_frames)
+
+    def values(
+        self,
+        audio_BN: torch.Tensor,
+        num_samples: torch.Tensor,
+        augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the frames (B, S, D), neither normalized nor stacked, and the number of valid frames (B,)."""
+        power_BSK, num_frames = self._spectra(audio_BN, num_samples, augmentation)
+        mel_BSF = self.mel_power(power_BSK, augmentation)
+        changed_BSF = augmentation.change_power(mel_BSF, num_frames)
+        log_BSF = self.log(changed_BSF, num_frames)
+        if self.config.kind == "mel":
+            return log_BSF, num_frames
+        floor = self.config.log_floor
+        # A change of the filters' outputs changes the energy as it does their sum.
+        gain_BS1 = (changed_BSF.sum(2, keepdim=True) + floor) / (mel_BSF.sum(2, keepdim=True) + floor)
+        energy_BS1 = torch.log(frame_energy(power_BSK, self.config.n_fft) * gain_BS1 + floor)
+        x_BSD = torch.cat([cepstra(log_BSF / 2, self.config.cepstra), energy_BS1], 2)  # half: of magnitudes
+        return with_deltas(x_BSD, num_frames), num_frames
 
     def log_mel(
         self,
@@ -109,6 +134,14 @@ class Features(nn.Module):
         augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute the log-mel power (B, S, F), neither normalized nor stacked, and the number of valid frames (B,)."""
+        power_BSK, num_frames = self._spectra(audio_BN, num_samples, augmentation)
+        mel_BSF = augmentation.change_power(self.mel_power(power_BSK, augmentation), num_frames)
+        return self.log(mel_BSF, num_frames), num_frames
+
+    def _spectra(
+        self, audio_BN: torch.Tensor, num_samples: torch.Tensor, augmentation: Augmentation | NoAugmentation
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the power spectra (B, S, K) of all frames, and the number of valid frames (B,)."""
         device = audio_BN.device
         # Counted before `num_samples` moves: with lengths on the CPU, nothing waits for a GPU.
         num_frames = self.num_frames(augmentation.num_samples(num_samples))
@@ -120,9 +153,7 @@ class Features(nn.Module):
         padded_BN = self.pad(samples_BN, num_samples)
         starts_BS = augmentation.starts(torch.arange(frames, device=device) * self.config.hop)
         starts_BS = starts_BS.clamp(max=padded_BN.shape[1] - self.config.n_fft)  # frames after an utterance's last
-        power_BSK = self.power(padded_BN, starts_BS, augmentation)
-        mel_BSF = self.mel_power(power_BSK, augmentation)
-        return self.log(augmentation.change_power(mel_BSF, num_frames), num_frames), num_frames
+        return self.power(padded_BN, starts_BS, augmentation), num_frames
 
     def num_frames(self, num_samples: torch.Tensor) -> torch.Tensor:
         """Count the frames (B,) of utterances of this many samples (B,): one per hop that has begun, at least one."""
@@ -191,22 +222,25 @@ class Features(nn.Module):
         return spectrum.square_().sum(-1)
 
     def _window(self, augmentation: Augmentation | NoAugmentation) -> torch.Tensor:
-        """Symmetric Hann window: (W,), or (B, W) if every utterance has its own tempo."""
+        """Symmetric window: (W,), or (B, W) if every utterance has its own tempo."""
         n_fft, last = self.config.n_fft, self.config.window - 1
         middle = last / 2
         start = (n_fft - last - 1) // 2  # as in torch.stft
         offsets = torch.arange(n_fft, device=self.dither.device) - start - middle
         place = augmentation.window_offsets(offsets) + middle
-        window = 0.5 - 0.5 * torch.cos(2 * math.pi * place / last)
+        mean = 0.5 if self.config.window_type == "hann" else 0.54
+        window = mean - (1 - mean) * torch.cos(2 * math.pi * place / last)
         return window.masked_fill((place < 0) | (place > last), 0.0)
 
     def mel_power(
         self, power_BSK: torch.Tensor, augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION
     ) -> torch.Tensor:
-        """Sum the power spectra in the mel filters: (B, S, F)."""
-        filters = mel_filters(augmentation.frequencies(self.bins_hz[:, None]), self.corners)
+        """Sum the power spectra in the mel filters: (B, S, F). For cepstra, sum the magnitudes, and square the sums."""
+        hz = augmentation.frequencies(self.bins_hz[:, None])
         with float32_products("float32", power_BSK.device):  # features are never rounded, even in a run in TF32
-            return power_BSK @ filters
+            if self.config.kind == "mel":
+                return power_BSK @ mel_filters(hz, self.corners)
+            return (power_BSK.sqrt() @ htk_filters(hz, self.corners)).square()
 
     def log(self, mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Return the logarithm of mel powers (B, S, F), above the floors that the settings ask for."""

@@ -179,7 +179,7 @@ def load(
     weights = read_weights(folder, expected)
     recognizer = Recognizer(config, tokenizer, alphabet)
     recognizer.load_state_dict(weights)
-    recognizer.calibration = read_calibration(folder / CALIBRATION, config.features.mels)
+    recognizer.calibration = read_calibration(folder / CALIBRATION, config.features.values)
     if (folder / BIGRAM).is_file():
         recognizer.bigram = folder / BIGRAM
     if fusion is not None:

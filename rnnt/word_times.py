@@ -67,7 +67,7 @@ def spoken_audio(
     if not (described or recognizer.calibration.sounds):
         return [Spoken(start, len(samples), None) for start, samples in zip(starts, inputs)]
     config = recognizer.config.features
-    frames_BSF = features_BTF.cpu().numpy().reshape(len(inputs), -1, config.mels)
+    frames_BSF = features_BTF.cpu().numpy().reshape(len(inputs), -1, config.values)
     spoken = []
     for start, samples, frames_SF in zip(starts, inputs, frames_BSF):
         described_SD = describe_frames(

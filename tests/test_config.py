@@ -7,7 +7,7 @@ import re
 import pytest
 
 from rnnt import config as configs
-from rnnt import model_config
+from rnnt import features_config, model_config
 from rnnt.config import AugmentConfig, Config
 from rnnt.model_config import ModelConfig
 from rnnt.settings import load_config
@@ -25,6 +25,7 @@ RANGES = {
     "features.window": "[2, 512]",
     "features.hop": "[16, 65536]",
     "features.mels": "[1, 1024]",
+    "features.cepstra": "[1, 1024]",
     "features.low_hz": "[0, 8000)",
     "features.high_hz": "(0, 8000]",
     "features.log_floor": "[0, inf)",
@@ -59,7 +60,7 @@ RANGES = {
     "model.encoder.lstm.time_stack": "[1, 100]",
     "model.encoder.lstm.post_layers": "[1, 100]",
     "model.encoder.lstm.dropout": "[0, 1]",
-    "model.predictor.embedding": "[1, 65536]",
+    "model.predictor.embedding": "[0, 65536]",
     "model.predictor.hidden": "[1, 65536]",
     "model.predictor.layers": "[1, 100]",
     "model.predictor.dropout": "[0, 1]",
@@ -77,6 +78,7 @@ RANGES = {
     "optim.eps": "[0, inf)",
     "optim.weight_decay": "[0, inf)",
     "optim.max_grad_norm": "[0, inf]",  # 0: no clipping
+    "optim.momentum": "[0, 1)",
     "schedule.warmup": "[0, inf)",
     "schedule.hold": "[0, inf]",
     "schedule.decay": "[0, 1]",
@@ -90,6 +92,7 @@ RANGES = {
     "train.ctc_epochs": "[0, inf)",
     "train.curriculum_epochs": "[0, inf)",
     "train.curriculum_seconds": "[0, inf)",
+    "train.weight_noise": "[0, inf)",
     "train.ema": "[0, 1)",
     "train.validate_every": "[1, 1000000000]",
     "train.validate_from": "[0, 1000000000]",
@@ -209,7 +212,7 @@ def test_every_setting_has_an_explanation_in_one_line_that_names_its_choices(key
 def test_every_section_has_a_docstring():
     sections = [
         value
-        for module in (configs, model_config)
+        for module in (configs, features_config, model_config)
         for value in vars(module).values()
         if dataclasses.is_dataclass(value)
     ]

@@ -12,14 +12,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
-    "text files fields threads usage arrow model_config phones",
+    "text files fields threads usage arrow model_config features_config phones",
     "config device progress frames silence sounds boundaries reestimation calibration transcript characters",
     "plain_yaml tree background",
     "subtitles formats",
     "settings audio mel tokenizer alphabet shard description",
     "corpora readers dataset origin ngram known_times",
     "prepare sampler loader splice segments recordings",
-    "augment features loss",
+    "augment mfcc features loss",
     "symbol_input",
     "model",
     "decoding",

@@ -1,4 +1,4 @@
-"""LAMB and AdamW. Both clip the global gradient norm inside the step."""
+"""LAMB, AdamW and steepest descent. All clip the global gradient norm inside the step."""
 
 from __future__ import annotations
 
@@ -155,6 +155,59 @@ class ClippedAdamW(torch.optim.AdamW):
         super().step()
 
 
+class ClippedSgd(torch.optim.Optimizer):
+    """Steepest descent with momentum: change = momentum change - lr g, p = p + change.
+
+    g is the gradient divided by max(1, norm / max_grad_norm), plus weight_decay times p. A new learning rate does not
+    scale the changes that were made before it. `max_grad_norm=None` does not clip.
+    moments: the names of the tensors in a parameter's state; `step` counts its steps.
+    """
+
+    moments = ("change",)
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        max_grad_norm: float | None = 1.0,
+    ) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is {momentum}: it must be in [0, 1)")
+        _check(lr, (0, 0), 0, weight_decay, max_grad_norm)
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.max_grad_norm = max_grad_norm
+
+    @torch.no_grad()
+    def step(self, grad_norm: Tensor | None = None) -> None:
+        """Update all parameters once.
+
+        grad_norm: the global gradient norm, if the caller has computed it already; None computes it here.
+        """
+        divisor = _divisor([p for group in self.param_groups for p in group["params"]], grad_norm, self.max_grad_norm)
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            grads = [p.grad for p in params]
+            if divisor is not None:
+                grads = torch._foreach_div(grads, divisor)
+            if group["weight_decay"] != 0:
+                grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])
+            changes = [self._state_of(p)["change"] for p in params]
+            torch._foreach_mul_(changes, group["momentum"])
+            torch._foreach_add_(changes, grads, alpha=-group["lr"])
+            torch._foreach_add_(params, changes)
+
+    def _state_of(self, p: Tensor) -> dict:
+        state = self.state[p]
+        if not state:
+            state.update(step=0, change=torch.zeros_like(p))
+        state["step"] += 1
+        return state
+
+
 def make_optimizer(
     params: Iterable,
     name: str,
@@ -163,15 +216,20 @@ def make_optimizer(
     eps: float = 1e-9,
     weight_decay: float = 1e-3,
     max_grad_norm: float | None = 1.0,
-) -> Lamb | ClippedAdamW:
-    """Return the optimizer called `name`, "lamb" or "adamw", over `params`.
+    momentum: float = 0.9,
+) -> Lamb | ClippedAdamW | ClippedSgd:
+    """Return the optimizer called `name`, "lamb", "adamw" or "sgd", over `params`.
+
+    betas and eps are for the first two, momentum for the last.
 
     The weight decay applies to every parameter, as in MLPerf. `max_grad_norm=None` does not clip.
     Raises ValueError for an unknown name or a setting out of range.
     """
-    kinds = {"lamb": Lamb, "adamw": ClippedAdamW}
+    kinds = {"lamb": Lamb, "adamw": ClippedAdamW, "sgd": ClippedSgd}
     if name not in kinds:
         raise ValueError(f"unknown optimizer {name!r}: use one of {', '.join(sorted(kinds))}")
+    if name == "sgd":
+        return ClippedSgd(params, lr, momentum, weight_decay, max_grad_norm)
     return kinds[name](params, lr, betas=betas, eps=eps, weight_decay=weight_decay, max_grad_norm=max_grad_norm)
 
 

@@ -20,15 +20,15 @@ def fit(features: Features, data: TrainingData, seed: int, processes: Processes)
 
 
 def measure(features: Features, loader: Loader, usable: np.ndarray, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation, both (F,) and on the CPU, of each mel bin over the frames of utterances.
+    """Return mean and standard deviation, both (D,) and on the CPU, of each value over the frames of utterances.
 
     usable: indices of utterances, of which a sample is drawn with the seed.
     """
     sample = np.random.default_rng(seed).permutation(usable)[:_UTTERANCES]
     total, squares, count = 0.0, 0.0, 0
     for batch in loader.batches(np.array_split(sample, -(-len(sample) // 32))):
-        mel, lengths = features.log_mel(batch.inputs, batch.input_lengths)
-        valid = mel[valid_places(lengths, mel.shape[1])].double()
+        frames, lengths = features.values(batch.inputs, batch.input_lengths)
+        valid = frames[valid_places(lengths, frames.shape[1])].double()
         total, squares, count = total + valid.sum(0), squares + valid.square().sum(0), count + len(valid)
     mean = total / count
     return mean.cpu(), (squares / count - mean.square()).clamp(min=0).sqrt().cpu()

@@ -24,6 +24,7 @@ from rnnt.training.optimizer import global_norm, make_optimizer
 from rnnt.training.schedule import cosine, warmup_hold_decay
 from rnnt.training.share import Share
 from rnnt.training.stop import Stop
+from rnnt.training.weight_noise import noisy
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Stepper:
         optim = config.optim
         self.optimizer = make_optimizer(
             self.parameters, optim.name, optim.lr, (optim.beta1, optim.beta2), optim.eps, optim.weight_decay,
-            optim.max_grad_norm or None,
+            optim.max_grad_norm or None, optim.momentum,
         )  # fmt: skip
         self.ema = Ema(model, config.train.ema, config.train.ema_warmup)
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=config.precision == "float16")
@@ -121,14 +122,15 @@ class Stepper:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
-        for share, batch in shares:
-            last = share is shares[-1][0]
-            with nullcontext() if last else self.processes.unshared(self._objective):
-                loss_B, total = self._objective(batch, self._seed(share, batch, step), self._ctc_weight(epoch))
-                # share_gradients() takes the mean over the processes; the step needs the mean over the batch.
-                total = total * (share.weight * self.processes.count / size)
-                self.scaler.scale(total).backward()
-            losses.append(loss_B)
+        with noisy(self.parameters, self.config.train.weight_noise, self._noise_seed(step)):
+            for share, batch in shares:
+                last = share is shares[-1][0]
+                with nullcontext() if last else self.processes.unshared(self._objective):
+                    loss_B, total = self._objective(batch, self._seed(share, batch, step), self._ctc_weight(epoch))
+                    # share_gradients() takes the mean over the processes; the step needs the mean over the batch.
+                    total = total * (share.weight * self.processes.count / size)
+                    self.scaler.scale(total).backward()
+                losses.append(loss_B)
         self.scaler.unscale_(self.optimizer)
         norm = global_norm(self.parameters)
         counted = [share.weight * loss_B.sum() for (share, _), loss_B in zip(shares, losses) if share.weight]
@@ -163,8 +165,8 @@ class Stepper:
         for i, (group, like) in enumerate(zip(given["param_groups"], expected["param_groups"], strict=True)):
             common = {name: value for name, value in like.items() if name in group}  # others are another torch's
             check_like({name: group[name] for name in common}, common, f"optimizer.param_groups[{i}]")
-            for name in ("params", "betas", "eps", "weight_decay"):  # the learning rate is set before each step
-                if group[name] != like[name]:
+            for name in ("params", "betas", "eps", "momentum", "weight_decay"):  # lr is set before each step
+                if name in like and group.get(name) != like[name]:
                     raise ValueError(f"optimizer.param_groups[{i}].{name} is not that of the settings")
         if given["state"] or state["position"]["step"] > state["skipped"][0]:  # else no step has changed the weights
             check_keys(given["state"], range(len(self.parameters)), "optimizer.state")
@@ -190,6 +192,10 @@ class Stepper:
         torch.manual_seed(int(seeds[0]))
         generator = torch.Generator(self.processes.device).manual_seed(int(seeds[1]))
         return Augmentation(self.config.augment, len(batch), generator)
+
+    def _noise_seed(self, step: int) -> int:
+        """The same in all processes, and that of no share."""
+        return int(np.random.SeedSequence([self.config.seed, step], spawn_key=(1,)).generate_state(1)[0])
 
     def _problem(self, shares: Sequence[tuple[Share, Batch]], losses: list[Tensor]) -> str:
         """Say why the step is skipped, and because of which utterances of all processes."""

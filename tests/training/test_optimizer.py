@@ -1,4 +1,4 @@
-"""LAMB against a plain implementation in numpy, and AdamW against torch's with its own clipping."""
+"""LAMB against a plain implementation in numpy, and AdamW and steepest descent against torch's with its own clipping."""
 
 import io
 
@@ -124,7 +124,7 @@ def run_steps(optimizer, params, first, last):
         optimizer.step()
 
 
-@pytest.mark.parametrize("name", ["lamb", "adamw"])
+@pytest.mark.parametrize("name", ["lamb", "adamw", "sgd"])
 def test_state_round_trips_bit_for_bit(name):
     torch.manual_seed(0)
     initial = [torch.randn(shape) for shape in SHAPES]
@@ -166,8 +166,39 @@ def test_adamw_equals_torch_with_clip_grad_norm(max_grad_norm):
             torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)  # clip_grad_norm_ adds 1e-6 to the norm
 
 
+@pytest.mark.parametrize("max_grad_norm", [0.5, 1e6, None])
+def test_steepest_descent_equals_torch_with_clip_grad_norm(max_grad_norm):
+    torch.manual_seed(0)
+    ours = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in SHAPES]
+    theirs = [p.detach().clone().requires_grad_() for p in ours]
+    optimizer = make_optimizer(ours, "sgd", 0.01, weight_decay=0.1, max_grad_norm=max_grad_norm, momentum=0.8)
+    expected = torch.optim.SGD(theirs, 0.01, momentum=0.8, weight_decay=0.1)
+    for step in range(20):
+        for p, q in zip(ours, theirs):
+            p.grad = torch.randn_like(p) * (step + 1)
+            q.grad = p.grad.clone()
+        torch.nn.utils.clip_grad_norm_(theirs, max_grad_norm or float("inf"))
+        optimizer.step()
+        expected.step()
+        for p, q in zip(ours, theirs):
+            torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)  # clip_grad_norm_ adds 1e-6 to the norm
+
+
+def test_momentum_remembers_changes_not_gradients():
+    """A new learning rate does not scale the changes before it."""
+    p = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = make_optimizer([p], "sgd", 1.0, weight_decay=0.0, max_grad_norm=None, momentum=0.5)
+    places = []
+    for lr in (1.0, 0.0, 0.0):
+        optimizer.param_groups[0]["lr"] = lr
+        p.grad = torch.ones_like(p)
+        optimizer.step()
+        places.append(p.item())
+    assert places == [-1.0, -1.5, -1.75]
+
+
 @pytest.mark.parametrize("enabled", [False, True])
-@pytest.mark.parametrize("name", ["lamb", "adamw"])
+@pytest.mark.parametrize("name", ["lamb", "adamw", "sgd"])
 def test_a_norm_that_the_caller_gives_is_used(name, enabled):
     """The trainer computes the norm anyway, and passes it through torch's GradScaler."""
     results = []
@@ -196,7 +227,7 @@ def test_the_global_norm_is_that_of_all_gradients_together():
     assert global_norm(params[3:]).item() == 0.0
 
 
-@pytest.mark.parametrize("name", ["lamb", "adamw"])
+@pytest.mark.parametrize("name", ["lamb", "adamw", "sgd"])
 def test_lowers_a_loss_to_that_of_the_exact_solution(name):
     torch.manual_seed(0)
     x, y = torch.randn(64, 5), torch.randn(64, 1)
@@ -239,7 +270,8 @@ def test_the_norm_of_a_gradient_that_is_not_finite_is_not_finite():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "sgd"}, "unknown optimizer 'sgd': use one of adamw, lamb"),
+        ({"name": "adam"}, "unknown optimizer 'adam': use one of adamw, lamb, sgd"),
+        ({"name": "sgd", "momentum": 1.0}, "momentum is 1.0"),
         ({"lr": -1.0}, "lr is -1.0"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"betas": (0.9, 1.0)}, "betas are"),

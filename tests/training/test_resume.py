@@ -29,6 +29,7 @@ FULL = (
     "model.predictor.dropout=0.2", "model.joint.dropout=0.2", "optim.name=lamb", "train.ema=0.9",
     "train.accumulation=2", "train.ctc_weight=0.3", "train.ctc_epochs=2", "train.checkpoint_every=3",
     "train.curriculum_epochs=1", "train.curriculum_seconds=0.6", "features.normalization=global",
+    "train.weight_noise=0.01",
 )  # fmt: skip
 
 
@@ -250,7 +251,7 @@ def rewrite(out, step, state):
 OPTIONAL = {"unscored", "lost_wer"}  # earlier versions did not write them, nor the scaler, which is for float16
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
+@pytest.mark.parametrize("optimizer", ["adamw", "lamb", "sgd"])
 def test_a_checkpoint_of_wrong_contents_is_passed_over_wherever_it_is_wrong(
     tones, settings, state_of, tmp_path, optimizer
 ):

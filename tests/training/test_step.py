@@ -19,6 +19,7 @@ from rnnt.training.distributed import Processes
 from rnnt.training.share import Share
 from rnnt.training.step import Stepper
 from rnnt.training.stop import Stop
+from rnnt.training.weight_noise import noisy
 
 SYMBOLS = 5
 
@@ -98,6 +99,29 @@ def test_a_step_is_that_of_the_gradient_of_the_mean_loss(stepper_of, fastemit, c
     for (name, ours), theirs in zip(stepper.model.named_parameters(), model.parameters()):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=name)  # clipped
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("shares", [1, 2])
+def test_weight_noise_moves_clean_weights_by_the_gradient_of_noisy_ones(stepper_of, shares):
+    descent = (
+        "optim.name=sgd",
+        "optim.weight_decay=0",
+        "optim.max_grad_norm=0",
+        "train.ctc_weight=0.3",
+        "optim.lr=0.25",
+    )
+    clean, stepper = stepper_of(*descent), stepper_of(*descent, "train.weight_noise=0.05")
+    before = [p.detach().clone() for p in stepper.parameters]
+    with noisy(clean.parameters, 0.05, stepper._noise_seed(3)):
+        noisy_weights = [p.detach().clone() for p in clean.parameters]
+    for p, value in zip(clean.parameters, noisy_weights):
+        p.data.copy_(value)
+    expected, outcome = take(clean, step=3), take(stepper, shares=shares, step=3)
+    assert outcome.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert outcome.grad_norm == pytest.approx(expected.grad_norm, rel=1e-4)
+    for p, old, other, start in zip(stepper.parameters, before, clean.parameters, noisy_weights):
+        torch.testing.assert_close(p - old, other - start, rtol=1e-3, atol=1e-5)
+    assert stepper._noise_seed(3) != stepper._noise_seed(4)
 
 
 def test_fastemit_changes_the_gradient_and_not_the_loss(stepper_of):
