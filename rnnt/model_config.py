@@ -14,12 +14,17 @@ class LstmConfig:
     hidden: int = setting(1024, "units of each layer; of each direction if bidirectional", count(1, WIDTH))
     pre_layers: int = setting(2, "layers before neighbouring frames are joined", count(1, 100))
     time_stack: int = setting(2, "neighbouring frames joined into one between the layers", count(1, 100))
-    post_layers: int = setting(3, "layers after neighbouring frames are joined", count(1, 100))
+    post_layers: int = setting(3, "layers after neighbouring frames are joined", count(0, 100))
     dropout: float = setting(0.1, "probability of dropout after each layer", between(0, 1))
     bidirectional: bool = setting(False, "read the utterance in both directions; the model then cannot stream")
 
     def __post_init__(self):
         check("model.encoder.lstm.", self)
+        if not self.post_layers and self.time_stack > 1:
+            raise ValueError(
+                f"model.encoder.lstm.post_layers is 0; it must be at least 1, or model.encoder.lstm.time_stack "
+                f"({self.time_stack}) must be 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class EncoderConfig:
 class PredictorConfig:
     """Embedding of the symbols and LSTM layers."""
 
-    embedding: int = setting(512, "width of the embedding of a symbol", count(1, WIDTH))
+    embedding: int = setting(512, "width of the embedding of a symbol; 0: one-hot vectors", count(0, WIDTH))
     hidden: int = setting(512, "units of each LSTM layer", count(1, WIDTH))
     layers: int = setting(2, "LSTM layers", count(1, 100))
     dropout: float = setting(0.3, "probability of dropout after each layer", between(0, 1))

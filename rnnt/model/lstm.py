@@ -81,7 +81,7 @@ def _linear(x_BI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | 
 
 
 class LstmStack(nn.Module):
-    """LSTM layers with dropout after each: (B, T, I) -> (B, T, D).
+    """LSTM layers with dropout after each: (B, T, I) -> (B, T, D). Without a layer the input is the output.
 
     Padding lies at the end, and a forward LSTM meets it last. A backward one gets its input reversed within the
     lengths. So valid frames never see padding, and neither packed sequences nor their slow kernels are needed.
@@ -92,16 +92,18 @@ class LstmStack(nn.Module):
         self.bidirectional = bidirectional
         self.dropout = nn.Dropout(dropout)
         if bidirectional:
-            widths = [inputs] + [2 * hidden] * (layers - 1)
+            widths = ([inputs] + [2 * hidden] * (layers - 1))[:layers]
             self.forward_layers = nn.ModuleList(nn.LSTM(w, hidden, batch_first=True) for w in widths)
             self.backward_layers = nn.ModuleList(nn.LSTM(w, hidden, batch_first=True) for w in widths)
+        elif not layers:
+            self.lstm = None
         else:
             self.lstm = nn.LSTM(inputs, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
 
     def forward(self, x_BTI: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Run the layers over whole utterances. Frames beyond the lengths give arbitrary output."""
         if not self.bidirectional:
-            return self.dropout(self.lstm(x_BTI)[0])
+            return x_BTI if self.lstm is None else self.dropout(self.lstm(x_BTI)[0])
         for ahead, back in zip(self.forward_layers, self.backward_layers):
             reverse = reverse_frames(back(reverse_frames(x_BTI, lengths))[0], lengths)
             x_BTI = self.dropout(torch.cat([ahead(x_BTI)[0], reverse], dim=2))
@@ -112,6 +114,8 @@ class LstmStack(nn.Module):
 
         Frames beyond the lengths give zeros.
         """
+        if self.lstm is None:
+            return x_BTI.masked_fill(~valid_places(lengths, x_BTI.shape[1])[:, :, None], 0.0), state
         batch, size, _ = x_BTI.shape
         ends = set(lengths.tolist())
         if ends == {size} and size:
@@ -156,6 +160,8 @@ class LstmEncoder(Encoder):
         self.pre = LstmStack(inputs, config.hidden, config.pre_layers, *shared)
         self.post = LstmStack(self.width * config.time_stack, config.hidden, config.post_layers, *shared)
         layers = f"{config.pre_layers} + {config.post_layers} LSTM layers of {config.hidden}"
+        if not config.post_layers:
+            layers = f"{config.pre_layers} LSTM layer{'s' * (config.pre_layers > 1)} of {config.hidden}"
         self._description = layers + (", both directions" if config.bidirectional else "")
 
     def forward(self, frames_BSF: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -174,7 +180,8 @@ class LstmEncoder(Encoder):
                 "this model's encoder reads in both directions and needs whole utterances; for streams, train one with "
                 "model.encoder.lstm.bidirectional=false"
             )
-        pre, post = start_lstm(self.pre.lstm, batch), start_lstm(self.post.lstm, batch)
+        pre = start_lstm(self.pre.lstm, batch)
+        post = (x[:, :0] for x in pre) if self.post.lstm is None else start_lstm(self.post.lstm, batch)
         pending = pre[0].new_zeros(batch, self.stride - 1, self.width)
         num_pending = torch.zeros(batch, dtype=torch.long, device=pending.device)
         return LstmEncoderState(*pre, *post, pending, num_pending)

@@ -11,14 +11,30 @@ from rnnt.model.lstm import LstmState, init_lstm, run_lstm, start_lstm
 from rnnt.model_config import ModelConfig, PredictorConfig
 
 
+class OneHot(nn.Module):
+    """Stands in for an embedding: symbols (...) -> one-hot vectors (..., E), E being the number of symbols.
+
+    An LSTM on these has an embedding in its input weights: the column of a symbol.
+    """
+
+    def __init__(self, symbols: int):
+        super().__init__()
+        self.num_embeddings = self.embedding_dim = symbols
+        self.register_buffer("one", torch.ones(()), persistent=False)  # follows the model's number format
+
+    def forward(self, symbols: torch.Tensor) -> torch.Tensor:
+        """Return the vectors, in the model's number format."""
+        return F.one_hot(symbols, self.num_embeddings).to(self.one.dtype)
+
+
 class Predictor(nn.Module):
     """Embedding of the V-1 symbols and LSTM layers; the start of a sequence is a vector of zeros."""
 
     def __init__(self, symbols: int, config: PredictorConfig):
         super().__init__()
-        self.embedding = nn.Embedding(symbols, config.embedding)
+        self.embedding = nn.Embedding(symbols, config.embedding) if config.embedding else OneHot(symbols)
         self.lstm = nn.LSTM(
-            config.embedding,
+            self.embedding.embedding_dim,
             config.hidden,
             config.layers,
             batch_first=True,
@@ -35,8 +51,8 @@ class Predictor(nn.Module):
 
     def start(self, batch: int) -> tuple[torch.Tensor, LstmState]:
         """Return the output (B, D) and the state before the first symbol."""
-        weight = self.embedding.weight
-        output, state = run_lstm(self.lstm, weight.new_zeros(1, 1, weight.shape[1]), start_lstm(self.lstm, 1))
+        zeros = self.lstm.weight_ih_l0.new_zeros(1, 1, self.lstm.input_size)
+        output, state = run_lstm(self.lstm, zeros, start_lstm(self.lstm, 1))
         return output[:, 0].repeat(batch, 1), tuple(x.repeat(batch, 1, 1) for x in state)
 
     def step(self, symbols_B: torch.Tensor, state: LstmState) -> tuple[torch.Tensor, LstmState]:

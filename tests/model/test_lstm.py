@@ -159,6 +159,35 @@ def test_an_encoder_says_what_it_is(bidirectional):
     assert encoder.describe() == "1 + 3 LSTM layers of 16" + (", both directions" if bidirectional else "")
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_an_encoder_may_have_one_layer(bidirectional):
+    torch.manual_seed(0)
+    encoder = LstmEncoder(3, LstmConfig(4, 1, 1, 0, 0.0, bidirectional)).double().eval()
+    assert encoder.describe() == "1 LSTM layer of 4" + (", both directions" if bidirectional else "")
+    assert not list(encoder.post.parameters())
+    reference, _ = packed(encoder.pre, 3, 4, 1, bidirectional)
+    x = torch.randn(5, 9, 3, dtype=torch.float64)
+    output, lengths = encoder(x, LENGTHS)
+    valid = (torch.arange(9) < LENGTHS[:, None])[:, :, None]
+    torch.testing.assert_close(output * valid, reference(x, LENGTHS), rtol=1e-12, atol=1e-14)
+    assert torch.equal(lengths, LENGTHS)
+
+
+def test_an_encoder_of_one_layer_streams():
+    torch.manual_seed(0)
+    encoder = LstmEncoder(3, LstmConfig(4, 2, 1, 0)).double().eval()
+    x, lengths = torch.randn(2, 7, 3, dtype=torch.float64), torch.tensor([7, 5])
+    whole, _ = encoder(x, lengths)
+    state, outputs = encoder.start(2), []
+    for start in range(0, 7, 3):
+        output, counts, state = encoder.step(x[:, start : start + 3], (lengths - start).clamp(0, 3), state)
+        outputs.append(output[:, : min(3, 7 - start)])
+    last, counts = encoder.finish(state)
+    assert not counts.any() and not torch.cat(outputs, 1)[1, 5:].any()
+    for i, length in enumerate(lengths):
+        torch.testing.assert_close(torch.cat(outputs, 1)[i, :length], whole[i, :length], rtol=1e-12, atol=1e-14)
+
+
 def test_parameters_keep_their_names():
     """Models that were saved earlier must load."""
     names = {name.rsplit(".", 1)[0] for name, _ in LstmEncoder(3, LstmConfig(4)).named_parameters()}

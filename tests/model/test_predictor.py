@@ -7,15 +7,16 @@ from rnnt.model.predictor import Predictor
 from rnnt.model_config import PredictorConfig
 
 
-def make(layers=2, dropout=0.3):
+def make(layers=2, dropout=0.3, embedding=4):
     torch.manual_seed(0)
-    return Predictor(7, PredictorConfig(embedding=4, hidden=5, layers=layers, dropout=dropout)).double()
+    return Predictor(7, PredictorConfig(embedding=embedding, hidden=5, layers=layers, dropout=dropout)).double()
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("batch", [1, 2, 7, 8, 20])
-def test_steps_equal_the_whole_sequence(layers, batch):
-    predictor = make(layers).eval()
+@pytest.mark.parametrize("embedding", [0, 4])
+def test_steps_equal_the_whole_sequence(layers, batch, embedding):
+    predictor = make(layers, embedding=embedding).eval()
     targets = torch.randint(7, (batch, 4))
     whole = predictor(targets)
     assert whole.shape == (batch, 5, 5)
@@ -55,3 +56,17 @@ def test_dropout_is_for_training():
     targets = torch.zeros(20, 30, dtype=torch.long)
     assert 0.4 < (predictor.train()(targets) == 0).double().mean() < 0.6
     assert (predictor.eval()(targets) != 0).all()
+
+
+def test_one_hot_vectors_make_the_input_weight_an_embedding():
+    predictor, other = make(1, 0.0, 0), make(1, 0.0, 20)
+    assert {name for name, _ in predictor.named_parameters()} == {
+        name for name, _ in predictor.lstm.named_parameters("lstm")
+    }
+    with torch.no_grad():  # a wide embedding and its input weight, multiplied out
+        for name, value in predictor.lstm.named_parameters():
+            wide = getattr(other.lstm, name)
+            value.copy_(wide @ other.embedding.weight.T if name == "weight_ih_l0" else wide)
+    targets = torch.randint(7, (3, 6))
+    torch.testing.assert_close(predictor(targets), other(targets), rtol=1e-10, atol=1e-12)
+    assert predictor(targets).dtype == torch.float64 and predictor.float()(targets).dtype == torch.float32
