@@ -182,7 +182,7 @@ def test_an_encoder_of_one_layer_streams():
     for start in range(0, 7, 3):
         output, counts, state = encoder.step(x[:, start : start + 3], (lengths - start).clamp(0, 3), state)
         outputs.append(output[:, : min(3, 7 - start)])
-    last, counts = encoder.finish(state)
+    _, counts = encoder.finish(state)
     assert not counts.any() and not torch.cat(outputs, 1)[1, 5:].any()
     for i, length in enumerate(lengths):
         torch.testing.assert_close(torch.cat(outputs, 1)[i, :length], whole[i, :length], rtol=1e-12, atol=1e-14)

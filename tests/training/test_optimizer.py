@@ -1,4 +1,4 @@
-"""LAMB against a plain implementation in numpy, and AdamW and steepest descent against torch's with its own clipping."""
+"""LAMB against a plain implementation in numpy; AdamW and steepest descent against torch's with its own clipping."""
 
 import io
 
