@@ -71,7 +71,10 @@ class Features(nn.Module):
     def describe(self, stride: int) -> str:
         """Describe the input in one line. stride: stacked frames of an encoder frame."""
         config, milliseconds = self.config, 1000 * self.frame_seconds * stride
-        return f"{config.sample_rate} Hz, {config.mels} mel bins, one encoder frame every {milliseconds:.0f} ms"
+        values = f"{config.mels} mel bins"
+        if config.kind == "mfcc":
+            values = f"{config.cepstra} cepstra of {values}, log energy, and their derivatives"
+        return f"{config.sample_rate} Hz, {values}, one encoder frame every {milliseconds:.0f} ms"
 
     @property
     def streams(self) -> bool:

@@ -48,8 +48,8 @@ class FeaturesConfig:
             check_order("features.", self, "cepstra", "mels")
             if self.normalization in ("shape", "loud"):
                 raise ValueError(
-                    f"features.normalization is {self.normalization}, which compares powers; if features.kind is mfcc, it "
-                    "must be one of utterance, global, none"
+                    f"features.normalization is {self.normalization}, which compares powers; if features.kind is mfcc, "
+                    "it must be one of utterance, global, none"
                 )
         for name, least in (("sample_rate / 1000", self.sample_rate / 1000), ("n_fft / 64", self.n_fft / 64)):
             if self.hop < least:  # a second of audio would take gigabytes
