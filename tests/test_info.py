@@ -70,14 +70,14 @@ def test_parameters_without_symbols_and_of_each_symbol_add_up_to_the_model(prese
     text, config = describe(Path(preset)), load_config(preset)
     kind = config.tokenizer.kind
     fixed, each, more = re.search(
-        rf"parameters: ([\d,]+), and (\d+) for each symbol(?: and (\d+) for each input symbol)?; .* {kind} of the", text
+        rf"parameters: ([\d,]+), and ([\d,]+) for each symbol(?: and (\d+) for each input symbol)?; .* {kind} of", text
     ).groups()
     known = [chr(0x4E00 + i) for i in range(symbols)]
     alphabet = Alphabet(known[:5], "nfd") if config.input == "symbols" else None
     with torch.device("meta"):
         model = Recognizer(config, Symbols(kind, known), alphabet).model
     inputs = int(more) * len(alphabet) if alphabet else 0
-    assert int(fixed.replace(",", "")) + symbols * int(each) + inputs == model.num_parameters()
+    assert int(fixed.replace(",", "")) + symbols * int(each.replace(",", "")) + inputs == model.num_parameters()
 
 
 def test_a_file_of_settings_with_a_tokenizer_that_exists(tmp_path):

@@ -53,7 +53,8 @@ def others(value):
     if isinstance(value, list):
         return [[*value, "another"]]
     if isinstance(value, str):
-        return ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "additive", "beam", "symbols", "else"]
+        names = ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "additive", "beam", "symbols"]
+        return [*names, "hamming", "mfcc", "else"]
     if isinstance(value, int):
         return [value + 3, value - 3, 2 * value, value // 2]
     return [value + 0.125, value - 0.125, value / 2, value * 2]
@@ -137,7 +138,7 @@ def test_a_mistake_in_a_file_is_named_in_one_line(file, text, message):
         ("features.sample_rate=0", r"': features\.sample_rate is 0; it must be between 1000 and 384000$"),
         ("features.sample_rate=4", r"': features\.sample_rate is 4; it must be between 1000 and 384000$"),
         ("optim.lr=0", r"^'optim\.lr=0': optim\.lr is 0\.0; it must be finite and above 0$"),
-        ("optim.name=sgd", r"^'optim\.name=sgd': optim\.name is 'sgd'; it must be one of lamb, adamw$"),
+        ("optim.name=adam", r"^'optim\.name=adam': optim\.name is 'adam'; it must be one of lamb, adamw, sgd$"),
         ("seed=-1", r"^'seed=-1': seed is -1; it must be between 0 and 9223372036854775807$"),
         ("lr=3", r"^'lr=3': unknown key lr; did you mean optim\.lr\?$"),
         ("xyzzy=3", r"^'xyzzy=3': unknown key xyzzy; `rnnt settings` lists all$"),
