@@ -1,4 +1,8 @@
-"""A picture of the alignment of a text with a recording: spectrogram, occupancy of the lattice, and path."""
+"""A picture of the alignment of a text with a recording, after Figure 4 of Graves 2012 (arXiv 1211.3711).
+
+It shows the input, the outputs of the two networks, the occupancy of the lattice, and the path. Shapes: T encoder
+frames, U symbols of the text, V symbols with blank, S feature frames, F mel bins.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from rnnt.files import naming, replacing
 from rnnt.formats import UNSURE
 from rnnt.loss import node_scores
 from rnnt.loss.lattice import forward_backward
+from rnnt.tokenizer import SPACE_PIECE
 from rnnt.transcription import Audio, named_waveform
 from rnnt.windows import encode_windows
 
@@ -23,6 +28,10 @@ if TYPE_CHECKING:
 
 _MOST_NODES = 2_000_000  # of a lattice whose picture can still be read
 _LEAST = 1e-6  # the smallest occupancy that is shown
+_VISITED = 0.01  # the smallest occupancy of a node whose symbols are shown
+_CHUNK = 4096  # nodes whose symbols are computed at once
+_MOST_SYMBOLS = 40  # whose names can be read beside an axis
+_SEEN = 0.05  # the probability from which a symbol that is not in the text is shown
 _MARK, _DOUBT = "#0072b2", "#d55e00"  # of words, and of those with little confidence
 
 
@@ -39,39 +48,111 @@ def occupancy(recognizer: Recognizer, encoder_1TD: torch.Tensor, tokens: list[in
     return (blank + label)[0].cpu()
 
 
+@torch.inference_mode()
+def network_outputs(
+    recognizer: Recognizer, encoder_1TD: torch.Tensor, tokens: list[int], lattice_TU: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the probabilities of all symbols in each frame (T, V), and after each number of symbols (U+1, V).
+
+    An additive joint adds the scores of encoder and predictor. Each network's scores alone then give its probabilities,
+    as in the paper. In another joint neither network scores symbols. A frame's probability of a symbol is then the
+    largest over its nodes: the occupancy times the probability that the joint gives to the symbol there; and so for
+    each number of symbols. lattice_TU: the occupancy.
+    """
+    joint = recognizer.model.joint
+    predictor_1UD = recognizer.model.predictor(torch.tensor([tokens], dtype=torch.long, device=encoder_1TD.device))
+    encoder_TH, predictor_UH = joint.project_encoder(encoder_1TD)[0], joint.project_predictor(predictor_1UD)[0]
+    if joint.output is None:
+        return encoder_TH.float().softmax(1).cpu(), predictor_UH.float().softmax(1).cpu()
+    by_frame, by_symbol = (torch.zeros(len(x), recognizer.model.vocabulary) for x in (encoder_TH, predictor_UH))
+    for nodes in (lattice_TU >= _VISITED).nonzero().split(_CHUNK):
+        t, u = nodes.unbind(1)
+        logits_NV = joint(encoder_TH[t.to(encoder_TH.device)], predictor_UH[u.to(encoder_TH.device)])
+        share_NV = lattice_TU[t, u, None] * logits_NV.float().softmax(1).cpu()
+        by_frame.scatter_reduce_(0, t[:, None].expand_as(share_NV), share_NV, "amax")
+        by_symbol.scatter_reduce_(0, u[:, None].expand_as(share_NV), share_NV, "amax")
+    return by_frame, by_symbol
+
+
 def draw_alignment(recognizer: Recognizer, audio: Audio, transcript: Transcript, picture: Path) -> None:
     """Draw the alignment `transcript` of a recording as a PNG, which is written whole or not at all.
 
-    Above is the spectrogram with the words, below the occupancy of the whole lattice with the path. Raises ValueError
-    if the recording is too long for a picture, which begins at one to two minutes.
+    From above: the spectrogram with the words; the outputs of the encoder; the occupancy of the whole lattice with the
+    path. The outputs of the predictor are to the left of the lattice. Raises ValueError if the recording is too long
+    for a picture, which begins at one to two minutes.
     """
     config = recognizer.config.features
     samples = named_waveform(audio, config.sample_rate, 0)
-    labels, step = len(transcript.tokens), recognizer.frame_seconds
-    if transcript.seconds / step * (labels + 1) > _MOST_NODES:
-        size = f"{transcript.seconds:.0f} s and {labels} symbols"
+    tokens, step = transcript.tokens, recognizer.frame_seconds
+    if transcript.seconds / step * (len(tokens) + 1) > _MOST_NODES:
+        size = f"{transcript.seconds:.0f} s and {len(tokens)} symbols"
         raise ValueError(f"a picture of {size} could not be read; draw an excerpt")
     with recognizer.inference():
-        lattice_TU = occupancy(recognizer, encode_windows(recognizer, samples), transcript.tokens)
+        encoder_1TD = encode_windows(recognizer, samples)
+        lattice_TU = occupancy(recognizer, encoder_1TD, tokens)
+        encoder_TV, predictor_UV = network_outputs(recognizer, encoder_1TD, tokens, lattice_TU)
         inputs = torch.from_numpy(samples.copy())[None].to(recognizer.device), torch.tensor([len(samples)])
         mel_SF = recognizer.features.log_mel(*inputs)[0][0].float().cpu().numpy()
-    figure = Figure(figsize=(min(8 + transcript.seconds / 2, 40), 7), dpi=100, layout="constrained")
-    above, below = figure.subplots(2, sharex=True, height_ratios=[2, 3])
-    _draw_words(above, mel_SF, transcript)
-    image = below.imshow(
-        lattice_TU.T.clamp(min=_LEAST).numpy(), origin="lower", aspect="auto", cmap="viridis", norm=LogNorm(_LEAST, 1),
-        interpolation="nearest", extent=(0, len(lattice_TU) * step, -0.5, labels + 0.5),
-    )  # fmt: skip
+    figure = Figure(figsize=(min(10 + transcript.seconds / 2, 40), 11), dpi=100, layout="constrained")
+    panels = figure.subplot_mosaic(
+        [[".", "input"], [".", "encoder"], ["predictor", "lattice"]], height_ratios=[2, 3, 3], width_ratios=[1, 3]
+    )
+    for name in ("input", "encoder"):
+        panels[name].sharex(panels["lattice"])
+        panels[name].tick_params(labelbottom=False)
+    seconds = len(lattice_TU) * step
+    _draw_words(panels["input"], mel_SF, transcript)
+    shown = _shown_symbols(tokens, encoder_TV, predictor_UV)
+    names = _names(recognizer, shown)
+    linear = Normalize(0, 1)
+    _draw_nodes(panels["encoder"], encoder_TV[:, shown].T, (0, seconds, -0.5, len(shown) - 0.5), linear)
+    panels["encoder"].set_yticks(range(len(shown)), names, fontsize=6)
+    panels["encoder"].set_title("outputs of the encoder", fontsize=9)
+    across = (-0.5, len(shown) - 0.5, -0.5, len(tokens) + 0.5)
+    _draw_nodes(panels["predictor"], predictor_UV[:, shown], across, linear)
+    panels["predictor"].set_xticks(range(len(shown)), names, fontsize=6, rotation=90)
+    panels["predictor"].set_title("outputs of the predictor", fontsize=9)
+    panels["predictor"].set_ylabel("symbols emitted")
+    _draw_lattice(figure, panels["lattice"], lattice_TU, transcript, step)
+    with naming(picture), replacing(Path(picture)) as file:
+        figure.savefig(file, format="png")
+
+
+def _shown_symbols(tokens: list[int], encoder_TV: torch.Tensor, predictor_UV: torch.Tensor) -> list[int]:
+    """Return the symbols of the text as they come, then others that are probable anywhere, then blank."""
+    blank = encoder_TV.shape[1] - 1
+    most_V = torch.maximum(encoder_TV.amax(0), predictor_UV.amax(0))
+    others = [k for k in most_V.argsort(descending=True).tolist() if most_V[k] >= _SEEN and k != blank]
+    return [*list(dict.fromkeys([*tokens, *others]))[: _MOST_SYMBOLS - 1], blank]
+
+
+def _names(recognizer: Recognizer, symbols: list[int]) -> list[str]:
+    """Return the symbols' names; the last one is blank."""
+    tokenizer = recognizer.tokenizer
+    texts = [tokenizer.spellings[k].decode("utf-8", "replace") for k in symbols[:-1]]
+    if tokenizer.kind == "words":
+        texts = [text.strip() for text in texts]
+    return [*(text.replace(" ", SPACE_PIECE).replace("$", "\\$") for text in texts), "blank"]
+
+
+def _draw_nodes(panel, image: torch.Tensor, extent: tuple[float, float, float, float], scale: Normalize):
+    return panel.imshow(
+        image.numpy(), origin="lower", aspect="auto", cmap="viridis", norm=scale, interpolation="nearest", extent=extent
+    )
+
+
+def _draw_lattice(figure: Figure, panel, lattice_TU: torch.Tensor, transcript: Transcript, step: float) -> None:
+    labels = len(transcript.tokens)
+    extent = 0, len(lattice_TU) * step, -0.5, labels + 0.5
+    image = _draw_nodes(panel, lattice_TU.T.clamp(min=_LEAST), extent, LogNorm(_LEAST, 1))
     times = (np.repeat(transcript.frames, 2) + 0.5) * step
     columns = np.repeat(np.arange(labels + 1), 2)[1:-1]
     ends = [0.0, *times.tolist(), len(lattice_TU) * step], [0, *columns.tolist(), labels]
-    below.plot(*ends, color="white", linewidth=0.8)
-    below.set_xlabel("seconds")
-    below.set_ylabel("symbols emitted")
-    below.set_xlim(0, transcript.seconds)
-    figure.colorbar(image, ax=below, label="occupancy")
-    with naming(picture), replacing(Path(picture)) as file:
-        figure.savefig(file, format="png")
+    panel.plot(*ends, color="white", linewidth=0.8)
+    panel.set_xlabel("seconds")
+    panel.set_title("occupancy of the lattice, and the most probable path", fontsize=9)
+    panel.set_xlim(0, transcript.seconds)
+    figure.colorbar(image, ax=panel)
 
 
 def _draw_words(panel, mel_SF: np.ndarray, transcript: Transcript) -> None:
