@@ -84,7 +84,7 @@ def model_flops(config: Config, vocabulary: int, seconds: float, tokens: int) ->
     frames = seconds * features.sample_rate / features.hop / features.stack
     out, rows = frames / encoder.time_stack, tokens + 1
     width = encoder.hidden * (2 if encoder.bidirectional else 1)
-    forward = frames * _lstm_flops(features.mels * features.stack, encoder, encoder.pre_layers)
+    forward = frames * _lstm_flops(features.values * features.stack, encoder, encoder.pre_layers)
     forward += out * _lstm_flops(width * encoder.time_stack, encoder, encoder.post_layers)
     for layer in range(predictor.layers):
         inputs = predictor.hidden if layer else predictor.embedding
