@@ -79,6 +79,18 @@ def test_an_additive_model_transcribes_and_aligns(of_the_paper, tones):
     assert isinstance(greedy[0].text, str)
 
 
+def test_an_additive_model_takes_a_ctc_loss_in_addition(tones, tmp_path, rows):
+    found = {}
+    for weight in (0.0, 0.5):
+        out = tmp_path / str(weight)
+        settings = load_config(
+            "timit-graves2012", [*TONES, f"train.ctc_weight={weight}", "train.steps=2", "data.valid=[]"]
+        )
+        Trainer(settings, tones, out).run()
+        found[weight] = [row["grad_norm"] for row in rows(out) if "grad_norm" in row]
+    assert np.isfinite(found[0.5]).all() and found[0.0][0] < found[0.5][0]
+
+
 def test_todays_preset_learns(tones, tmp_path, rows):
     small = ("model.encoder.lstm.hidden=32", "model.joint.hidden=32", "schedule.warmup=0.5", "optim.lr=0.01")
     train("timit", tones, tmp_path / "run", *small, "train.epochs=12", "train.batch=8", "train.curriculum_epochs=0")
