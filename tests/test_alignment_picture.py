@@ -11,7 +11,6 @@ from rnnt.alignment_picture import draw_alignment, network_outputs, occupancy
 from rnnt.decoding.alignment import align
 from rnnt.windows import encode_windows
 
-
 MODEL = {"encoder": {"hidden": 16, "pre_layers": 1, "post_layers": 1}, "predictor": {"embedding": 0, "hidden": 8}}
 
 
