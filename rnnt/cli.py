@@ -112,6 +112,7 @@ def train_command(
 
     Example: rnnt train digits --data data/digits --out runs/digits train.epochs=10
     """
+    from rnnt.measure import measure_of
     from rnnt.settings import load_config
     from rnnt.training.launch import launch, launched, yielding_to_the_first
 
@@ -129,7 +130,7 @@ def train_command(
             show(f"{trainer.model.num_parameters():,} parameters, {where}, run {out}", file=sys.stderr)
         best = trainer.run()
     if main and best != float("inf"):
-        show(f"best validation WER {100 * best:.2f} %")
+        show(f"best validation {measure_of(config.scoring).first.label} {100 * best:.2f} %")
     if problem := trainer.missing_model():
         raise OSError(problem)
     if main:

@@ -12,35 +12,39 @@ from rnnt.error_rate import (
     Difference,
     ErrorRate,
     Pair,
-    character_error_rate,
     oracle_pairs,
     rate_difference,
-    word_error_rate,
+    score_pairs,
 )
 from rnnt.evaluation import Alternative, DecoderResult, Evaluation
+from rnnt.measure import Measure
+from rnnt.references import nearest_references
 from rnnt.usage import Usage
-
-_HEADS = (
-    "decoding", "WER %", "95 % interval", "minus first row", "CER %", "sub", "del", "ins", "oracle WER %", "time s",
-    "of encoder's", "x real time", "peak MiB", "search errors", "finds better",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Line:
-    """The figures of one decoder. difference: of its word error rate to the first line's, None in the first line.
+    """The figures of one decoder. difference: of its first error rate to the first line's, None in the first line.
 
-    audio_seconds: of all utterances. oracle: word error rate of the best choices from the n-best lists, None without
-    lists.
+    first, second: of the measure. tokens: the one of them that counts words or symbols. utterances: that were decoded.
+    audio_seconds: of all of them, 0 for symbols. oracle: the first error rate of the best choices from the n-best
+    lists, None without lists.
     """
 
     result: DecoderResult
     encoder: Usage
-    words: ErrorRate
-    characters: ErrorRate
+    first: ErrorRate
+    second: ErrorRate
+    tokens: ErrorRate
     difference: Difference | None
+    utterances: int
     audio_seconds: float
     oracle: ErrorRate | None
+
+    @property
+    def utterances_per_second(self) -> float:
+        """Utterances for one second of the encoder and this search."""
+        return self.utterances / (self.encoder.seconds + self.result.usage.seconds)
 
     @property
     def times_real_time(self) -> float:
@@ -55,24 +59,29 @@ class Line:
 
 def compare(evaluation: Evaluation) -> list[Line]:
     """Return a line for each decoder. Raises ValueError if there are no pairs."""
-    return [
-        Line(
-            result,
-            evaluation.encoder,
-            word_error_rate(result.pairs),
-            character_error_rate(result.pairs),
-            rate_difference(result.pairs, evaluation.pairs) if place else None,
-            sum(pair.seconds for pair in result.pairs),
-            word_error_rate(oracle_pairs(_listed(result))) if result.nbest else None,
-        )
-        for place, result in enumerate(evaluation.decoders)
-    ]
+    return [_line(evaluation, place) for place in range(len(evaluation.decoders))]
 
 
-def _listed(result: DecoderResult) -> list[list[Pair]]:
-    """Return a pair for each entry of each n-best list."""
+def _line(evaluation: Evaluation, place: int) -> Line:
+    measure, result = evaluation.measure, evaluation.decoders[place]
+    rates = {unit: score_pairs(result.pairs, unit) for unit in (measure.first, measure.second)}
+    return Line(
+        result,
+        evaluation.encoder,
+        rates[measure.first],
+        rates[measure.second],
+        rates[measure.tokens],
+        rate_difference(result.pairs, evaluation.pairs, measure.first) if place else None,
+        evaluation.decoded,
+        sum(pair.seconds for pair in result.pairs),
+        score_pairs(oracle_pairs(_listed(result, measure), measure.first), measure.first) if result.nbest else None,
+    )
+
+
+def _listed(result: DecoderResult, measure: Measure) -> list[list[Pair]]:
+    """Return a pair for each entry of each n-best list, with the reference that is nearest to the entry."""
     return [
-        [dataclasses.replace(pair, hypothesis=entry.text) for entry in entries]
+        nearest_references([dataclasses.replace(pair, hypothesis=entry.text) for entry in entries], measure.tokens)
         for pair, entries in zip(result.pairs, result.nbest, strict=True)
     ]
 
@@ -82,7 +91,7 @@ def time_line(line: Line) -> str:
     encoder, search = line.encoder.seconds, line.result.usage.seconds
     return (
         f"{line.result.decoder}: decoding {search:.2f} s, {100 * line.of_encoder:.1f} % of the encoder's "
-        f"{encoder:.2f} s; together {_times(line)} times real time"
+        f"{encoder:.2f} s; together {_speed(line)} {'times real time' if line.audio_seconds else 'utterances a second'}"
     )
 
 
@@ -115,13 +124,12 @@ def table_json(lines: Sequence[Line]) -> list[dict[str, Any]]:
     return [
         {
             "decoding": line.result.decoder,
-            "word": rate_json(line.words),
-            "character": rate_json(line.characters),
+            **{rate.unit.name: rate_json(rate) for rate in (line.first, line.second)},
             "difference": line.difference and dataclasses.asdict(line.difference),
             "oracle": line.oracle and rate_json(line.oracle),
             "encoder_seconds": line.encoder.seconds,
             "decoding_seconds": line.result.usage.seconds,
-            "times_real_time": line.times_real_time,
+            **_speed_json(line),
             "peak_bytes": line.result.usage.peak_bytes or None,
             "search_errors": line.result.lower,
             "finds_better": line.result.higher,
@@ -150,41 +158,57 @@ def _entry_json(entry: Alternative) -> dict[str, Any]:
 
 def rate_json(rate: ErrorRate) -> dict[str, Any]:
     """Return a rate as a fraction, with its counts and interval, for `scores.json`."""
-    return {"rate": rate.rate, **dataclasses.asdict(rate)}
+    return {"rate": rate.rate, **dataclasses.asdict(rate), "unit": rate.unit.name}
 
 
-def _times(line: Line) -> str:
-    return f"{line.times_real_time:,.{0 if line.times_real_time >= 10 else 1}f}"
+def _speed_json(line: Line) -> dict[str, float]:
+    if line.audio_seconds:
+        return {"times_real_time": line.times_real_time}
+    return {"utterances_per_second": line.utterances_per_second}
+
+
+def _speed(line: Line) -> str:
+    speed = line.times_real_time if line.audio_seconds else line.utterances_per_second
+    return f"{speed:,.{0 if speed >= 10 else 1}f}"
+
+
+def _heads(line: Line) -> tuple[str, ...]:
+    first, second = line.first.unit.label, line.second.unit.label
+    return (
+        "decoding", f"{first} %", "95 % interval", "minus first row", f"{second} %", "sub", "del", "ins",
+        f"oracle {first} %", "time s", "of encoder's", "x real time" if line.audio_seconds else "utt/s", "peak MiB",
+        "search errors", "finds better",
+    )  # fmt: skip
 
 
 def _columns(lines: Sequence[Line]) -> list[tuple[int, str]]:
     """Return the columns that have something to say: number and heading."""
-    empty = set()
+    heads, empty = _heads(lines[0]), set()
     if not any(line.oracle for line in lines):
-        empty.add("oracle WER %")
+        empty.add(f"oracle {lines[0].first.unit.label} %")
     if not any(line.result.usage.peak_bytes for line in lines):
         empty.add("peak MiB")
     if len(lines) == 1:
         empty |= {"minus first row", "search errors", "finds better"}
-    return [(place, head) for place, head in enumerate(_HEADS) if head not in empty]
+    return [(place, head) for place, head in enumerate(heads) if head not in empty]
 
 
 def _cells(lines: Sequence[Line]) -> Iterator[list[str]]:
     for place, line in enumerate(lines):
-        words, result = line.words, line.result
+        rate, tokens, result = line.first, line.tokens, line.result
         cells = (
             result.decoder,
-            f"{100 * words.rate:.2f}",
-            f"{100 * words.low:.2f} - {100 * words.high:.2f}",
+            f"{100 * rate.rate:.2f}",
+            f"{100 * rate.low:.2f} - {100 * rate.high:.2f}",
             str(line.difference or ""),
-            f"{100 * line.characters.rate:.2f}",
-            f"{words.substitutions:,}",
-            f"{words.deletions:,}",
-            f"{words.insertions:,}",
+            f"{100 * line.second.rate:.2f}",
+            f"{tokens.substitutions:,}",
+            f"{tokens.deletions:,}",
+            f"{tokens.insertions:,}",
             f"{100 * line.oracle.rate:.2f}" if line.oracle else "",
             f"{result.usage.seconds:.2f}",
             f"{100 * line.of_encoder:.1f} %",
-            _times(line),
+            _speed(line),
             f"{result.usage.peak_bytes / 2**20:,.0f}",
             f"{result.lower:,}" if place else "",
             f"{result.higher:,}" if place else "",
@@ -195,12 +219,13 @@ def _cells(lines: Sequence[Line]) -> Iterator[list[str]]:
 def _notes(lines: Sequence[Line]) -> list[str]:
     first, encoder = lines[0], lines[0].encoder
     peak = f", peak {encoder.peak_bytes / 2**20:,.0f} MiB" if encoder.peak_bytes else ""
-    notes = [f"encoder, once for all rows: {encoder.seconds:.2f} s for {first.audio_seconds:,.0f} s of audio{peak}"]
+    what = f"{first.audio_seconds:,.0f} s of audio" if first.audio_seconds else f"{first.utterances:,} utterances"
+    notes = [f"encoder, once for all rows: {encoder.seconds:.2f} s for {what}{peak}"]
     if len(lines) > 1:
         difference = lines[1].difference
         notes.append(
-            f"minus first row: difference of WER, with its 95 % interval over {difference.blocks:,} "
-            f"{difference.block}s; search errors: utterances for which {first.result.decoder} finds more probable "
-            "symbols; finds better: less probable ones"
+            f"minus first row: difference of {first.first.unit.label}, with its 95 % interval over "
+            f"{difference.blocks:,} {difference.block}s; search errors: utterances for which {first.result.decoder} "
+            "finds more probable symbols; finds better: less probable ones"
         )
     return notes

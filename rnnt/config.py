@@ -174,7 +174,9 @@ class TrainConfig:
     validate_from: int = setting(1, "first epoch to validate; the last epoch always is", count(0))
     checkpoint_every: int = setting(0, "steps between checkpoints; 0: only at the end of each epoch", count(0))
     keep_checkpoints: int = setting(2, "newest checkpoints to keep", count())
-    target_wer: float = setting(0.0, "stop at this validation WER, such as 0.058; 0 for no target", error_rate())
+    target_wer: float = setting(
+        0.0, "stop at this error rate of the validation, such as 0.058; 0 for no target", error_rate()
+    )
     max_skipped: int = setting(100, "end the run after so many steps in a row that are not finite", count())
 
     def __post_init__(self):

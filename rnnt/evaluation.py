@@ -14,6 +14,8 @@ from rnnt.decoding import Hypothesis
 from rnnt.decoding.decoder import Decoder, configured_decoder
 from rnnt.error_rate import Pair
 from rnnt.loader import Batch, collate, encode_text, pad_symbols
+from rnnt.measure import WORDS, Measure, measure_of
+from rnnt.references import group_inputs, merge_pairs
 from rnnt.sampler import batches_by_length
 from rnnt.text import reason
 from rnnt.transcription import BATCH_SECONDS, BATCH_SYMBOLS, make_transcript
@@ -41,7 +43,7 @@ class Alternative:
 
 @dataclass(frozen=True)
 class DecoderResult:
-    """The results of one decoder, in the dataset's order.
+    """The results of one decoder, in the dataset's order. Utterances with equal symbols as input are one pair.
 
     truncated: ids of utterances whose transcript `decoding.max_symbols` ended early. nbest: each utterance's best
     hypotheses, if they were asked for. usage: of the search, with its memory if there are several decoders. lower,
@@ -65,7 +67,8 @@ class Evaluation:
     pairs: of the first decoder, in the dataset's order; loss: its mean in nats a symbol, over `symbols` symbols;
     skipped: (id, reason) of utterances that could not be read or decoded; truncated: ids of utterances whose transcript
     by the first decoder `decoding.max_symbols` ended early; without_loss: (id, reason) of utterances that are in the
-    pairs but not in the loss; encoder: the usage of features and encoder.
+    pairs but not in the loss; encoder: the usage of features and encoder; measure: that the pairs are to be scored by;
+    decoded: the number of utterances in the pairs, some of which are merged with others of the same input.
     """
 
     pairs: list[Pair]
@@ -76,6 +79,8 @@ class Evaluation:
     without_loss: list[tuple[str, str]] = field(default_factory=list)
     decoders: list[DecoderResult] = field(default_factory=list)
     encoder: Usage = field(default_factory=Usage)
+    measure: Measure = WORDS
+    decoded: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,7 @@ def evaluate(
     track: Callable[[Iterable, int, str], Iterable] = lambda items, total, name: items,
     decoders: Sequence[Decoder] = (),
     nbest: int = 0,
+    measure: Measure | None = None,
 ) -> Evaluation:
     """Decode every utterance and compare it with its text.
 
@@ -114,6 +120,8 @@ def evaluate(
     reference holds symbols that the tokenizer does not know is scored, left out of the loss, and listed too.
     track(iterable, total, description) may show the progress. decoders: several share the encoder's work, and score the
     same utterances; default: the configured one. nbest: the most hypotheses to keep in each `DecoderResult.nbest`.
+    measure: default: the configured one. Utterances with equal symbols as input are one pair, with all their texts as
+    references.
     Raises ValueError if the data has another sample rate, or if no decoder keeps `nbest` hypotheses.
     """
     recognizer.require_input(dataset.input)
@@ -127,6 +135,7 @@ def evaluate(
     decoders = decoders or [configured_decoder(recognizer.config.decoding, recognizer.scorers)]
     if nbest > max(decoder.width for decoder in decoders):
         raise ValueError(f"lists of the {nbest} best hypotheses need a beam of {nbest}; give --decoding beam:{nbest}")
+    measure = measure or measure_of(recognizer.config.scoring)
     work = _Work(recognizer, dataset, decoders, nbest)
     found: dict[int, tuple[_Decoded, ...]] = {}
     skipped: list[tuple[str, str]] = []
@@ -144,20 +153,22 @@ def evaluate(
                 loss, symbols = loss + result.loss, symbols + result.symbols
     ordered = [found[i] for i in sorted(found)]
     results = [
-        _summary(decoder, usage, [row[place] for row in ordered])
+        _summary(decoder, usage, [row[place] for row in ordered], measure)
         for place, (decoder, usage) in enumerate(zip(work.decoders, work.usages[1:]))
     ]
     mean = loss / symbols if symbols else math.nan
     first = results[0]
     return Evaluation(
-        first.pairs, mean, symbols, skipped, first.truncated, without_loss, results, encoder=work.usages[0]
+        first.pairs, mean, symbols, skipped, first.truncated, without_loss, results, work.usages[0], measure, len(found)
     )
 
 
-def _summary(decoder: Decoder, usage: Usage, decoded: list[_Decoded]) -> DecoderResult:
+def _summary(decoder: Decoder, usage: Usage, decoded: list[_Decoded], measure: Measure) -> DecoderResult:
+    pairs = [each.pair for each in decoded]
+    decoded = [decoded[places[0]] for places in group_inputs(pairs)]  # equal inputs are decoded alike
     return DecoderResult(
         decoder.name,
-        [each.pair for each in decoded],
+        merge_pairs(pairs, measure.tokens),
         [each.pair.id for each in decoded if each.truncated],
         [each.nbest for each in decoded if each.nbest],
         usage,
@@ -210,11 +221,11 @@ class _Work:
         gains = self._gains(encoder_BTD, lengths, found)
         results = []
         for row, (i, (utterance, start)) in enumerate(zip(indices, read)):
-            decoded = []
+            decoded, given = [], tuple(utterance.input) if dataset.input == "symbols" else ()
             for hypotheses, gain in zip(found, gains):
                 best, *_ = hypotheses[row]
                 transcript = make_transcript(recognizer, best, start, int(dataset.lengths[i]))
-                pair = Pair(utterance.id, utterance.text, transcript.text, transcript.seconds, utterance.speaker)
+                pair = Pair(utterance.id, utterance.text, transcript.text, transcript.seconds, utterance.speaker, given)
                 decoded.append(_Decoded(pair, best.truncated, self._alternatives(hypotheses[row]), gain[row]))
             no_loss = unknown[row] or ("" if math.isfinite(losses[row]) else "its loss is not finite")
             results.append(_Result(i, tuple(decoded), losses[row], len(targets[row]), no_loss=no_loss))

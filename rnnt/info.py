@@ -12,6 +12,7 @@ import torch
 from rnnt.config import Config
 from rnnt.dataset import Dataset
 from rnnt.description import read_description
+from rnnt.measure import measure_of
 from rnnt.model import Transducer
 from rnnt.model.encoder import Encoder
 from rnnt.model.transducer import make_encoder
@@ -177,10 +178,12 @@ def _run(path: Path) -> str:
         skipped = sum("skipped" in row for row in steps)
         if skipped:
             lines.append(f"  {skipped} steps skipped for a loss or gradient that was not finite")
-    scores = [(row["valid_wer"], row["step"]) for row in rows if row.get("valid_wer") is not None]
+    label = measure_of(config.scoring).first.label
+    name = f"valid_{label.lower()}"
+    scores = [(row[name], row["step"]) for row in rows if row.get(name) is not None]
     if scores:
         best, step = min(scores)
-        lines.append(f"  best validation WER {100 * best:.2f} % at step {step}")
+        lines.append(f"  best validation {label} {100 * best:.2f} % at step {step}")
     if damaged:
         lines.append(f"  {damaged} damaged lines in metrics.jsonl")
     saved = checkpoint.steps(path / "checkpoints")
@@ -209,7 +212,7 @@ def _row(line: bytes) -> dict | None:
         return None
     if not isinstance(row, dict) or not isinstance(row.get("step"), int) or not _is_finite(row.get("epoch")):
         return None
-    numbers = [row[name] for name in ("loss", "valid_wer") if row.get(name) is not None]
+    numbers = [row[name] for name in ("loss", "valid_wer", "valid_per") if row.get(name) is not None]
     return row if all(map(_is_finite, (row["step"], *numbers))) else None
 
 

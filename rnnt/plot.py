@@ -16,19 +16,19 @@ _SMOOTHED_SHARE = 0.03  # length of the window that averages the loss, as a shar
 
 
 def learning_curve(metrics: Path, picture: Path) -> None:
-    """Draw a run's `metrics.jsonl` as a PNG: the training loss, raw and averaged, above the validation WER.
+    """Draw a run's `metrics.jsonl` as a PNG: the training loss, raw and averaged, above the validations.
 
     Incomplete lines (the last one of a killed run) and values that are not finite (null) are ignored. The file
     `picture` is written whole or not at all. Raises ValueError if there is nothing to draw, and OSError if `metrics`
     cannot be read or `picture` cannot be written.
     """
-    loss, error_rate = _read(metrics)
+    loss, error_rate, label = _read(metrics)
     if not len(loss) and not len(error_rate):
         raise ValueError(f"{metrics}: has no losses and no validations yet; train for a few steps first")
     figure = Figure(figsize=(8, 6), dpi=120, layout="constrained")
     above, below = figure.subplots(2, sharex=True)
     _draw_loss(above, loss)
-    _draw_error_rate(below, error_rate)
+    _draw_error_rate(below, error_rate, label)
     below.set_xlabel("step")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     for panel in (above, below):
@@ -52,8 +52,8 @@ def _draw_loss(panel, loss: np.ndarray) -> None:
     panel.legend(frameon=False)
 
 
-def _draw_error_rate(panel, error_rate: np.ndarray) -> None:
-    panel.set_ylabel("validation WER (%)")
+def _draw_error_rate(panel, error_rate: np.ndarray, label: str) -> None:
+    panel.set_ylabel(f"validation {label} (%)")
     panel.set_ylim(0, 100)
     if not len(error_rate):
         panel.text(0.5, 0.5, "no validation yet", ha="center", va="center", color="0.5", transform=panel.transAxes)
@@ -79,14 +79,15 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
-def _read(metrics: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of (step, loss), and rows of (step, validation WER)."""
+def _read(metrics: Path) -> tuple[np.ndarray, np.ndarray, str]:
+    """Rows of (step, loss), rows of (step, error rate of the validation), and the label of this rate."""
     rows = list(_records(metrics))
+    label = "PER" if any("valid_per" in row for row in rows) else "WER"
     loss, error_rate = (
         [(row["step"], row[name]) for row in rows if _is_number(row.get("step")) and _is_number(row.get(name))]
-        for name in ("loss", "valid_wer")
+        for name in ("loss", f"valid_{label.lower()}")
     )
-    return np.array(loss, float).reshape(-1, 2), np.array(error_rate, float).reshape(-1, 2)
+    return np.array(loss, float).reshape(-1, 2), np.array(error_rate, float).reshape(-1, 2), label
 
 
 def _records(metrics: Path) -> Iterator[dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,8 +9,9 @@ from html import escape
 from pathlib import Path
 
 from rnnt.comparison import Line, nbest_records, rate_json, table_html, table_json
-from rnnt.error_rate import ErrorRate, Pair, align_words, by_speaker, character_error_rate, word_error_rate
+from rnnt.error_rate import ErrorRate, Pair, align_words, by_speaker, score_pairs
 from rnnt.files import write_file
+from rnnt.measure import WORDS, Measure
 from rnnt.report_folder import default_folders, locked_folder, replacing_report, subject_in, subject_of
 from rnnt.text import duration, tsv_line
 
@@ -28,20 +28,21 @@ def write_report(
     skipped: Sequence[tuple[str, str]] = (),
     subject: str = "",
     lines: Sequence[Line] = (),
+    measure: Measure = WORDS,
 ) -> None:
     """Write the report on `pairs` into `folder`. Its files are never mixed with those of an earlier report.
 
     skipped: (id, reason) of the utterances that could not be used. subject: as `subject_of` returns it. The files:
-    `pairs.jsonl` (every pair in the given order, with its word errors), `scores.json` (word and character error rates
-    with counts and intervals, as fractions, and the word error rate of each speaker), `skipped.tsv` if any were
-    skipped, and `report.html`, one page that needs no other file. Raises ValueError if there are no pairs, although
+    `pairs.jsonl` (every pair in the given order, with its errors), `scores.json` (the error rates of the measure with
+    counts and intervals, as fractions, and the first one of each speaker), `skipped.tsv` if any were skipped, and
+    `report.html`, one page that needs no other file. Raises ValueError if there are no pairs, although
     skipped.tsv is written even then, or if another process is writing a report into the folder.
     lines: the table of several decoders, the first of which found `pairs`. It is then on the page and in `scores.json`,
     `pairs.jsonl` has the hypotheses of all, and `nbest.jsonl` has their n-best lists, if there are any.
     """
     try:
         with locked_folder(folder):
-            _write(folder, pairs, title, skipped, subject, lines)
+            _write(folder, pairs, title, skipped, subject, lines, measure)
     except BlockingIOError:
         raise ValueError(f"{folder}: another evaluation is writing its report here; give another --out") from None
 
@@ -53,6 +54,7 @@ def write_default_report(
     title: str,
     skipped: Sequence[tuple[str, str]] = (),
     lines: Sequence[Line] = (),
+    measure: Measure = WORDS,
 ) -> Path:
     """Write the report on a model and splits into the first of `default_folders` that is free; return the folder.
 
@@ -64,11 +66,11 @@ def write_default_report(
         try:
             with locked_folder(folder):
                 if subject_in(folder) in ("", subject):
-                    _write(folder, pairs, title, skipped, subject, lines)
+                    _write(folder, pairs, title, skipped, subject, lines, measure)
                     return folder
         except BlockingIOError:  # another evaluation is writing its report there
             continue
-    write_report(last, pairs, title, skipped, subject, lines)
+    write_report(last, pairs, title, skipped, subject, lines, measure)
     return last
 
 
@@ -79,12 +81,13 @@ def _write(
     skipped: Sequence[tuple[str, str]],
     subject: str,
     lines: Sequence[Line],
+    measure: Measure,
 ) -> None:
     with replacing_report(folder) as new:
         if skipped:
             write_file(new / "skipped.tsv", "".join(tsv_line(*row) for row in skipped))
         if pairs:
-            _write_pairs(new, pairs, title, skipped, subject, lines)
+            _write_pairs(new, pairs, title, skipped, subject, lines, measure)
     if not pairs:
         raise ValueError("there is no utterance to score: the set is empty, or all of it was skipped")
 
@@ -96,12 +99,13 @@ def _write_pairs(
     skipped: Sequence[tuple[str, str]],
     subject: str,
     lines: Sequence[Line],
+    measure: Measure,
 ) -> None:
-    words, characters = word_error_rate(pairs), character_error_rate(pairs)
-    speakers = by_speaker(pairs)
-    alignments = align_words(pairs)
+    rates = [score_pairs(pairs, unit) for unit in (measure.first, measure.second)]
+    speakers = by_speaker(pairs, measure.first)
+    alignments = align_words(pairs, measure.tokens)
     records = [
-        {**dataclasses.asdict(pair), "errors": _errors(columns), "words": _length(columns)}
+        {**_record(pair), "errors": _errors(columns), f"{measure.tokens.name}s": _length(columns)}
         for pair, columns in zip(pairs, alignments)
     ]
     if len(lines) > 1:
@@ -113,8 +117,7 @@ def _write_pairs(
         "utterances": len(pairs),
         "skipped": len(skipped),
         "seconds": sum(pair.seconds for pair in pairs),
-        "word": rate_json(words),
-        "character": rate_json(characters),
+        **{rate.unit.name: rate_json(rate) for rate in rates},
         "speakers": {name: rate_json(rate) for name, rate in speakers.items()},
     }
     if lines:
@@ -123,12 +126,18 @@ def _write_pairs(
     if any(line.result.nbest for line in lines):
         write_file(folder / "nbest.jsonl", _json_lines(nbest_records(lines)))
     table = table_html(lines) if lines else ""
-    write_file(folder / "report.html", _page(title, pairs, alignments, words, characters, speakers, skipped, table))
+    write_file(folder / "report.html", _page(title, pairs, alignments, rates, speakers, skipped, table, measure))
     write_file(folder / "scores.json", json.dumps(scores, ensure_ascii=False, indent=2) + "\n")
 
 
 def _json_lines(records: Iterable[dict]) -> str:
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def _record(pair: Pair) -> dict:
+    """Return the fields of a pair that say something: of symbols, or of audio."""
+    no = {"seconds"} if pair.input else {"input"}
+    return {name: value for name, value in vars(pair).items() if name not in no and (value or name != "references")}
 
 
 def _errors(columns: Columns) -> int:
@@ -149,22 +158,22 @@ def _page(
     title: str,
     pairs: Sequence[Pair],
     alignments: Sequence[Columns],
-    words: ErrorRate,
-    characters: ErrorRate,
+    rates: Sequence[ErrorRate],
     speakers: dict[str, ErrorRate],
     skipped: Sequence[tuple[str, str]],
     table: str,
+    measure: Measure,
 ) -> str:
     ranked = sorted(
         ((_errors(columns), pair, columns) for pair, columns in zip(pairs, alignments)),
-        # The same number of errors is worse in fewer words.
+        # The same number of errors is worse in a shorter text.
         key=lambda row: (-row[0], _length(row[2]) if row[0] else 0),
     )
     wrong = [row for row in ranked if row[0]]
     right = [row[1] for row in ranked if not row[0]]
     parts = [
         f"<h1>{escape(title)}</h1>",
-        _totals(pairs, len(wrong), len(skipped), words, characters),
+        _totals(pairs, len(wrong), len(skipped), rates),
         table,
         _frequent(alignments),
         _speakers(speakers),
@@ -173,7 +182,7 @@ def _page(
         '<span class="k S">S</span> substituted, <span class="k D">D</span> deleted (said, not recognised), '
         '<span class="k I">I</span> inserted (recognised, not said).</p>',
         _limit(len(wrong), "worst", "pairs.jsonl"),
-        *(_utterance(pair, columns, errors) for errors, pair, columns in wrong[:SHOWN]),
+        *(_utterance(pair, columns, errors, measure.tokens.name) for errors, pair, columns in wrong[:SHOWN]),
         _folded("Without errors", ((pair.id, pair.reference) for pair in right[:SHOWN]), len(right), "pairs.jsonl"),
         _folded("Skipped", skipped[:SHOWN], len(skipped), "skipped.tsv"),
     ]
@@ -194,13 +203,13 @@ def _page(
 """
 
 
-def _totals(pairs: Sequence[Pair], wrong: int, skipped: int, words: ErrorRate, characters: ErrorRate) -> str:
+def _totals(pairs: Sequence[Pair], wrong: int, skipped: int, rates: Sequence[ErrorRate]) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{rate.unit.capitalize()} error rate</th><td><b>{100 * rate.rate:.2f} %</b></td>'
+        f'<tr><th scope="row">{rate.unit.title}</th><td><b>{100 * rate.rate:.2f} %</b></td>'
         f"<td>{100 * rate.low:.2f} – {100 * rate.high:.2f} %</td><td>{rate.errors:,}</td>"
         f"<td>{rate.substitutions:,}</td><td>{rate.deletions:,}</td><td>{rate.insertions:,}</td>"
         f"<td>{rate.reference_length:,}</td></tr>"
-        for rate in (words, characters)
+        for rate in rates
     )
     heads = ("", "rate", "95 % interval", "errors", "substituted", "deleted", "inserted", "in the reference")
     seconds = sum(pair.seconds for pair in pairs)
@@ -216,7 +225,10 @@ def _totals(pairs: Sequence[Pair], wrong: int, skipped: int, words: ErrorRate, c
 def _speakers(speakers: dict[str, ErrorRate]) -> str:
     """A table of the speakers, those with the most errors first."""
     rows = [
-        (name or "(unknown)", f"{100 * rate.rate:.2f} %, {rate.errors:,} errors in {rate.reference_length:,} words")
+        (
+            name or "(unknown)",
+            f"{100 * rate.rate:.2f} %, {rate.errors:,} errors in {rate.reference_length:,} {rate.unit.name}s",
+        )
         for name, rate in speakers.items()
     ]
     return _folded("Speakers, highest error rate first", rows[:SHOWN], len(rows), "scores.json")
@@ -238,16 +250,23 @@ def _words_of(column: tuple[str, str]) -> str:
     return " → ".join(f"<bdi>{escape(word)}</bdi>" for word in column if word)
 
 
-def _utterance(pair: Pair, columns: Columns, errors: int) -> str:
+def _utterance(pair: Pair, columns: Columns, errors: int, unit: str) -> str:
     cells = "".join(_column(said, heard) for said, heard in columns)
     length = _length(columns)
-    facts = f"{errors} {'error' if errors == 1 else 'errors'} in {length} {'word' if length == 1 else 'words'}"
+    facts = f"{errors} {'error' if errors == 1 else 'errors'} in {length} {unit if length == 1 else unit + 's'}"
     seconds = f", {pair.seconds:.1f} s" if pair.seconds else ""
+    nearest = f", nearest of {len(pair.references)} references" if pair.references else ""
+    given = f"<bdi>{escape(_joined(pair.input))}</bdi> " if pair.input else ""
     # dir=auto lets the columns of a right-to-left script run its way.
     return (
-        f'<article><h3>{escape(pair.id)} <small>{facts}{seconds}</small></h3><div class="a" dir="auto">{cells}</div>'
-        "</article>"
+        f"<article><h3>{escape(pair.id)} {given}<small>{facts}{seconds}{nearest}</small></h3>"
+        f'<div class="a" dir="auto">{cells}</div></article>'
     )
+
+
+def _joined(symbols: Sequence[str]) -> str:
+    """Return symbols as one text, letters without spaces between them."""
+    return ("" if all(len(symbol) == 1 for symbol in symbols) else " ").join(symbols)
 
 
 def _column(said: str, heard: str) -> str:

@@ -17,9 +17,11 @@ from rnnt.dataset import Dataset
 from rnnt.decoding.decoder import configured_decoder
 from rnnt.decoding.fusion import LM_WEIGHT, LODR_SHARE, SIGNS, LanguageModel, weigh
 from rnnt.decoding.scorer import Scorer, score_sequences
-from rnnt.error_rate import Pair, count_word_errors
+from rnnt.error_rate import Pair, count_errors
 from rnnt.evaluation import Alternative, Evaluation
+from rnnt.measure import WORDS, Measure
 from rnnt.recognizer import Recognizer
+from rnnt.references import nearest_references
 
 LIST = 16  # hypotheses of a list
 _STEPS = 20  # of a weight from 0 to 1
@@ -27,17 +29,17 @@ _STEPS = 20  # of a weight from 0 to 1
 
 @dataclass(frozen=True)
 class Tuned:
-    """The weights that make the fewest word errors if the best hypothesis is chosen from each list.
+    """The weights that make the fewest errors if the best hypothesis is chosen from each list.
 
-    errors: their number of word errors. plain_errors: that of the model alone. fewest: that of the best choices. words:
-    of the references.
+    errors: their number of errors. plain_errors: that of the model alone. fewest: that of the best choices. units: of
+    the references.
     """
 
     weights: dict[str, float]
     errors: int
     plain_errors: int
     fewest: int
-    words: int
+    units: int
 
 
 def tune(
@@ -47,21 +49,22 @@ def tune(
     config: DecodingConfig,
     batch_size: int | None = None,
     track: Callable[[Iterable, int, str], Iterable] = lambda items, total, name: items,
+    measure: Measure | None = None,
 ) -> tuple[Tuned, Evaluation]:
     """Decode a development split once, and choose weights on the lists. models: as `open_models` returns them.
 
     The lists come from a beam of `LIST`, steered by the default weights. They are in the evaluation that is returned.
-    batch_size, track: as in `evaluate`. Raises ValueError if no utterance can be decoded.
+    batch_size, track, measure: as in `evaluate`. Raises ValueError if no utterance can be decoded.
     """
     weights = dict.fromkeys(models, 0.0) | {"lm": LM_WEIGHT}
     if "lodr" in models:
         weights["lodr"] = LODR_SHARE * LM_WEIGHT
     wide = replace(config, method="beam", beam=max(LIST, config.beam))
     decoder = configured_decoder(wide, {"lm": weigh(models, weights)})
-    result = recognizer.evaluate(dataset, batch_size, track, [decoder], wide.beam)
+    result = recognizer.evaluate(dataset, batch_size, track, [decoder], wide.beam, measure)
     found = result.decoders[0]
     lists = score_lists(found.nbest, models, {name: SIGNS[name] * weight for name, weight in weights.items()})
-    return tune_weights(lists, found.pairs), replace(result, decoders=[replace(found, nbest=lists)])
+    return tune_weights(lists, found.pairs, result.measure), replace(result, decoders=[replace(found, nbest=lists)])
 
 
 @torch.inference_mode()
@@ -85,12 +88,12 @@ def _with_scores(entry: Alternative, scores: dict[str, float], weights: Mapping[
     return replace(entry, scores=scores | {"blank": added / sum(weights.values())})
 
 
-def tune_weights(lists: Sequence[Sequence[Alternative]], pairs: Sequence[Pair]) -> Tuned:
+def tune_weights(lists: Sequence[Sequence[Alternative]], pairs: Sequence[Pair], measure: Measure = WORDS) -> Tuned:
     """Choose the weights of `lm`, and of `lodr` or `ilm`, by trying all multiples of 0.05 up to 1.
 
-    lists: as `score_lists` returns them. pairs: each utterance's, for its reference. What is subtracted has no larger
+    lists: as `score_lists` returns them. pairs: each utterance's, for its references. What is subtracted has no larger
     weight than `lm`. Larger ones would make up for missing symbols by insertions, which no list shows. If several
-    weights make equally few word errors, those with the smallest sum are chosen. Raises ValueError if there is no
+    weights make equally few errors, those with the smallest sum are chosen. Raises ValueError if there is no
     utterance.
     """
     if not pairs:
@@ -104,8 +107,8 @@ def tune_weights(lists: Sequence[Sequence[Alternative]], pairs: Sequence[Pair]) 
         table_UK[tuple(place)] = values
         return table_UK
 
-    spoken = (replace(pair, hypothesis=entry.text) for pair, found in zip(pairs, lists, strict=True) for entry in found)
-    errors, lengths = count_word_errors(list(spoken))
+    spoken = [replace(pair, hypothesis=entry.text) for pair, found in zip(pairs, lists, strict=True) for entry in found]
+    errors, lengths = count_errors(nearest_references(spoken, measure.tokens), measure.first)
     errors_UK = spread(errors, np.inf)
     score_UK = spread([entry.score for entry in entries], -np.inf)
     names = [*entries[0].scores]
@@ -121,8 +124,8 @@ def tune_weights(lists: Sequence[Sequence[Alternative]], pairs: Sequence[Pair]) 
 
     tried = ((count(weights), sum(weights.values()), tuple(weights.values()), weights) for weights in _grid(names))
     fewest_errors, _, _, weights = min(tried, key=lambda found: found[:3])
-    words = int(lengths[place[1] == 0].sum())
-    return Tuned(weights, fewest_errors, count({}), int(errors_UK.min(axis=1).sum()), words)
+    units = int(lengths[place[1] == 0].sum())
+    return Tuned(weights, fewest_errors, count({}), int(errors_UK.min(axis=1).sum()), units)
 
 
 def _grid(names: Sequence[str]) -> Iterator[dict[str, float]]:

@@ -1,13 +1,16 @@
 """The table of decoders: its figures by hand, and its three forms."""
 
+import dataclasses
 import json
 import re
 
 import pytest
 
 from rnnt.comparison import compare, nbest_records, table_html, table_json, table_text, time_line
+from rnnt.config import ScoringConfig
 from rnnt.error_rate import Pair, character_error_rate, rate_difference, word_error_rate
 from rnnt.evaluation import Alternative, DecoderResult, Evaluation
+from rnnt.measure import ENTRY, measure_of
 from rnnt.usage import Usage
 
 REFERENCES = ["the cat sat", "on the mat", "hello"]
@@ -38,7 +41,7 @@ def evaluation(*results):
 
 def test_figures():
     first, second = compare(evaluation(GREEDY, BEAM))
-    assert (first.words, first.characters) == (word_error_rate(GREEDY.pairs), character_error_rate(GREEDY.pairs))
+    assert (first.first, first.second) == (word_error_rate(GREEDY.pairs), character_error_rate(GREEDY.pairs))
     assert first.difference is None and second.difference == rate_difference(BEAM.pairs, GREEDY.pairs)
     assert first.audio_seconds == 6.0
     assert (first.of_encoder, second.of_encoder) == (0.25, 0.75)
@@ -90,6 +93,45 @@ def test_json():
     assert figures[1]["word"]["rate"] == 2 / 7 and figures[1]["oracle"]["rate"] == 1 / 7
     names = ("encoder_seconds", "decoding_seconds", "peak_bytes", "search_errors", "finds_better", "truncated")
     assert [figures[1][name] for name in names] == [2.0, 1.5, 3 * 2**20, 1, 2, 0]
+
+
+def sounds_of(*hypotheses):
+    """Three words without audio, the first of which has two pronunciations."""
+    said = [("read", ("R IY D", "R EH D")), ("cat", ()), ("of", ())]
+    texts = ["R IY D", "K AE T", "AH V"]
+    return [
+        Pair(word, text, heard, input=tuple(word), references=several)
+        for (word, several), text, heard in zip(said, texts, hypotheses)
+    ]
+
+
+def test_symbols_and_sequences():
+    lists = [
+        [Alternative(text, [1], 0.0, 0.0) for text in texts]
+        for texts in (["R IY", "R EH D"], ["K AH T", "K AE"], ["AH V", ""])
+    ]
+    pairs = sounds_of("R IY", "K AH T", "AH V")
+    result = DecoderResult("beam:2", pairs, [], lists, Usage(1.0))
+    measure = measure_of(ScoringConfig(measure="sequences"))
+    found = Evaluation(pairs, 0.1, 7, [], [], [], [result, result], Usage(1.0), measure, 4)
+    first, second = compare(found)
+    assert (first.first.rate, first.second.rate, first.oracle.rate) == (2 / 3, 2 / 8, 1 / 3)
+    assert second.difference == rate_difference(pairs, pairs, ENTRY)
+    assert first.audio_seconds == 0 and first.utterances_per_second == 4 / 2
+    head, row, _, *notes = table_text([first, second])
+    assert cells(head)[:6] == ["decoding", "WER %", "95 % interval", "minus first row", "PER %", "sub"]
+    assert "oracle WER %" in head and "utt/s" in head and "real time" not in head
+    assert cells(row)[-1] == "2.0" and cells(row)[4:7] == ["1", "1", "0"]
+    assert notes[0] == "encoder, once for all rows: 1.00 s for 4 utterances" and "difference of WER" in notes[1]
+    assert time_line(first).endswith("encoder's 1.00 s; together 2.0 utterances a second")
+    (figures, _) = table_json([first, second])
+    assert (figures["sequence"]["unit"], figures["sequence"]["errors"]) == ("sequence", 2)
+    assert figures["symbol"]["deletions"] == 1 and figures["utterances_per_second"] == 2
+    assert "word" not in figures and "times_real_time" not in figures
+    phones = dataclasses.replace(found, measure=measure_of(ScoringConfig(measure="symbols")))
+    head, row, *_ = table_text(compare(phones))
+    assert cells(head)[1:5] == ["PER %", "95 % interval", "minus first row", "SER %"] and "oracle PER %" in head
+    assert cells(row)[1] == "25.00" and "66.67" in row
 
 
 def test_records_of_the_lists():

@@ -2,7 +2,9 @@
 
 import itertools
 import random
+import re
 
+import jiwer
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,10 +16,13 @@ from rnnt.error_rate import (
     align_words,
     by_speaker,
     character_error_rate,
+    count_errors,
     oracle_pairs,
     rate_difference,
+    score_pairs,
     word_error_rate,
 )
+from rnnt.measure import ENTRY, PHONE, SENTENCE, WORD
 
 
 def distance(a, b):
@@ -86,9 +91,39 @@ def test_empty_texts():
 
 
 def test_in_words():
-    rate = ErrorRate("word", 67, 54, 3, 10, 1155, 0.0555, 0.0605)
+    rate = ErrorRate(WORD, 67, 54, 3, 10, 1155, 0.0555, 0.0605)
     assert str(rate) == "WER 5.80 % [5.55, 6.05], 54 substitutions, 3 deletions, 10 insertions, 1155 words"
     assert str(character_error_rate(pairs_of(("ab", "ab")))).startswith("CER 0.00 % [0.00, 0.00], 0 subst")
+
+
+def test_symbols_and_sequences_in_words():
+    pairs = pairs_of(("K AE T", "K AH T"), ("D AO G", "D AO G"), ("F IH SH", "F SH"), ("AH", "AH AH"))
+    assert str(score_pairs(pairs, PHONE)).endswith("], 1 substitutions, 1 deletions, 1 insertions, 10 symbols")
+    assert str(score_pairs(pairs, PHONE)).startswith("PER 30.00 % [")
+    assert re.fullmatch(r"WER 75.00 % \[\d+.\d\d, 100.00\], 3 of 4 have a wrong symbol", str(score_pairs(pairs, ENTRY)))
+    assert str(score_pairs(pairs, SENTENCE)).startswith("SER 75.00 % [")
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=6))
+def test_symbols_are_counted_as_words_by_jiwer_and_sequences_by_equality(given_texts):
+    pairs = pairs_of(*given_texts)
+    symbols, sequences = score_pairs(pairs, PHONE, 5), score_pairs(pairs, ENTRY, 5)
+    references, hypotheses = zip(*([text or "" for text in both] for both in given_texts))
+    if any(references):
+        assert symbols.rate == pytest.approx(jiwer.wer(list(references), list(hypotheses)))
+    assert sequences.errors == sequences.substitutions == sum(a.split() != b.split() for a, b in given_texts)
+    assert sequences.reference_length == len(pairs)
+    assert 0 <= sequences.low <= sequences.high <= 1
+    assert np.array_equal(count_errors(pairs, ENTRY)[0], count_errors(pairs, PHONE)[0] > 0)
+
+
+def test_the_interval_of_sequences_is_that_of_a_share():
+    """Against the normal approximation of a binomial share."""
+    rng = np.random.default_rng(5)
+    wrong = rng.random(2000) < 0.15
+    rate = score_pairs([Pair(str(i), "a b", "a c" if x else "a b") for i, x in enumerate(wrong)], ENTRY)
+    width = 1.96 * (wrong.mean() * (1 - wrong.mean()) / 2000) ** 0.5
+    assert [rate.low, rate.high] == pytest.approx([wrong.mean() - width, wrong.mean() + width], abs=0.002)
 
 
 def simulate(rng, utterances, probability):
@@ -201,6 +236,16 @@ def test_difference_draws_whole_speakers_if_there_are_enough():
         few = rate_difference(heard(many[0], many[2], others), heard(many[1], many[2], others))
         assert (few.blocks, few.block) == (60, "utterance")
         assert few.high - few.low < difference.high - difference.low
+
+
+def test_speakers_and_oracles_in_sequences():
+    pairs = [
+        Pair("1", "a b", "a b", speaker="x"), Pair("2", "a b c d", "a", speaker="y"), Pair("3", "a", "b", speaker="x"),
+    ]  # fmt: skip
+    assert {name: rate.rate for name, rate in by_speaker(pairs, ENTRY).items()} == {"y": 1.0, "x": 0.5}
+    lists = [[Pair("1", "a b", text) for text in ("c d", "a", "a b")]]
+    assert oracle_pairs(lists, ENTRY)[0].hypothesis == "a b"
+    assert oracle_pairs([lists[0][:2]], ENTRY)[0].hypothesis == "c d"  # both are wrong
 
 
 def test_difference_is_of_the_same_utterances():

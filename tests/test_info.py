@@ -151,7 +151,7 @@ DAMAGED = [
     b"", b"{", b"3", b"null", b"[]", b'"text"', b"true", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"\xff\xfe",
     b"\0", b'{"step": 1}', b'{"loss": 1, "epoch": 1}', b'{"step": null, "epoch": 1, "loss": 1}',
     b'{"step": 1.5, "epoch": 1, "loss": 1}',
-    *(json.dumps({**ROW, name: value}).encode() for name in ("step", "epoch", "loss", "valid_wer")
+    *(json.dumps({**ROW, name: value}).encode() for name in ("step", "epoch", "loss", "valid_wer", "valid_per")
       for value in ("x", "\x1b[31m", [1], {}, float("nan"), float("inf"), -float("inf"), 10**400)),
     json.dumps({**ROW, "epoch": None}).encode(),
 ]  # fmt: skip

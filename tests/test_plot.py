@@ -39,7 +39,7 @@ def test_picture_shows_both_curves(tmp_path):
 @pytest.mark.parametrize("tail", ['{"step": 201, "lo', '{"step": 201, "loss": null}\n', "\n", "7\n", '{"step": "\xff'])
 def test_lines_that_are_not_whole_are_passed_over(tmp_path, tail):
     write_run(tmp_path / "metrics.jsonl", tail=tail)
-    loss, error_rate = _read(tmp_path / "metrics.jsonl")
+    loss, error_rate, _ = _read(tmp_path / "metrics.jsonl")
     assert loss.shape == (200, 2) and error_rate.shape == (4, 2)
     assert loss[-1, 0] == 200 and error_rate[0, 1] == pytest.approx(1.2 * math.exp(-50 / 60))
 
@@ -58,6 +58,13 @@ def test_short_and_odd_runs(tmp_path, lines):
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     learning_curve(tmp_path / "metrics.jsonl", tmp_path / "curve.png")
     assert imread(tmp_path / "curve.png").std() > 0
+
+
+def test_the_validations_have_the_label_of_their_rate(tmp_path):
+    for name in ("wer", "per"):
+        (tmp_path / name).write_text(json.dumps({"step": 7, f"valid_{name}": 0.25}))
+        _, rates, label = _read(tmp_path / name)
+        assert rates.tolist() == [[7, 0.25]] and label == name.upper()
 
 
 @pytest.mark.parametrize("text", ["", "not json\n", '{"step": 1, "loss": null}\n', '{"loss": 1.0}\n'])

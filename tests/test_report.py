@@ -9,8 +9,10 @@ import pytest
 
 import rnnt.files
 from rnnt.comparison import compare, nbest_records, table_json
+from rnnt.config import ScoringConfig
 from rnnt.error_rate import Pair, character_error_rate, word_error_rate
 from rnnt.evaluation import Alternative, DecoderResult, Evaluation
+from rnnt.measure import measure_of
 from rnnt.report import SHOWN, write_report
 from rnnt.usage import Usage
 
@@ -225,3 +227,36 @@ def test_lists_of_hypotheses_are_written_and_replaced(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs.jsonl", "report.html", "scores.json"]
     assert "decoders" not in json.loads((tmp_path / "scores.json").read_text())
     assert "Decoders" not in page_of(tmp_path).text
+
+
+def test_symbols(tmp_path):
+    pairs = [
+        Pair("w1", "R EH D", "R EH T", input=tuple("r<d"), references=("R IY D", "R EH D")),
+        Pair("w2", "K AE T", "K AE T", input=("ca", "t")),
+        Pair("w3", "AH", "", input=("a", "b c")),
+    ]
+    measure = measure_of(ScoringConfig(measure="sequences"))
+    write_report(tmp_path, pairs, "Words", measure=measure)
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert (scores["sequence"]["rate"], scores["symbol"]["errors"]) == (2 / 3, 2)
+    assert "word" not in scores and "character" not in scores
+    records = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert [(r["errors"], r["symbols"]) for r in records] == [(1, 3), (0, 3), (1, 1)]
+    assert records[0]["references"] == ["R IY D", "R EH D"] and "references" not in records[1]
+    assert [record["input"] for record in records] == [["r", "<", "d"], ["ca", "t"], ["a", "b c"]]
+    assert all("seconds" not in record for record in records)
+    text = " ".join("".join(page_of(tmp_path).text).split())
+    assert "Sequence error rate (WER)" in text and "Symbol error rate (PER)" in text
+    assert "w1 r<d 1 error in 3 symbols, nearest of 2 references" in text and "w3 a b c 1 error in 1 symbol" in text
+    assert "3 utterances, 2 of them with errors (66.7 %)." in text
+    first, second = articles(tmp_path)
+    assert '<span class="c S"><del>' not in first and "<span>D</span><span>T</span><b>S</b>" in second
+
+
+def test_folded_phones_are_shown_as_they_count(tmp_path):
+    pairs = [Pair("s1", "h# zh ix q", "h# sh ih t")]
+    write_report(tmp_path, pairs, "Phones", measure=measure_of(ScoringConfig(measure="symbols", fold="timit-39")))
+    assert json.loads((tmp_path / "scores.json").read_text())["symbol"]["rate"] == 1 / 3
+    (record,) = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert (record["reference"], record["errors"], record["symbols"]) == ("h# zh ix q", 1, 3)
+    assert "<span>sil</span><span>sil</span>" in articles(tmp_path)[0]

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rnnt.config import DecodingConfig
+from rnnt.config import DecodingConfig, ScoringConfig
 from rnnt.dataset import Dataset, write_split
 from rnnt.decoding import beam
 from rnnt.decoding.fusion import open_models, weigh
 from rnnt.error_rate import Pair, word_error_rate
 from rnnt.evaluation import Alternative
+from rnnt.measure import measure_of
 from rnnt.ngram.bigram import BIGRAM, estimate_bigram
 from rnnt.ngram.estimate import estimate_language_model
 from rnnt.ngram.sentences import Sentences
@@ -70,7 +71,7 @@ def test_no_weights_of_the_grid_make_fewer_errors_and_none_as_few_are_smaller(na
     assert (tuned.errors, round(sum(tuned.weights.values()), 6)) == min(tried)
     assert list(tuned.weights) == names and plain_errors(lists, pairs, tuned.weights) == tuned.errors
     assert tuned.plain_errors == plain_errors(lists, pairs, {})
-    assert tuned.words == 36 and tuned.fewest <= tuned.errors <= tuned.plain_errors
+    assert tuned.units == 36 and tuned.fewest <= tuned.errors <= tuned.plain_errors
     assert tune_weights(lists, pairs) == tuned
 
 
@@ -78,13 +79,27 @@ def test_weights_that_change_nothing_stay_zero():
     lists = [[entry("a", 0.0, lm=-1.0, lodr=0.0, blank=0.0), entry("b", -9.0, lm=-1.0, lodr=0.0, blank=0.0)], []]
     lists[1] = [entry("a", 0.0, lm=-5.0, lodr=0.0, blank=0.0)]
     tuned = tune_weights(lists, [Pair("1", "a", ""), Pair("2", "b", "")])
-    assert tuned.weights == {"lm": 0.0, "lodr": 0.0} and (tuned.errors, tuned.fewest, tuned.words) == (1, 1, 2)
+    assert tuned.weights == {"lm": 0.0, "lodr": 0.0} and (tuned.errors, tuned.fewest, tuned.units) == (1, 1, 2)
+
+
+def test_sequences_and_several_references_count_by_the_measure():
+    """Three lists: only the second symbol of one is wrong, two words are right if the language model counts."""
+    pairs = [Pair("1", "x y", "", references=("x y", "z z")), Pair("2", "x", ""), Pair("3", "x y z", "")]
+    lists = [
+        [entry("a b", 0.0, lm=-9.0, blank=0.0), entry("z z", -1.0, lm=0.0, blank=0.0)],
+        [entry("a", 0.0, lm=-9.0, blank=0.0), entry("x", -1.0, lm=0.0, blank=0.0)],
+        [entry("x y a", 0.0, lm=-9.0, blank=0.0), entry("a", -1.0, lm=0.0, blank=0.0)],
+    ]
+    sequences = tune_weights(lists, pairs, measure_of(ScoringConfig(measure="sequences")))
+    assert (sequences.plain_errors, sequences.errors, sequences.fewest, sequences.units) == (3, 1, 1, 3)
+    symbols = tune_weights(lists, pairs, measure_of(ScoringConfig(measure="symbols")))
+    assert (symbols.plain_errors, symbols.errors, symbols.fewest, symbols.units) == (2 + 1 + 1, 3, 1, 6)
 
 
 def test_the_smallest_sufficient_weight_is_chosen():
     lists = [[entry("a", 0.0, lm=-10.0, blank=0.0), entry("b", -3.1, lm=0.0, blank=0.0)]]
     assert tune_weights(lists, [Pair("1", "b", "")]).weights == {"lm": 0.35}
-    assert tune_weights([[entry("", 0.0, lm=0.0, blank=0.0)]], [Pair("1", "", "")]).words == 0
+    assert tune_weights([[entry("", 0.0, lm=0.0, blank=0.0)]], [Pair("1", "", "")]).units == 0
     with pytest.raises(ValueError, match="no utterance could be decoded"):
         tune_weights([], [])
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from rnnt.commands.terminal import Device, HotWords, IlmWeight, Lm, LmWeight, Lo
 from rnnt.commands.tune import evaluate_tuned
 from rnnt.threads import Threads, adapting
 from rnnt.tree import distinct_folders
+
+if TYPE_CHECKING:
+    from rnnt.evaluation import Evaluation
 
 SPEAKERS_SHOWN = 10  # in the summary of an evaluation, those with the highest error rates
 
@@ -40,6 +43,12 @@ def evaluate_command(
     times: Annotated[
         bool, typer.Option("--times", help="align the texts too, and judge when symbols begin by the times in the data")
     ] = False,
+    measure: Annotated[
+        str | None, typer.Option(help="words, symbols or sequences, in place of the model's scoring.measure")
+    ] = None,
+    fold: Annotated[
+        str | None, typer.Option(help="none, timit-48 or timit-39, in place of the model's scoring.fold")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Score a model on prepared splits: error rates, all pairs, and a page that shows the errors.
@@ -54,6 +63,7 @@ def evaluate_command(
     from rnnt.dataset import Dataset
     from rnnt.decoding.decoder import configured_decoder, parse_decoders
     from rnnt.error_rate import by_speaker
+    from rnnt.measure import measure_of
     from rnnt.model_folder import find_model
     from rnnt.progress import track
     from rnnt.recognizer import load
@@ -74,29 +84,31 @@ def evaluate_command(
     if blank_penalty is not None:
         settings = replace(settings, blank_penalty=blank_penalty)
     decoders = parse_decoders(decoding, settings, scorers) if decoding else [configured_decoder(settings, scorers)]
+    given = {name: value for name, value in (("measure", measure), ("fold", fold)) if value is not None}
+    measured = measure_of(replace(recognizer.config.scoring, **given))
     how = batch_size, lambda *of: adapting(track(*of), threads)
     if tune:
-        result = evaluate_tuned(recognizer, folder, lm, Dataset(*data), split_names(data), decoders[0], *how)
+        result = evaluate_tuned(recognizer, folder, lm, Dataset(*data), split_names(data), decoders[0], *how, measured)
     else:
-        result = recognizer.evaluate(Dataset(*data), *how, decoders, nbest)
+        result = recognizer.evaluate(Dataset(*data), *how, decoders, nbest, measured)
     lines = compare(result) if result.pairs else []
     if lines:
-        show(*(table_text(lines) if len(lines) > 1 else (str(lines[0].words), str(lines[0].characters))))
+        show(*(table_text(lines) if len(lines) > 1 else (str(lines[0].first), str(lines[0].second))))
         loss = f"loss {result.loss:.4f} nats a symbol" if result.symbols else "no loss"
-        show(f"{loss}, {len(result.pairs)} utterances, {len(result.skipped)} skipped")
+        show(f"{loss}, {_counted(result)}, {len(result.skipped)} skipped")
         if len(lines) == 1:
             show(time_line(lines[0]))
             if lines[0].oracle:
                 show(f"oracle of the {nbest} best: {lines[0].oracle}")
     if result.without_loss:
         name, why = result.without_loss[0]
-        show(f"{len(result.without_loss)} of {len(result.pairs)} utterances are not in the loss (first {name}: {why})")
-    speakers = list(by_speaker(result.pairs).items())
+        show(f"{len(result.without_loss)} of {result.decoded} utterances are not in the loss (first {name}: {why})")
+    speakers = list(by_speaker(result.pairs, measured.first).items())
     if len(speakers) > 1:
         shown = ", ".join(f"{name or '(unknown)'} {100 * rate.rate:.2f} %" for name, rate in speakers[:SPEAKERS_SHOWN])
         more = f" and {len(speakers) - SPEAKERS_SHOWN} more" if len(speakers) > SPEAKERS_SHOWN else ""
         by = f" with {result.decoders[0].decoder}" if len(lines) > 1 else ""
-        show(f"WER by speaker{by}: {shown}{more}")
+        show(f"{measured.first.label} by speaker{by}: {shown}{more}")
     for found in result.decoders:
         if found.truncated:
             by = f" by {found.decoder}" if len(lines) > 1 else ""
@@ -112,13 +124,19 @@ def evaluate_command(
     table = lines if len(lines) > 1 or nbest else []
     try:
         if out is None:
-            out = write_default_report(folder, data, *report, table)
+            out = write_default_report(folder, data, *report, table, measured)
         else:
-            write_report(out, *report, subject_of(folder, data), table)
+            write_report(out, *report, subject_of(folder, data), table, measured)
     except OSError as error:
         why = error.strerror or error
         raise OSError(f"cannot write the report in {out or folder.parent}: {why}; give --out another folder") from error
     show(f"report: {out / 'report.html'}")
+
+
+def _counted(result: "Evaluation") -> str:
+    """Return the number of utterances, and of their inputs if some have the same."""
+    merged = result.decoded > len(result.pairs)
+    return f"{result.decoded} utterances" + (f" of {len(result.pairs)} inputs" if merged else "")
 
 
 def _check_tuning(lm: Path | None, decoding: list[str] | None, others: dict) -> None:

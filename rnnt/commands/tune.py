@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rnnt.dataset import Dataset
     from rnnt.decoding.decoder import Decoder
     from rnnt.evaluation import Evaluation
+    from rnnt.measure import Measure
     from rnnt.recognizer import Recognizer
 
 
@@ -26,6 +27,7 @@ def evaluate_tuned(
     decoder: Decoder,
     batch_size: int | None,
     track: Callable[[Iterable, int, str], Iterable],
+    measure: Measure,
 ) -> Evaluation:
     """Choose the weights of language models on a dataset, say which, and evaluate the decoder without and with them.
 
@@ -40,17 +42,18 @@ def evaluate_tuned(
         show(f"warning: weights are chosen on {splits}, which is no test data from now on", file=sys.stderr)
     names = ["lm", "lodr", "ilm"] if (folder / BIGRAM).is_file() else ["lm", "ilm"]
     models = open_models(names, lm, folder, recognizer.tokenizer, recognizer.model, recognizer.device)
-    tuned, lists = tune(recognizer, dataset, models, decoder.config, batch_size, track)
+    tuned, lists = tune(recognizer, dataset, models, decoder.config, batch_size, track, measure)
     options = " ".join(f"--{name}-weight {weight:g}" for name, weight in tuned.weights.items())
     before, after, fewest = (
-        f"{100 * errors / max(tuned.words, 1):.2f} %" for errors in (tuned.plain_errors, tuned.errors, tuned.fewest)
+        f"{100 * errors / max(tuned.units, 1):.2f} %" for errors in (tuned.plain_errors, tuned.errors, tuned.fewest)
     )
     show(
         f"chosen on {splits}, {len(lists.pairs)} utterances: {options}",
-        f"  WER of the choice from the lists: {after}, without language models {before}, at best {fewest}",
+        f"  {measure.first.label} of the choice from the lists: {after}, without language models {before}, "
+        f"at best {fewest}",
         f"  use: --lm {lm} {options}",
         f"{splits} is tuning data now: the error rate with these weights is too low there; score them on other data",
     )
     steered = Decoder(f"{decoder.name}+lm", decoder.config, (weigh(models, tuned.weights),))
-    result = recognizer.evaluate(dataset, batch_size, track, [decoder, steered])
+    result = recognizer.evaluate(dataset, batch_size, track, [decoder, steered], measure=measure)
     return replace(result, decoders=[*result.decoders, *lists.decoders])

@@ -49,7 +49,8 @@ class Events(Listener):
         )  # fmt: skip
 
     def validation_stop(self, position: Position, rate: ErrorRate, loss: float) -> None:
-        self.log(position.step, epoch=position.epoch, valid_wer=rate.rate, valid_loss=loss, time=_now())
+        scores = {f"valid_{rate.unit.label.lower()}": rate.rate, "valid_loss": loss}
+        self.log(position.step, epoch=position.epoch, **scores, time=_now())
 
     def log(self, step: int, **values) -> None:
         """Append the row {"step": step, **values}.

@@ -31,7 +31,7 @@ class Listener:
         """A part of a validation is done: `done` of the `total` utterances that this process decodes."""
 
     def validation_stop(self, position: Position, rate: ErrorRate, loss: float) -> None:
-        """A validation is done. rate: the word error rate; loss: in nats per symbol."""
+        """A validation is done. rate: the error rate that decides; loss: in nats per symbol."""
 
     def block_stop(self, position: Position) -> None:
         """The epochs up to a validation and the validation itself are done."""

@@ -1,4 +1,4 @@
-"""The position of a run: the number of its steps and epochs, and its best WER. Every checkpoint holds it."""
+"""The position of a run: the number of its steps and epochs, and its best error rate. Every checkpoint holds it."""
 
 import math
 from dataclasses import dataclass, replace
@@ -16,8 +16,9 @@ class Position:
     unscored: bool = False  # a validation comes before the next step
     skipped: int = 0  # steps that did not change the weights, because a loss or gradient was not finite
     skipped_in_row: int = 0  # number of skipped steps since the last one that was not skipped
-    best_wer: float = math.inf  # of the best model that is kept; infinite before the first validation
-    # The lowest WER of a model that could not be written. Without validation 0 if that is the latest model.
+    # The error rate that decides, of the best model that is kept; infinite before the first validation.
+    best_wer: float = math.inf
+    # The lowest error rate of a model that could not be written. Without validation 0 if that is the latest model.
     lost_wer: float = math.inf
 
     def after_step(self, skipped: bool) -> "Position":

@@ -14,8 +14,9 @@ from rnnt.calibrator import calibrate, save_calibration
 from rnnt.config import Config
 from rnnt.dataset import Dataset
 from rnnt.device import set_precision
-from rnnt.error_rate import word_error_rate
+from rnnt.error_rate import score_pairs
 from rnnt.evaluation import Evaluation
+from rnnt.measure import measure_of
 from rnnt.recognizer import Recognizer, load
 from rnnt.threads import Threads
 from rnnt.training import checkpoint
@@ -144,7 +145,7 @@ class Trainer:
         return True
 
     def run(self) -> float:
-        """Train to the end. Return the best WER on the validation splits, infinity if there are none.
+        """Train to the end. Return the best error rate on the validation splits, infinity if there are none.
 
         After SIGINT or SIGTERM to any process, all stop after the step or in the validation that they are in, save a
         checkpoint and raise SystemExit(128 + the signal's number). A second signal ends a process at once.
@@ -276,7 +277,7 @@ class Trainer:
         if not result.pairs:
             self._note("warning: no utterance of the validation data could be scored; training goes on")
             return best_wer, lost_wer
-        rate = word_error_rate(result.pairs)
+        rate = score_pairs(result.pairs, result.measure.first)
         for listener in self.listeners:
             listener.validation_stop(self.position, rate, result.loss)
         if rate.rate > best_wer:
@@ -297,9 +298,10 @@ class Trainer:
             return ""
         if self.valid_split is None:
             return f"training is done, but the model in {best} is not the latest, which could not be written; {mend}"
+        label = measure_of(self.config.scoring).first.label
         return (
-            f"training is done, but the model in {best} has a validation WER of {100 * position.best_wer:.2f} %: the "
-            f"best one, of {100 * position.lost_wer:.2f} %, could not be written"
+            f"training is done, but the model in {best} has a validation {label} of {100 * position.best_wer:.2f} %: "
+            f"the best one, of {100 * position.lost_wer:.2f} %, could not be written"
         )
 
     def _validation_progress(self, done: int, total: int) -> None:

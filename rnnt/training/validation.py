@@ -10,6 +10,7 @@ import numpy as np
 from rnnt.dataset import Dataset
 from rnnt.evaluation import Evaluation
 from rnnt.recognizer import Recognizer
+from rnnt.references import merge_pairs
 from rnnt.training.distributed import Processes
 from rnnt.training.stop import Stop
 
@@ -41,17 +42,21 @@ def validate(
     share = own_share(dataset, processes)
     recognizer.eval()
     result = recognizer.evaluate(share, track=track)
-    whole = len(result.pairs) + len(result.skipped) == len(share)
+    whole = result.decoded + len(result.skipped) == len(share)
     results = processes.gather(result if whole else None)
     if None in results:
         return None
     symbols = sum(each.symbols for each in results)
     loss = sum(each.loss * each.symbols for each in results if each.symbols)
+    pairs = merge_pairs([pair for each in results for pair in each.pairs], result.measure.tokens)
+    kept = {pair.id for pair in pairs}
     return Evaluation(
-        [pair for each in results for pair in each.pairs],
+        pairs,
         loss / symbols if symbols else math.nan,
         symbols,
         [item for each in results for item in each.skipped],
-        [name for each in results for name in each.truncated],
+        [name for each in results for name in each.truncated if name in kept],
         [item for each in results for item in each.without_loss],
+        measure=result.measure,
+        decoded=sum(each.decoded for each in results),
     )

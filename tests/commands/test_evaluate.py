@@ -52,6 +52,33 @@ def test_several_decoders_are_compared_in_one_table(call, run, prepared, tmp_pat
     assert "Decoders" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("options", "labels", "names"),
+    [
+        (["--measure", "symbols"], ("PER", "SER"), ("symbol", "sequence")),
+        (["--measure", "sequences", "--fold", "timit-39"], ("WER", "PER"), ("sequence", "symbol")),
+        (["--measure", "words"], ("WER", "CER"), ("word", "character")),
+    ],
+)
+def test_another_measure(call, run, prepared, tmp_path, capsys, options, labels, names):
+    how = ["--data", prepared / "valid", "--out", tmp_path, *options, "--decoding", "beam:2", "--nbest", "2"]
+    assert call("evaluate", run, *how) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[0].startswith(f"{labels[0]} ") and text.splitlines()[1].startswith(f"{labels[1]} ")
+    assert f"oracle of the 2 best: {labels[0]}" in text
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert [name for name in ("word", "character", "symbol", "sequence") if name in scores] == sorted(
+        names, key=["word", "character", "symbol", "sequence"].index
+    )
+    assert scores["decoders"][0][names[0]] == scores[names[0]]
+
+
+def test_an_unknown_measure_is_named(call, run, prepared, capsys):
+    for option, value in (("measure", "letters"), ("fold", "timit-61")):
+        assert call("evaluate", run, "--data", prepared / "valid", f"--{option}", value) == 2
+        assert f"scoring.{option} is '{value}'; it must be one of" in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_oracle_of_one_decoder(call, run, prepared, tmp_path, capsys):
     options = ["--data", prepared / "valid", "--out", tmp_path, "--decoding", "beam:4", "--nbest", "4"]
     assert call("evaluate", run, *options) == 0

@@ -13,7 +13,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rnnt.error_rate import Pair, word_error_rate
+from rnnt.config import ScoringConfig
+from rnnt.error_rate import Pair, score_pairs, word_error_rate
+from rnnt.measure import measure_of
 from rnnt.training.events import Events
 from rnnt.training.position import Position
 from rnnt.training.step import Outcome
@@ -62,6 +64,14 @@ def test_steps_and_validations_are_rows(tmp_path, board_off):
         },
         {"step": 4, "epoch": 2, "valid_wer": 0.5, "valid_loss": 1.25},
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("measure", "name"), [("words", "wer"), ("symbols", "per"), ("sequences", "wer")])
+def test_the_rate_of_a_validation_has_the_name_of_its_measure(tmp_path, board_off, measure, name):
+    events, unit = Events(tmp_path), measure_of(ScoringConfig(measure=measure)).first
+    events.validation_stop(Position(step=4), score_pairs([Pair("u", "a b", "a b")], unit), 1.25)
+    events.close()
+    assert lines(tmp_path)[0][f"valid_{name}"] == 0
 
 
 def test_lines_are_in_the_file_at_once(tmp_path, board_off):

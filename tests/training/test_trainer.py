@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import jiwer
 import pytest
 import torch
 import yaml
@@ -17,6 +18,7 @@ import rnnt
 from rnnt.dataset import Dataset
 from rnnt.error_rate import Pair
 from rnnt.evaluation import Evaluation
+from rnnt.info import describe
 from rnnt.model_folder import read_config
 from rnnt.ngram.estimate import estimate_language_model
 from rnnt.ngram.sentences import Sentences
@@ -53,6 +55,25 @@ def test_a_run_learns(learned, rows):
         expected = warmup_hold_decay((line["step"] - 1) / STEPS, 0.01, 0.5, 100, 0.935, 1e-5)
         assert line["lr"] == pytest.approx(expected)
         assert line["grad_norm"] > 0 and line["utterances_per_second"] > 0
+
+
+@pytest.mark.parametrize(("measure", "label"), [("symbols", "PER"), ("sequences", "WER")])
+def test_the_measure_decides(tones, settings, tmp_path, rows, measure, label, capsys):
+    config = settings("train.epochs=4", f"scoring.measure={measure}", "optim.lr=0.03")
+    rate = Trainer(config, tones, tmp_path).run()
+    checks = [line[f"valid_{label.lower()}"] for line in rows(tmp_path) if "valid_loss" in line]
+    assert len(checks) == 4 and rate == min(checks)
+    assert f"validation {label} " in capsys.readouterr().err
+    assert f"best validation {label} {100 * rate:.2f} %" in describe(tmp_path)
+    texts = [(pair.reference.split(), pair.hypothesis.split()) for pair in rnnt.load(tmp_path).evaluate(
+        Dataset(tones / "valid")).pairs]  # fmt: skip
+    if measure == "sequences":
+        assert rate == sum(a != b for a, b in texts) / 7
+    else:
+        assert rate == jiwer.wer([" ".join(a) for a, _ in texts], [" ".join(b) for _, b in texts])
+    target = settings("train.epochs=9", f"scoring.measure={measure}", "train.target_wer=1", "optim.lr=0.03")
+    assert Trainer(target, tones, tmp_path / "target").run() <= 1
+    assert rows(tmp_path / "target")[-1]["epoch"] < 9
 
 
 def test_validation_follows_its_plan_and_keeps_the_best(learned, rows, tones):
