@@ -20,7 +20,7 @@ def align_command(
     kind: Format = "text",
     out: Out = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="draw the spectrogram, both networks' outputs, the lattice and the path")
+        Path | None, typer.Option(metavar="FILE.png", help="draw input, both networks' outputs, lattice and path")
     ] = None,
     device: Device = "auto",
 ) -> None:
