@@ -72,7 +72,8 @@ PRESETS = "demo, digits, librispeech-1536, librispeech-mlperf, small, timit, tim
 MISTAKES = [
     (
         "prepare nothing . --out x",
-        "unknown corpus 'nothing'; there are librispeech, digits, synthetic, folder, lhotse, mlperf-json, timit, lexicon",
+        "unknown corpus 'nothing'; there are librispeech, digits, synthetic, folder, lhotse, mlperf-json, "
+        "timit, lexicon",
     ),
     (
         "prepare librispeech . --out x",
