@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnt.corpora import Split, Utterance
+from rnnt.corpora import Split, Utterance, read_utterance
 from rnnt.files import sha256_of
 
 
@@ -24,8 +24,8 @@ class Origin:
     """A split before its audio is read.
 
     fingerprint: SHA-256 of the ids, texts, speakers and known times, the arguments with which audio is read, the names
-    and sizes of its files, and the settings. A name is relative to the folder that holds all files. dates: SHA-256 of
-    the dates when the files were changed.
+    and sizes of its files, and the settings. A name is relative to the folder that holds all files. Of a split of
+    symbols, the symbols take the place of what concerns audio. dates: SHA-256 of the dates when the files were changed.
     """
 
     fingerprint: str
@@ -37,9 +37,14 @@ def find_origin(split: Split, *settings: int) -> Origin:
     known = cache(_size_and_date)  # a recording may hold many utterances
     fingerprint = hashlib.sha256(json.dumps(settings).encode())
     dates = hashlib.sha256()
-    folders = {os.path.abspath(path.parent) for utterance in split.utterances for path in _files(utterance.read)}
+    heard = split.utterances if split.input == "audio" else ()
+    folders = {os.path.abspath(path.parent) for utterance in heard for path in _files(utterance.read)}
     above = os.path.commonpath(folders) if folders else ""
     for utterance in split.utterances:
+        if split.input == "symbols":
+            parts = [utterance.id, utterance.text, utterance.speaker, read_utterance(utterance, 0)]
+            fingerprint.update(json.dumps(parts).encode())
+            continue
         files = [(os.path.abspath(path)[len(above) :], *known(path)) for path in _files(utterance.read)]
         parts = [utterance.id, utterance.text, utterance.speaker, _describe(utterance.read)]
         parts += [utterance.times] if utterance.times else []  # other corpora keep the fingerprints of earlier versions

@@ -97,8 +97,7 @@ def _prepare_split(name: str, split: Split, out: Path, readers: Readers, source:
     origin = find_origin(split, VERSION, readers.sample_rate, shard_bytes)
     final, partial = out / name, out / f".{name}.partial"
     if final.exists():
-        earlier = _earlier_fingerprint(split, readers.sample_rate, shard_bytes)
-        return _finished(final, split, origin, earlier, source)
+        return _finished(final, split, origin, source, (readers.sample_rate, shard_bytes))
     partial.mkdir(exist_ok=True)
     with locked(partial / _LOCK, f"{partial}: another process is preparing this split"):
         progress = _saved_progress(partial, origin)
@@ -161,7 +160,8 @@ def _write_shards(
             total = len(utterances) - consumed
             for utterance, result in track(readers.read(remaining), total, name):
                 consumed += 1
-                contents = add_contents(contents, utterance)  # its files were just read: they are in memory
+                if split.input == "audio":
+                    contents = add_contents(contents, utterance)  # its files were just read: they are in memory
                 if isinstance(result, str):
                     skip(utterance.id, result)
                     continue
@@ -181,16 +181,16 @@ def _write_shards(
                 writer.abort()
 
 
-def _finished(final: Path, split: Split, origin: Origin, earlier: str, source: str) -> Summary:
+def _finished(final: Path, split: Split, origin: Origin, source: str, settings: tuple[int, int]) -> Summary:
     """Return the summary of a split that exists already. Raises ValueError if it holds something else.
 
-    earlier: the fingerprint that earlier versions would have noted.
+    settings: the sample rate and the size of a shard.
     """
     if not (final / DESCRIPTION).is_file():
         raise ValueError(f"{final} exists and is not a dataset; choose another --out")
     description = read_description(final)
     mend = renew(final, source)
-    if not description["dates"] and description["fingerprint"] == earlier:
+    if not description["dates"] and description["fingerprint"] == _earlier_fingerprint(split, *settings):
         text = f"{final}: an earlier version prepared it and did not note the audio; if that has changed, {mend}"
         with Display() as display:
             display.note(text)

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from rnnt.files import (
+    HashingFile,
     LineFile,
     locked,
     replacing,
@@ -247,3 +248,16 @@ def test_a_checksum_is_that_of_the_whole_file(tmp_path):
     write_file(tmp_path / "file", content)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
     sync_folder(tmp_path)
+
+
+def test_a_checksum_is_computed_while_writing(tmp_path):
+    file = HashingFile(tmp_path / "a")
+    for data in (b"one", b"", b"two" * 100_000):
+        assert file.write(data) == len(data)
+    file.flush()
+    file.sync()
+    assert not file.closed
+    file.close()
+    content = (tmp_path / "a").read_bytes()
+    assert content == b"one" + b"two" * 100_000 and file.closed and file.bytes == len(content)
+    assert file.sha256.hexdigest() == sha256_of(tmp_path / "a") == hashlib.sha256(content).hexdigest()

@@ -174,3 +174,18 @@ def test_cuts_of_lhotse_are_compared(tmp_path):
     assert find_origin(scan("first")) == find_origin(scan("first")) == find_origin(scan("moved"))
     assert contents(scan("first")) == contents(scan("moved")) != ""
     assert find_origin(scan("first", 1.25)).fingerprint != find_origin(scan("first")).fingerprint
+
+
+def test_the_symbols_of_a_split_are_compared():
+    def split(*words):
+        return Split(
+            [Utterance(f"u{i}", "text", "", partial(pair, word)) for i, word in enumerate(words)], (), "symbols"
+        )
+
+    def pair(word, sample_rate):
+        return list(word)
+
+    different = [(), ("ab",), (["ab"],), ("a", "b"), ("b", "a"), (["a", "b", ""],), ([],)]
+    found = [find_origin(split(*words), 1) for words in different]
+    assert len({origin.fingerprint for origin in found}) == len(different) - 1  # the last two cannot be used
+    assert find_origin(split("ab"), 1) == found[1] != find_origin(split("ab"), 2)

@@ -61,6 +61,23 @@ def test_symbols_are_read_back(tmp_path):
     reader = ShardReader(str(path))
     assert [reader.symbols(0, i) for i in range(2)] == [["a", "ß"], []]
     assert reader.lengths(0).tolist() == [2, 0]
+    assert list(reader.words(0)) == [["a", "ß"], []]
+
+
+@pytest.mark.parametrize("inputs", [[[]], [["ab", "", "각"], [], ["a"]], [[f"{i}"] * (i % 4) for i in range(500)]])
+def test_the_words_of_a_batch_are_those_of_its_rows(tmp_path, monkeypatch, inputs):
+    monkeypatch.setattr("rnnt.shard.BATCH_BYTES", 5000)
+    shard = write(tmp_path / "a", inputs, "symbols")
+    reader = ShardReader(str(tmp_path / "a"))
+    assert (
+        len(shard.batches) == len(reader.rows)
+        and [w for b in range(len(reader.rows)) for w in reader.words(b)] == inputs
+    )
+
+
+def test_a_batch_of_symbols_takes_little_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnt.shard.BATCH_BYTES", 65 * 10)
+    assert write(tmp_path / "a", [["a", "b"]] * 12, "symbols").batches == [5, 5, 2]
 
 
 def test_an_abandoned_shard_leaves_nothing(tmp_path):
@@ -86,6 +103,7 @@ def everything(path):
     for number, rows in enumerate(reader.rows):
         read += [reader.texts(column, number) for column in ("id", "text", "speaker")]
         read.append(reader.lengths(number).tolist())
+        read += reader.words(number) if reader.input == "symbols" else []
         for i in range(rows):
             read.append([reader.text(column, number, i) for column in ("id", "text", "speaker")])
             given = reader.audio(number, i) if reader.input == "audio" else reader.symbols(number, i)
