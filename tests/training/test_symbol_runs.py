@@ -82,7 +82,7 @@ def test_unknown_symbols_are_decoded_and_long_words_left_out(words, tmp_path):
     long = [StoredUtterance("long", list("ab" * 250), "A B"), StoredUtterance("wordy", ["a"], "A " * 101)]
     known = [Dataset(words / "train")[i] for i in range(40)]
     write_split(data / "train", [*known, *long], source="made up")
-    odd = [StoredUtterance("odd", list("b\u00e9q\u0301"), "B E"), StoredUtterance("other", ["a"], "Z")]
+    odd = [StoredUtterance("odd", list("b\u00e9q\u0301"), "B E"), StoredUtterance("other", ["a", "b"], "Z")]
     write_split(data / "dev", [*odd, *long], source="made up")
     Trainer(settings(), data, tmp_path / "run").run()
     left = (tmp_path / "run" / "left-out.tsv").read_text()
