@@ -6,7 +6,8 @@ from rnnt.corpora import CORPORA, Utterance, find_corpus, read_splits
 
 
 def test_every_corpus_is_found_by_name():
-    assert set(CORPORA) == {"librispeech", "digits", "synthetic", "folder", "lhotse", "mlperf-json", "timit"}
+    names = {"librispeech", "digits", "synthetic", "folder", "lhotse", "mlperf-json", "timit", "lexicon"}
+    assert set(CORPORA) == names
     for name in CORPORA.keys() - {"synthetic"}:  # that one needs an optional dependency
         assert callable(find_corpus(name))
 
