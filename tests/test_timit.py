@@ -4,6 +4,7 @@ import json
 
 import pytest
 from made_up_timit import make_timit
+from matplotlib.image import imread
 
 from rnnt.dataset import Dataset
 from rnnt.phones import PHONES_61, fold_phones
@@ -11,9 +12,16 @@ from rnnt.phones import PHONES_61, fold_phones
 
 @pytest.fixture(scope="module")
 def data(call, tmp_path_factory):
-    source = make_timit(tmp_path_factory.mktemp("timit"), audio="both")
-    out = tmp_path_factory.mktemp("data")
-    assert call("prepare", "timit", source, "--out", out, "--workers", "1") == 0
+    folder = tmp_path_factory.mktemp("timit")
+    source = make_timit(folder / "source", audio="both")
+    assert call("prepare", "timit", source, "--out", folder / "data", "--workers", "1") == 0
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def paper(call, data):
+    out = data.parent / "paper"
+    assert call("train", "timit-graves2012", "--data", data, "--out", out, "device=cpu", "train.steps=20") == 0
     return out
 
 
@@ -27,11 +35,17 @@ def distance(one, other):
     return row[-1]
 
 
-def test_the_papers_network_is_trained_and_scored(call, data, tmp_path, capsys):
-    arguments = ["train.steps=20", "decoding.beam=4", "--data", data, "--out", tmp_path / "run"]
-    assert call("train", "timit-graves2012", *arguments) == 0
+def test_the_papers_settings_train_a_step_for_each_utterance(paper):
+    rows = [json.loads(line) for line in (paper / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 21))
+    assert all(0 < row["loss"] < 1000 and row["lr"] == 1e-4 for row in rows if "loss" in row)
+    epochs = [row["epoch"] for row in rows if "loss" in row]
+    assert epochs == [step / 16 for step in range(20)]  # 4 speakers with 4 sentences each
+
+
+def test_a_model_of_61_phones_is_scored_on_39(call, data, paper, tmp_path, capsys):
     capsys.readouterr()
-    assert call("evaluate", tmp_path / "run", "--data", data / "test", "--out", tmp_path / "report", "--times") == 0
+    assert call("evaluate", paper, "--data", data / "test", "--out", tmp_path / "report", "--times") == 0
     shown = capsys.readouterr().out
     utterances = list(Dataset(data / "test"))
     assert all(set(utterance.text.split()) <= PHONES_61 for utterance in utterances)
@@ -45,3 +59,11 @@ def test_the_papers_network_is_trained_and_scored(call, data, tmp_path, capsys):
     assert scores["reference_length"] == sum(len(reference) for reference, _ in folded)
     assert scores["errors"] == sum(distance(*texts) for texts in folded)
     assert f"{100 * scores['rate']:.2f} %" in shown.split("\n")[0]
+
+
+def test_the_papers_figure_is_drawn(call, data, paper, tmp_path):
+    marks = Dataset(data / "dev")[0]
+    (tmp_path / "text").write_text(marks.text)
+    audio = next((data.parent / "source").rglob("SI648.WAV"))
+    assert call("align", paper, audio, tmp_path / "text", "--picture", tmp_path / "a.png") == 0
+    assert imread(tmp_path / "a.png").shape[0] == 1100

@@ -36,12 +36,6 @@ def test_the_papers_network_has_its_sizes():
     assert (config.train.batch, config.train.weight_noise, config.decoding.method) == (1, 0.075, "beam")
 
 
-def test_the_papers_settings_run_as_they_are(tones, tmp_path, rows):
-    train("timit-graves2012", tones, tmp_path / "run", "train.steps=20")
-    losses = [row["loss"] for row in rows(tmp_path / "run") if "loss" in row]
-    assert len(losses) == 20 and np.isfinite(losses).all()
-
-
 def test_the_papers_network_learns(of_the_paper, rows):
     losses = [row["loss"] for row in rows(of_the_paper[0]) if "loss" in row]
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:20])
