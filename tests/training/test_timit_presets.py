@@ -41,6 +41,18 @@ def test_the_papers_network_learns(of_the_paper, rows):
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:20])
 
 
+def test_a_run_that_goes_on_takes_the_same_steps(tones, tmp_path, state_of, assert_same):
+    """Momentum and the noise on the weights are those of a run that never stopped."""
+    for name, lengths in (("whole", (6,)), ("halved", (3, 6))):
+        for steps in lengths:
+            config = load_config("timit-graves2012", [*TONES, f"train.steps={steps}", "data.valid=[]"])
+            Trainer(config, tones, tmp_path / name).run()
+    whole, halved = (state_of(tmp_path / name) for name in ("whole", "halved"))
+    assert_same(whole["recognizer"], halved["recognizer"])
+    assert_same(whole["optimizer"], halved["optimizer"])
+    assert whole["optimizer"]["state"][0]["step"] == 6
+
+
 def test_its_features_are_normalised_over_the_training_set(of_the_paper, tones):
     _, model = of_the_paper
     data = Dataset(tones / "train")
