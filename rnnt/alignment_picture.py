@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 from rnnt.files import naming, replacing
 from rnnt.formats import UNSURE
-from rnnt.loss import node_scores
 from rnnt.loss.lattice import forward_backward
 from rnnt.tokenizer import SPACE_PIECE
 from rnnt.transcription import Audio, named_waveform
@@ -43,7 +42,7 @@ def occupancy(recognizer: Recognizer, encoder_1TD: torch.Tensor, tokens: list[in
     lengths = torch.tensor([encoder_1TD.shape[1]]), torch.tensor([len(tokens)])
     predictor_1UD = recognizer.model.predictor(targets_1U.to(encoder_1TD.device))
     projected = joint.project_encoder(encoder_1TD), joint.project_predictor(predictor_1UD)
-    scores = node_scores(*projected, *joint.output_parameters, targets_1U, *lengths, activation=joint.activation)
+    scores = joint.node_scores(*projected, targets_1U, *lengths)
     _, blank, label = forward_backward(*scores, *(x.to(scores[0].device) for x in lengths))
     return (blank + label)[0].cpu()
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import torch
 
-from rnnt.loss.scores import scores_at_nodes
 from rnnt.model import Transducer
 
 
@@ -90,16 +89,8 @@ def align(
         predictor_BUD = model.predictor(targets_BU.to(encoder_BTD.device))
     band = band or whole_band(lengths, targets_BU.shape[1] + 1)
     nodes = LatticeNodes.of(band, encoder_BTD.shape[1], target_lengths.cpu().long(), encoder_BTD.device)
-    blank_N, label_N = scores_at_nodes(
-        joint.project_encoder(encoder_BTD),
-        joint.project_predictor(predictor_BUD),
-        *joint.output_parameters,
-        targets_BU,
-        lengths,
-        target_lengths,
-        nodes.number,
-        joint.activation,
-    )
+    projected = joint.project_encoder(encoder_BTD), joint.project_predictor(predictor_BUD)
+    blank_N, label_N = joint.scores_at_nodes(*projected, targets_BU, lengths, target_lengths, nodes.number)
     return _align_nodes(nodes, blank_N.double(), label_N.double())
 
 

@@ -38,7 +38,7 @@ class InternalLm:
         """Return the weighted log-probability (n, V-1) of each symbol after each hypothesis."""
         joint = self.model.joint
         with self._full_precision():
-            silent_D = joint.encoder.weight.new_zeros(joint.encoder.in_features)
+            silent_D = state[0].new_zeros(joint.encoder_width)
             logits = joint(joint.project_encoder(silent_D), state[0])
             return torch.log_softmax(logits[:, :-1], -1) * self.weight
 
@@ -54,4 +54,4 @@ class InternalLm:
 
     def _full_precision(self) -> torch.autocast:
         # All states then have the type of the weights, wherever a search begins to use smaller numbers.
-        return torch.autocast(self.model.joint.encoder.weight.device.type, enabled=False)
+        return torch.autocast(next(self.model.parameters()).device.type, enabled=False)

@@ -17,7 +17,6 @@ import torch
 
 from rnnt.decoding.alignment import LatticeNodes, band_around, sum_over_paths
 from rnnt.decoding.scorer import Scorers
-from rnnt.loss.scores import scores_at_nodes
 from rnnt.model.joint import Joint
 
 # Frames on either side of a path that its alignments may be away. Those farther away add a tenth of a nat on average.
@@ -61,9 +60,7 @@ def rescore(
     row_N = torch.div(nodes.column, column_RU.shape[1], rounding_mode="floor")
     stream_N, column_N = stream_R.to(device)[row_N], column_RU.to(device).view(-1)[nodes.column]
     number_M, inverse_N = ((stream_N * time + nodes.frame) * width + column_N).unique(return_inverse=True)
-    blank_M, label_M = scores_at_nodes(
-        encoder_BTH, outputs_BCH, *joint.output_parameters, targets_BC, lengths_B, counts_B, number_M, joint.activation
-    )
+    blank_M, label_M = joint.scores_at_nodes(encoder_BTH, outputs_BCH, targets_BC, lengths_B, counts_B, number_M)
     blank_M, label_M = blank_M.double(), label_M.double()
     plain_R = sum_over_paths(nodes, blank_M[inverse_N], label_M[inverse_N])
     steered_R = plain_R

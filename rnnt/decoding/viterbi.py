@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from rnnt.decoding.alignment import Band
-from rnnt.loss.scores import scores_at_nodes
 from rnnt.model import Transducer
 
 _BLOCK = 1 << 18  # nodes that are scored at once
@@ -142,7 +141,7 @@ def _scores(
         inputs = joint.project_encoder(encoder_1TD[:, frame:stop]), columns_1UH[:, left : right + 1]
         lengths = torch.tensor([stop - frame]), torch.tensor([right - left])
         targets = targets_1U[:, left:right]
-        scores = scores_at_nodes(*inputs, *joint.output_parameters, targets, *lengths, number_N, joint.activation)
+        scores = joint.scores_at_nodes(*inputs, targets, *lengths, number_N)
         blank_N, label_N = (x.double().cpu().numpy() for x in scores)
         yield from zip(np.split(blank_N, starts[1:]), np.split(label_N, starts[1:]))
         frame = stop

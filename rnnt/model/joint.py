@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from rnnt.loss.scores import node_scores, scores_at_nodes
 from rnnt.model_config import JointConfig
 
 
@@ -20,6 +21,7 @@ class Joint(nn.Module):
         super().__init__()
         additive = config.kind == "additive"
         self.width = vocabulary if additive else config.hidden
+        self.encoder_width = encoder_width
         self.encoder = nn.Linear(encoder_width, self.width)
         self.predictor = nn.Linear(predictor_width, self.width)
         self.output = None if additive else nn.Linear(config.hidden, vocabulary)
@@ -43,3 +45,28 @@ class Joint(nn.Module):
         """Logits (..., V) of projected inputs (..., H) whose shapes broadcast to each other. Without dropout."""
         sum_H = encoder_H + predictor_H
         return sum_H if self.output is None else self.output(getattr(torch, self.activation)(sum_H))
+
+    def node_scores(
+        self,
+        encoder_BTH: torch.Tensor,
+        predictor_BUH: torch.Tensor,
+        targets_BU: torch.Tensor,
+        encoder_lengths: torch.Tensor,
+        target_lengths: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities (B, T, U+1) of blank and of the next target symbol at each node, as `loss.node_scores`."""
+        lattices = targets_BU, encoder_lengths, target_lengths
+        return node_scores(encoder_BTH, predictor_BUH, *self.output_parameters, *lattices, activation=self.activation)
+
+    def scores_at_nodes(
+        self,
+        encoder_BTH: torch.Tensor,
+        predictor_BUH: torch.Tensor,
+        targets_BU: torch.Tensor,
+        encoder_lengths: torch.Tensor,
+        target_lengths: torch.Tensor,
+        node_N: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities (N,) of blank and of the next target symbol at chosen nodes, as `loss.scores_at_nodes`."""
+        lattices = targets_BU, encoder_lengths, target_lengths
+        return scores_at_nodes(encoder_BTH, predictor_BUH, *self.output_parameters, *lattices, node_N, self.activation)

@@ -41,3 +41,24 @@ def test_an_additive_joint_is_the_sum_of_two_scores():
     logits = joint(joint.project_encoder(x_TD)[:, None], joint.project_predictor(y_UD))
     assert logits.shape == (5, 2, 7) and joint.width == 7
     np.testing.assert_allclose(logits.detach().numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["network", "additive"])
+@torch.inference_mode()
+def test_the_scores_of_nodes_are_those_of_the_logits(kind):
+    joint, lengths, target_lengths = make(kind, "tanh"), torch.tensor([5, 3]), torch.tensor([1, 2])
+    projected = (
+        joint.project_encoder(torch.randn(2, 5, 3).double()),
+        joint.project_predictor(torch.randn(2, 3, 4).double()),
+    )
+    targets = torch.tensor([[4, 0], [2, 5]])
+    log_probs = joint(projected[0][:, :, None], projected[1][:, None]).log_softmax(-1)
+    blank_BTU, label_BTU = joint.node_scores(*projected, targets, lengths, target_lengths)
+    nodes = [(b, t, u) for b in range(2) for t in range(lengths[b]) for u in range(target_lengths[b] + 1)]
+    numbers = torch.tensor([(b * 5 + t) * 3 + u for b, t, u in nodes])
+    blank_N, label_N = joint.scores_at_nodes(*projected, targets, lengths, target_lengths, numbers)
+    for (b, t, u), blank, label in zip(nodes, blank_N, label_N):
+        torch.testing.assert_close(torch.stack((blank_BTU[b, t, u], blank)), log_probs[b, t, u, -1].expand(2))
+        if u < target_lengths[b]:
+            wanted = log_probs[b, t, u, targets[b, u]]
+            torch.testing.assert_close(torch.stack((label_BTU[b, t, u], label)), wanted.expand(2))
