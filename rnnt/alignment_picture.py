@@ -61,7 +61,7 @@ def network_outputs(
     joint = recognizer.model.joint
     predictor_1UD = recognizer.model.predictor(torch.tensor([tokens], dtype=torch.long, device=encoder_1TD.device))
     encoder_TH, predictor_UH = joint.project_encoder(encoder_1TD)[0], joint.project_predictor(predictor_1UD)[0]
-    if joint.output is None:
+    if joint.additive:
         return encoder_TH.float().softmax(1).cpu(), predictor_UH.float().softmax(1).cpu()
     by_frame, by_symbol = (torch.zeros(len(x), recognizer.model.vocabulary) for x in (encoder_TH, predictor_UH))
     for nodes in (lattice_TU >= _VISITED).nonzero().split(_CHUNK):

@@ -19,9 +19,9 @@ class Joint(nn.Module):
 
     def __init__(self, encoder_width: int, predictor_width: int, vocabulary: int, config: JointConfig):
         super().__init__()
-        additive = config.kind == "additive"
+        self.additive = additive = config.kind == "additive"
         self.width = vocabulary if additive else config.hidden
-        self.encoder_width = encoder_width
+        self.encoder_width, self.predictor_width = encoder_width, predictor_width
         self.encoder = nn.Linear(encoder_width, self.width)
         self.predictor = nn.Linear(predictor_width, self.width)
         self.output = None if additive else nn.Linear(config.hidden, vocabulary)
