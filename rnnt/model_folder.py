@@ -1,6 +1,7 @@
 """A model's folder: config.yaml, tokenizer, alphabet, model.safetensors, bigram model. It may come from a stranger."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +122,24 @@ def find_model(path: str | Path) -> Path:
         raise ValueError(f"{path} does not exist; give a model's folder or a run's")
     hint = "; it has no model yet" if (path / "config.yaml").is_file() else ""
     raise ValueError(f"{path} holds no model.safetensors and no best/model.safetensors{hint}")
+
+
+def find_models(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Return the folder of the model that each path names. One path counts as a list of one.
+
+    Raises ValueError as `find_model` does, and if there is no path, or two paths name the same model.
+    """
+    folders = [find_model(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    if not folders:
+        raise ValueError("no model is named; give a model's folder or a run's")
+    first: dict[Path, Path] = {}
+    for folder in folders:
+        real = folder.resolve()
+        if real in first:
+            same = "is named twice" if folder == first[real] else f"is the same model as {first[real]}"
+            raise ValueError(f"{folder} {same}; an ensemble takes each model once")
+        first[real] = folder
+    return folders
 
 
 def check_inside(path: Path) -> None:

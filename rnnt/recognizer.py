@@ -1,5 +1,6 @@
 """A trained model with all that it needs to turn audio, or symbols, into text: features, networks and tokenizer."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,9 +21,9 @@ from rnnt.decoding.hotwords import hot_words
 from rnnt.device import autocast, find_device, float32_products
 from rnnt.evaluation import evaluate
 from rnnt.loader import Batch
-from rnnt.model import Transducer
+from rnnt.model import Ensemble, Transducer
 from rnnt.model.symbols import SymbolEmbedding
-from rnnt.model_folder import find_model, read_config, read_weights, write_model
+from rnnt.model_folder import find_models, read_config, read_weights, write_model
 from rnnt.ngram.bigram import BIGRAM
 from rnnt.settings import choose_decoding
 from rnnt.symbol_input import make_input
@@ -143,8 +144,76 @@ class Recognizer(nn.Module):
         write_model(folder, *own)
 
 
+class EnsembleRecognizer(Recognizer):
+    """Several models of one vocabulary that decode together, by the mean of their probabilities at each lattice node.
+
+    Each member hears with features of its own, which may differ. All else is the first member's: the settings, the
+    tokenizer, the bigram model, and the calibration, so words are found in the audio by its sounds, and their
+    confidences are tempered as its own. `Ensemble` has the averaging.
+
+    names: of the members in error messages. Raises ValueError if members do not fit together.
+    """
+
+    def __init__(self, members: Sequence[Recognizer], names: Sequence[str | Path]):
+        first, *others = members
+        for other, name in zip(others, names[1:], strict=True):
+            if problem := _difference(first, other):
+                raise ValueError(f"{name} and {names[0]} cannot decode together: {problem}")
+        with torch.device("meta"):  # its own features and model are replaced at once
+            super().__init__(first.config, first.tokenizer, first.alphabet)
+        self.members = nn.ModuleList(members)
+        self.features = first.features
+        self.model = Ensemble([member.model for member in members])
+        self.calibration, self.bigram = first.calibration, first.bigram
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one encoder frame to the next; 0 if the models read symbols."""
+        return self.members[0].frame_seconds
+
+    def listen(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the first member's features (B, T, F), and those of all encoders (B, T, D) with lengths (B,)."""
+        heard = [member.listen(batch) for member in self.members]
+        features_BTF, _, lengths = heard[0]
+        return features_BTF, torch.cat([encoder_BTD for _, encoder_BTD, _ in heard], -1), lengths
+
+    def save(self, folder: Path) -> None:
+        """Raise ValueError: the members have folders of their own."""
+        raise ValueError("an ensemble cannot be saved as a model; save its members one by one")
+
+
+def _difference(first: Recognizer, other: Recognizer) -> str:
+    """Say in which respect two models do not fit together; empty if they do."""
+    vocabularies = [(one.tokenizer.kind, list(one.tokenizer.symbols)) for one in (first, other)]
+    if vocabularies[0] != vocabularies[1]:
+        return "their tokenizers differ; take models that were trained with the same tokenizer"
+    if other.config.input != first.config.input:
+        return "one reads audio and the other symbols; take models of one input"
+    if first.alphabet is not None:
+        return _difference_of_symbols(first, other)
+    ours, theirs = other.config.features, first.config.features
+    if ours.sample_rate != theirs.sample_rate:
+        return f"they hear {ours.sample_rate} and {theirs.sample_rate} Hz; take models of one sample rate"
+    if ours.trim_silence != theirs.trim_silence:
+        return "only one has features.trim_silence=true; take models that agree in this"
+    if not math.isclose(first.frame_seconds, other.frame_seconds):
+        steps = " and ".join(f"{1000 * one.frame_seconds:g}" for one in (other, first))
+        return f"their encoder frames are {steps} ms apart; take models with the same distance"
+    return ""
+
+
+def _difference_of_symbols(first: Recognizer, other: Recognizer) -> str:
+    alphabets = [(one.alphabet.unicode, one.alphabet.symbols) for one in (first, other)]
+    if alphabets[0] != alphabets[1]:
+        return "their input symbols differ; take models of the same training data and symbols.unicode"
+    strides = [one.model.encoder.stride for one in (other, first)]
+    if strides[0] != strides[1]:
+        return f"their encoder frames are {strides[0]} and {strides[1]} symbols apart; take models that agree in this"
+    return ""
+
+
 def load(
-    path: str | Path,
+    path: str | Path | Iterable[str | Path],
     device: str = "cpu",
     decoding: str | None = None,
     hotwords: str | Path | Iterable[str] | None = None,
@@ -153,22 +222,32 @@ def load(
     lodr_weight: float | None = None,
     ilm_weight: float | None = None,
 ) -> Recognizer:
-    """Open a model's folder, or the best model of a run.
+    """Open a model's folder, or the best model of a run. Several paths give an ensemble (see `EnsembleRecognizer`).
 
     device: "cpu", "cuda", "cuda:1", ... or "auto", which takes a GPU if there is one. decoding: "greedy", "beam", or
     "beam:8" for a beam of 8, in place of the model's own setting. hotwords: phrases to favour, or a file of them (see
     `hot_words`). lm: an ARPA file over the model's symbols or over words, and lm_weight, lodr_weight, ilm_weight: the
     weights with which it and the model's own language models count (see `Fusion`). The model is in evaluation mode, and
     may be used from several threads at once. The folder may come from a stranger: no file outside it is read, and no
-    code in it is run. Raises ValueError if there is no model, it is damaged, or its symbols cannot spell a hot word or
-    the language model.
+    code in it is run. Raises ValueError if there is no model, it is damaged, its symbols cannot spell a hot word or the
+    language model, or models do not fit together.
 
     >>> model = load("runs/mine")
     >>> [transcript.text for transcript in model.transcribe(["recording.wav"])]
     ['mid high']
     """
     where, fusion = find_device(device), make_fusion(lm, lm_weight, lodr_weight, ilm_weight)
-    folder = find_model(path)
+    folders = find_models(path)
+    members = [_open_member(folder, decoding) for folder in folders]
+    recognizer = members[0] if len(members) == 1 else EnsembleRecognizer(members, folders)
+    if fusion is not None:
+        recognizer.scorers["lm"] = fuse(fusion, folders[0], recognizer.tokenizer, recognizer.model, where)
+    if hotwords is not None:
+        recognizer.scorers["hotwords"] = hot_words(hotwords, recognizer.tokenizer, where)
+    return recognizer.to(where).eval()
+
+
+def _open_member(folder: Path, decoding: str | None) -> Recognizer:
     config = read_config(folder / "config.yaml")
     if decoding is not None:
         config = replace(config, decoding=choose_decoding(decoding, config.decoding))
@@ -182,8 +261,4 @@ def load(
     recognizer.calibration = read_calibration(folder / CALIBRATION, config.features.values)
     if (folder / BIGRAM).is_file():
         recognizer.bigram = folder / BIGRAM
-    if fusion is not None:
-        recognizer.scorers["lm"] = fuse(fusion, folder, tokenizer, recognizer.model, where)
-    if hotwords is not None:
-        recognizer.scorers["hotwords"] = hot_words(hotwords, tokenizer, where)
-    return recognizer.to(where).eval()
+    return recognizer
