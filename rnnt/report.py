@@ -48,7 +48,7 @@ def write_report(
 
 
 def write_default_report(
-    model: Path,
+    models: Sequence[Path],
     data: Sequence[Path],
     pairs: Sequence[Pair],
     title: str,
@@ -58,10 +58,11 @@ def write_default_report(
 ) -> Path:
     """Write the report on a model and splits into the first of `default_folders` that is free; return the folder.
 
-    A folder with a report on the same model and data is free too. Raises as `write_report` does.
+    models: one, or those of an ensemble. A folder with a report on the same models and data is free too. Raises as
+    `write_report` does.
     """
-    subject = subject_of(model, data)
-    *preferred, last = default_folders(model, data)
+    subject = subject_of(models, data)
+    *preferred, last = default_folders(models, data)
     for folder in preferred:
         try:
             with locked_folder(folder):

@@ -20,10 +20,10 @@ def split_names(data: Sequence[Path]) -> str:
     return "+".join(path.resolve().name for path in data)
 
 
-def subject_of(model: Path, data: Sequence[Path]) -> str:
-    """Return a digest of the paths of a model and of splits. It tells reports on different ones apart."""
-    paths = b"\0".join(os.fsencode(path.resolve()) for path in (model, *data))
-    return hashlib.sha256(paths).hexdigest()[:16]
+def subject_of(models: Sequence[Path], data: Sequence[Path]) -> str:
+    """Return a digest of the paths of a model, or of an ensemble's, and of splits. It tells different reports apart."""
+    members, splits = ([os.fsencode(path.resolve()) for path in paths] for paths in (models, data))
+    return hashlib.sha256(b"\0".join([b"\0\0".join(members), *splits])).hexdigest()[:16]
 
 
 def subject_in(folder: Path) -> str:
@@ -34,19 +34,21 @@ def subject_in(folder: Path) -> str:
         return ""
 
 
-def default_folders(model: Path, data: Sequence[Path]) -> list[Path]:
-    """Return folders next to that of a model for the report on it, in order of preference.
+def default_folders(models: Sequence[Path], data: Sequence[Path]) -> list[Path]:
+    """Return folders next to that of a model, the first of an ensemble, for the report on it, in order of preference.
 
-    The first is called evaluation-SPLIT for the best model of a run, and evaluation-MODEL-SPLIT for other models. The
-    last one differs for all models and data.
+    The first is called evaluation-SPLIT for the best model of a run, evaluation-ensemble-SPLIT for several models, and
+    evaluation-MODEL-SPLIT for other models. The last one differs for all models and data.
     """
+    model, several = models[0], len(models) > 1
     whole = Path(os.path.abspath(model))  # has a name and a parent even if the model is "."
     parent = whole.parent if model.name in ("", "..") else model.parent
     of_run = whole.name == "best"
-    plain = f"evaluation-{split_names(data)}" if of_run else f"evaluation-{whole.name}-{split_names(data)}"
+    name = "ensemble" if several else "" if of_run else whole.name
+    plain = "-".join(filter(None, ("evaluation", name, split_names(data))))
     sources = "+".join(dict.fromkeys(path.resolve().parent.name for path in data))
     names = [name for name in (plain, f"{plain}-of-{sources}") if len(os.fsencode(name)) <= _MOST_BYTES]
-    return [parent / name for name in (*names, f"evaluation-{subject_of(model, data)}")]
+    return [parent / name for name in (*names, f"evaluation-{subject_of(models, data)}")]
 
 
 @contextmanager

@@ -183,3 +183,19 @@ def run(call, small, prepared, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("run")
     assert call("train", "small", *small, "--data", prepared, "--out", out, "train.epochs=2") == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def others(run, tmp_path_factory) -> list[Path]:
+    """Two models like that of `run`, with slightly other weights."""
+    import rnnt
+
+    folders = []
+    for seed in (1, 2):
+        recognizer, generator = rnnt.load(run), torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in recognizer.model.parameters():
+                parameter += 0.1 * parameter.std() * torch.randn(parameter.shape, generator=generator)
+        folders.append(tmp_path_factory.mktemp("models") / f"other-{seed}")
+        recognizer.save(folders[-1])
+    return folders

@@ -25,7 +25,7 @@ def lines_of(pairs):
 
 
 def folder_for(model, data, pairs=NEW):
-    return write_default_report(Path(model), [Path(path) for path in data], pairs, "title")
+    return write_default_report([Path(model)], [Path(path) for path in data], pairs, "title")
 
 
 def test_a_run_and_a_split_have_the_plain_name(tmp_path):
@@ -53,7 +53,7 @@ def test_reports_on_different_models_and_data_never_share_a_folder(tmp_path, ord
     assert len(set(folders)) == len(cases)
     assert [folder_for(*case) for case in cases] == folders  # the same again, in the same place
     for case, folder in zip(cases, folders):
-        assert folder.parent == tmp_path / "models" and subject_in(folder) == subject_of(*case)
+        assert folder.parent == tmp_path / "models" and subject_in(folder) == subject_of([case[0]], case[1])
 
 
 def test_a_report_of_an_earlier_version_is_replaced(tmp_path):
@@ -78,7 +78,7 @@ def test_names_are_neither_empty_nor_too_long(tmp_path, monkeypatch):
 
 def test_two_evaluations_at_the_same_time_have_two_folders(tmp_path):
     model, data = tmp_path / "run" / "best", [tmp_path / "test"]
-    first, *others = default_folders(model, data)
+    first, *others = default_folders([model], data)
     first.mkdir(parents=True)
     with (first / ".report.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

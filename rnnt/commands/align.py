@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rnnt.commands.output import Format, Out, check_folder, output_files, put_transcript
-from rnnt.commands.terminal import Device
+from rnnt.commands.terminal import Device, More
 from rnnt.files import write_file
 from rnnt.formats import to_table
 from rnnt.text import read_text, visible
@@ -22,6 +22,7 @@ def align_command(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="draw input, both networks' outputs, lattice and path")
     ] = None,
+    more: More = None,
     device: Device = "auto",
 ) -> None:
     """Find when each word of a known text is said in a recording.
@@ -37,7 +38,7 @@ def align_command(
     if picture is not None:
         check_folder(picture.parent, "--picture another file")
     known = _read(text)
-    recognizer = load(model, device)
+    recognizer = load([model, *(more or [])], device)
     transcript = recognizer.align(audio, known)
     if kind != "text":
         put_transcript(transcript, audio, kind, files.get(audio))

@@ -18,7 +18,7 @@ SPEAKERS_SHOWN = 10  # in the summary of an evaluation, those with the highest e
 
 
 def evaluate_command(
-    model: Annotated[Path, typer.Argument(help="a run or a model")],
+    models: Annotated[list[Path], typer.Argument(help="a run or a model; several decode together", metavar="MODEL...")],
     data: Annotated[list[Path], typer.Option(help="a prepared split; may be given several times")] = ...,
     out: Annotated[
         Path | None, typer.Option(help="the report's folder; default: evaluation-SPLIT by the model")
@@ -57,6 +57,8 @@ def evaluate_command(
 
     Compare decoders: rnnt evaluate runs/digits --data data/digits/test --decoding greedy --decoding beam:4
 
+    Decode with several models, by the mean of their probabilities: rnnt evaluate runs/a runs/b runs/c --data data/valid
+
     Choose weights: rnnt evaluate runs/mine --data data/valid --decoding beam --lm lm.arpa --tune
     """
     from rnnt.comparison import compare, table_text, time_line
@@ -64,7 +66,7 @@ def evaluate_command(
     from rnnt.decoding.decoder import configured_decoder, parse_decoders
     from rnnt.error_rate import by_speaker
     from rnnt.measure import measure_of
-    from rnnt.model_folder import find_model
+    from rnnt.model_folder import find_models
     from rnnt.progress import track
     from rnnt.recognizer import load
     from rnnt.report import write_default_report, write_report
@@ -72,14 +74,14 @@ def evaluate_command(
     from rnnt.time_errors import read_all_times, time_errors
 
     threads = Threads()
-    folder, data = find_model(model), distinct_folders(data)
+    folders, data = find_models(models), distinct_folders(data)
     known = read_all_times(data) if times else None
     weights = {"lm_weight": lm_weight, "lodr_weight": lodr_weight, "ilm_weight": ilm_weight}
     if tune:
         others = {"blank_penalty": blank_penalty, "nbest": nbest or None, "hotwords": hotwords}
         _check_tuning(lm, decoding, weights | others)
     with warnings_shown():
-        recognizer = load(folder, device, hotwords=hotwords, lm=None if tune else lm, **weights)
+        recognizer = load(folders, device, hotwords=hotwords, lm=None if tune else lm, **weights)
     settings, scorers = recognizer.config.decoding, recognizer.scorers
     if blank_penalty is not None:
         settings = replace(settings, blank_penalty=blank_penalty)
@@ -88,7 +90,9 @@ def evaluate_command(
     measured = measure_of(replace(recognizer.config.scoring, **given))
     how = batch_size, lambda *of: adapting(track(*of), threads)
     if tune:
-        result = evaluate_tuned(recognizer, folder, lm, Dataset(*data), split_names(data), decoders[0], *how, measured)
+        result = evaluate_tuned(
+            recognizer, folders[0], lm, Dataset(*data), split_names(data), decoders[0], *how, measured
+        )
     else:
         result = recognizer.evaluate(Dataset(*data), *how, decoders, nbest, measured)
     lines = compare(result) if result.pairs else []
@@ -120,16 +124,18 @@ def evaluate_command(
         if found.skipped:
             name, why = found.skipped[0]
             show(f"{len(found.skipped)} utterances were not aligned (first {name}: {why})")
-    report = result.pairs, f"{folder} on {split_names(data)}", result.skipped
+    report = result.pairs, f"{', '.join(map(str, folders))} on {split_names(data)}", result.skipped
     table = lines if len(lines) > 1 or nbest else []
     try:
         if out is None:
-            out = write_default_report(folder, data, *report, table, measured)
+            out = write_default_report(folders, data, *report, table, measured)
         else:
-            write_report(out, *report, subject_of(folder, data), table, measured)
+            write_report(out, *report, subject_of(folders, data), table, measured)
     except OSError as error:
         why = error.strerror or error
-        raise OSError(f"cannot write the report in {out or folder.parent}: {why}; give --out another folder") from error
+        raise OSError(
+            f"cannot write the report in {out or folders[0].parent}: {why}; give --out another folder"
+        ) from error
     show(f"report: {out / 'report.html'}")
 
 

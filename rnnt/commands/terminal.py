@@ -27,6 +27,10 @@ LodrWeight = Annotated[
 IlmWeight = Annotated[
     float | None, typer.Option(help="weight of the model's internal language model, subtracted instead; default: 0")
 ]
+More = Annotated[
+    list[Path] | None,
+    typer.Option("--model", metavar="MODEL", help="another model to decode with, by the mean of their probabilities"),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")]
 
 

@@ -15,6 +15,7 @@ from rnnt.commands.terminal import (
     Lm,
     LmWeight,
     LodrWeight,
+    More,
     json_line,
     show,
     warnings_shown,
@@ -35,6 +36,7 @@ def transcribe_command(
     lm_weight: LmWeight = None,
     lodr_weight: LodrWeight = None,
     ilm_weight: IlmWeight = None,
+    more: More = None,
     device: Device = "auto",
 ) -> None:
     """Print the text of audio files of any length. Long ones are cut at pauses; --json tells where.
@@ -54,7 +56,7 @@ def transcribe_command(
     paths = audio_files(inputs)
     files = output_files(paths, kind, out)
     with warnings_shown():
-        recognizer = load(model, device, decoding, hotwords, lm, lm_weight, lodr_weight, ilm_weight)
+        recognizer = load([model, *(more or [])], device, decoding, hotwords, lm, lm_weight, lodr_weight, ilm_weight)
     failed = 0
     for path, result in adapting(recognizer.transcribe_files(paths, batch_size), threads):
         if isinstance(result, Exception):

@@ -81,3 +81,15 @@ def test_mistakes_get_one_line(call, run, recordings, text, tmp_path, capsys):
         assert call("align", run, *arguments) == 2
         out, err = capsys.readouterr()
         assert not out and err.count("\n") == 1 and why in err, err
+
+
+def test_more_models_align_together(call, run, others, recordings, text, tmp_path, capsys):
+    picture = tmp_path / "lattice.png"
+    options = ["--model", others[0], "--model", others[1], "--format", "json", "--picture", picture]
+    assert call("align", run, recordings / "00.wav", text, *options) == 0
+    record = json.loads(capsys.readouterr().out)
+    expected = rnnt.load([run, *others]).align(recordings / "00.wav", text.read_text())
+    assert record["log_probs"] == pytest.approx(expected.log_probs, abs=1e-5)
+    assert [word["start"] for word in record["words"]] == [word.start for word in expected.words]
+    assert record["log_probs"] != rnnt.load(run).align(recordings / "00.wav", text.read_text()).log_probs
+    assert imread(picture).shape[2] == 4

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+import rnnt
 from rnnt.dataset import Dataset
 
 
@@ -148,3 +149,43 @@ def test_times_are_judged_by_those_of_the_data(call, run, prepared, recordings, 
     (data / "times.jsonl").write_text("\n".join(lines[1:]))
     assert call("evaluate", run, "--data", data, "--out", tmp_path / "report", "--times") == 0
     assert f"1 utterances were not aligned (first {rows[0][0]}: its times are not known)" in capsys.readouterr().out
+
+
+def test_several_models_decode_together(call, run, others, prepared, tmp_path, capsys):
+    options = ["--data", prepared / "valid", "--decoding", "greedy", "--decoding", "beam:3"]
+    assert call("evaluate", run, *others, *options, "--out", tmp_path) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["greedy", "beam:3"]
+    result = rnnt.load([run, *others]).evaluate(Dataset(prepared / "valid"))
+    assert f"loss {result.loss:.4f} nats a symbol" in out
+    pairs = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert [pair["hypothesis"] for pair in pairs] == [pair.hypothesis for pair in result.pairs]
+    alone = [rnnt.load(path).evaluate(Dataset(prepared / "valid")).loss for path in (run, *others)]
+    assert len({result.loss, *alone}) == 4 and result.loss < max(alone)
+    title = json.loads((tmp_path / "scores.json").read_text())["title"]
+    assert title == f"{run / 'best'}, {others[0]}, {others[1]} on valid"
+
+
+def test_the_report_on_an_ensemble_stands_next_to_its_first_model(call, run, others, prepared, capsys):
+    for models in ([*others, run], [*others]):
+        assert call("evaluate", *models, "--data", prepared / "valid") == 0
+    shown = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines() if line.startswith("report: ")]
+    assert shown[0] == str(others[0].parent / "evaluation-ensemble-valid" / "report.html")
+    assert shown[1].startswith(str(others[0].parent / "evaluation-ensemble-valid-of-")) and shown[1] != shown[0]
+
+
+def test_an_ensemble_is_scored_with_language_models(call, run, others, prepared, tmp_path, capsys):
+    lm = tmp_path / "lm.arpa"
+    assert call("lm", prepared / "train", "--model", run, "--order", "3", "--out", lm) == 0
+    options = ["--data", prepared / "valid", "--decoding", "beam:2", "--lm", lm]
+    assert call("evaluate", run, others[0], *options, "--tune", "--out", tmp_path / "tuned") == 0
+    assert "chosen on valid" in capsys.readouterr().out
+    weights = ["--lm-weight", "0.4", "--ilm-weight", "0.2", "--decoding", "beam:2+lm"]
+    assert call("evaluate", run, others[0], *options, *weights, "--out", tmp_path / "fused") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]] == ["beam:2", "beam:2+lm"]
+
+
+def test_a_model_that_is_named_twice_gets_one_line(call, run, others, prepared, capsys):
+    assert call("evaluate", run, others[0], run / "best", "--data", prepared / "valid") == 2
+    shown = capsys.readouterr()
+    assert shown.err == f"error: {run / 'best'} is named twice; an ensemble takes each model once\n" and not shown.out

@@ -123,3 +123,16 @@ def test_a_language_model_steers_the_search(call, run, recordings, prepared, tmp
         assert call("transcribe", run, recordings / "00.wav", *options) == 2
         out, err = capsys.readouterr()
         assert out == "" and why in err and len(err.splitlines()) == 1
+
+
+def test_more_models_decode_together(call, run, others, recordings, capsys):
+    paths = [recordings / f"{i:02d}.wav" for i in range(6)]
+    more = [word for path in others for word in ("--model", path)]
+    assert call("transcribe", run, *paths, *more, "--json") == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = rnnt.load([run, *others]).transcribe(paths)
+    assert [record["text"] for record in records] == [transcript.text for transcript in expected]
+    alone = rnnt.load(run).transcribe(paths)
+    assert [record["log_probs"] for record in records] != [transcript.log_probs for transcript in alone]
+    assert call("transcribe", run, paths[0], "--model", run) == 2
+    assert capsys.readouterr().err.endswith("is named twice; an ensemble takes each model once\n")
