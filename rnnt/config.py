@@ -192,7 +192,9 @@ class DecodingConfig:
     """Search for the symbols, and its limits."""
 
     max_symbols_per_frame: int = setting(30, "most symbols at one encoder frame", count(1, 10_000))
-    max_symbols: int = setting(300, "most symbols of 40 s; longer utterances have more in proportion", count(1, 10**6))
+    max_symbols: int = setting(
+        300, "most symbols of 40 s or 100 input symbols; longer inputs have more in proportion", count(1, 10**6)
+    )
     batch: int = setting(32, "utterances decoded together", count(1, 10**6))
     method: str = setting("greedy", "search: greedy or beam", one_of("greedy", "beam"))
     beam: int = setting(4, "hypotheses that beam search keeps at each frame", count(1, 256))

@@ -30,12 +30,15 @@ from rnnt.symbol_input import make_input
 from rnnt.text_alignment import align_text
 from rnnt.tokenizer import Tokenizer, load_tokenizer
 from rnnt.transcription import transcribe, transcribe_files
+from rnnt.transduction import transduce
 
 _OTHER_INPUT = {  # by the input that the model does read
     "audio": "this model reads audio, not symbols; give it recordings",
-    "symbols": "this model reads symbols, such as the letters of words, not audio; give it text",
+    "symbols": "this model reads symbols, such as the letters of words, not audio; give it text, as in: "
+    "rnnt transcribe MODEL --text WORD",
 }
 _WHOLE_SECONDS = 40  # the longest recording that decoding.max_symbols is meant for; all of LibriSpeech is shorter
+_WHOLE_SYMBOLS = 100  # the same for symbols: few words are longer
 
 
 class Recognizer(nn.Module):
@@ -133,6 +136,7 @@ class Recognizer(nn.Module):
     align = align_text
     transcribe = transcribe
     transcribe_files = transcribe_files
+    transduce = transduce
     evaluate = evaluate
 
     def save(self, folder: Path) -> None:

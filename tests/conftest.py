@@ -67,6 +67,44 @@ def make_recognizer(**changes):
     return recognizer.eval()
 
 
+def make_speller(symbols=("a", "b", "c"), unicode="nfd", **changes):
+    """A random model from the input symbols to the output symbols A, B and C."""
+    from rnnt.alphabet import Alphabet
+    from rnnt.config import TokenizerConfig
+    from rnnt.recognizer import Recognizer
+    from rnnt.settings import from_tree
+    from rnnt.tokenizer import train_tokenizer
+
+    lstm = {"hidden": 8, "pre_layers": 1, "post_layers": 1, "time_stack": 1, "bidirectional": True}
+    config = from_tree(
+        {
+            "input": "symbols",
+            "symbols": {"embedding": 8, "unicode": unicode},
+            "model": {
+                "encoder": {"lstm": lstm},
+                "predictor": {"embedding": 8, "hidden": 8, "layers": 1},
+                "joint": {"hidden": 16},
+                "init_scale": 1.0,
+            },
+            "tokenizer": {"kind": "words"},
+            "decoding": {"method": "beam", "beam": 4, "max_symbols_per_frame": 3, "batch": 8},
+            "scoring": {"measure": "sequences"},
+            **changes,
+        },
+        "test",
+    )
+    torch.manual_seed(0)
+    recognizer = Recognizer(
+        config, train_tokenizer(["A B C"], TokenizerConfig("words")), Alphabet(sorted(symbols), unicode)
+    )
+    with torch.no_grad():
+        joint = recognizer.model.joint
+        for layer in (joint.encoder, joint.predictor, joint.output):
+            layer.weight.mul_(4)
+        joint.output.bias[-1] += 1
+    return recognizer.eval()
+
+
 def noise_in_bursts(seconds, seed):
     """Noise in bursts, int16."""
     rng = np.random.default_rng(seed)
@@ -79,6 +117,12 @@ def noise_in_bursts(seconds, seed):
 def make():
     """A function that makes a random recognizer of the words a, b and c; its arguments are sections of settings."""
     return make_recognizer
+
+
+@pytest.fixture(scope="session")
+def spell():
+    """A function that makes a random recognizer of symbols; its arguments are sections of settings."""
+    return make_speller
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ LAYERS = [
     "references",
     "word_times anchors windows",
     "transcription evaluation text_alignment",
+    "transduction",
     "recognizer",
     "comparison time_errors",
     "report report_folder plot alignment_picture convert calibrator tuning",

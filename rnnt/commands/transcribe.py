@@ -20,16 +20,32 @@ from rnnt.commands.terminal import (
     show,
     warnings_shown,
 )
+from rnnt.commands.words import check_text_options, print_outputs, read_words
 from rnnt.threads import Threads, adapting
 
 
 def transcribe_command(
     model: Annotated[Path, typer.Argument(help="a run or a model")],
-    inputs: Annotated[list[Path], typer.Argument(help="audio files, or folders of them", metavar="FILE|DIR...")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="audio files, or folders of them; with --text, words", metavar="FILE|DIR|WORD..."),
+    ],
+    text: Annotated[
+        bool,
+        typer.Option(
+            "--text", help="for a model that reads symbols: words, files with a word in each line, or - (stdin)"
+        ),
+    ] = False,
+    nbest: Annotated[
+        int | None,
+        typer.Option(help="with --text: list so many outputs of each word, with probabilities", min=1, max=256),
+    ] = None,
     kind: Format = "text",
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
-    batch_size: Annotated[int, typer.Option(help="segments decoded together", min=1)] = 16,
+    batch_size: Annotated[
+        int | None, typer.Option(help="segments decoded together; default: 16, of words decoding.batch", min=1)
+    ] = None,
     decoding: Decoding = None,
     hotwords: HotWords = None,
     lm: Lm = None,
@@ -39,26 +55,36 @@ def transcribe_command(
     more: More = None,
     device: Device = "auto",
 ) -> None:
-    """Print the text of audio files of any length. Long ones are cut at pauses; --json tells where.
+    """Print the text of audio files of any length, or the output for words. A line for each, with a tab in it.
 
-    A file that cannot be read is named on standard error, and the others go on.
+    Long recordings are cut at pauses; --json tells where. A file that cannot be read, or a word that makes no sense, is
+    named on standard error, and the others go on.
 
     Without --out, JSON is one object a line. With it, each recording gets a file of its name, and a file that is there
     already is replaced.
 
     Example: rnnt transcribe runs/digits recording.wav --format srt --out subtitles
+
+    Example: rnnt transcribe runs/words --text hello world --nbest 3
     """
     from rnnt.recognizer import load
     from rnnt.transcription import audio_files
 
     threads = Threads()
     kind = "json" if as_json else kind
-    paths = audio_files(inputs)
-    files = output_files(paths, kind, out)
+    if text:
+        check_text_options(kind, out)
+    elif nbest is not None:
+        raise ValueError("--nbest goes with --text; for recordings, rnnt evaluate --nbest lists hypotheses")
+    paths = [] if text else audio_files(list(map(Path, inputs)))
+    files = output_files(paths, kind, out) if paths else {}
     with warnings_shown():
         recognizer = load([model, *(more or [])], device, decoding, hotwords, lm, lm_weight, lodr_weight, ilm_weight)
+    if text:
+        print_outputs(recognizer, read_words(inputs, sys.stdin.buffer), nbest, batch_size, kind, threads)
+        return
     failed = 0
-    for path, result in adapting(recognizer.transcribe_files(paths, batch_size), threads):
+    for path, result in adapting(recognizer.transcribe_files(paths, batch_size or 16), threads):
         if isinstance(result, Exception):
             failed += 1
             show(f"error: {result}", file=sys.stderr)

@@ -1,0 +1,192 @@
+"""Inputs of symbols, such as words -> the most probable outputs, such as pronunciations, with their probabilities.
+
+Shapes: B inputs, T encoder frames, D encoder width, R outputs whose probability is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from rnnt.alphabet import Alphabet
+from rnnt.decoding.decoder import Decoder, configured_decoder
+from rnnt.loader import collate, pad_symbols
+from rnnt.sampler import batches_by_length
+from rnnt.text import visible
+from rnnt.transcription import BATCH_SYMBOLS
+
+if TYPE_CHECKING:
+    from rnnt.recognizer import Recognizer
+
+MOST_INPUT_SYMBOLS = 2000  # of one input; its lattice then has some million nodes
+_NODES = 4_000_000  # of the padded lattices that are computed at once: some 300 MB
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A possible output of one input.
+
+    tokens: its symbols, and text: the same as text. probability: that of the symbols, given the input: the sum over all
+    alignments. truncated: `decoding.max_symbols` was met, and the rest is missing.
+    """
+
+    text: str
+    tokens: list[int]
+    probability: float
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Transduction:
+    """The outputs found for one input.
+
+    input: the text that was given. candidates: the outputs, the most probable first. unknown: the symbols of the input
+    that training never saw; the model reads one and the same symbol in their place.
+    """
+
+    input: str
+    candidates: list[Candidate]
+    unknown: list[str]
+
+    @property
+    def text(self) -> str:
+        """The most probable output."""
+        return self.candidates[0].text
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable output, which tells how far to trust it."""
+        return self.candidates[0].probability
+
+
+def transduce(
+    recognizer: Recognizer,
+    inputs: str | Iterable[str | Sequence[str]],
+    nbest: int = 1,
+    batch_size: int | None = None,
+) -> list[Transduction]:
+    """Return the most probable outputs of texts, for a model that reads symbols.
+
+    inputs: one text, or several. A text is split into symbols by `split_text`; a list or tuple is taken as symbols.
+    nbest: the most outputs to return for each. Beam search keeps at least so many hypotheses. batch_size: inputs
+    decoded together, by default `decoding.batch`. The results are a list in the order of the inputs, also for one
+    input, and none depends on its batch. Probabilities are the model's: they sum to at most 1 over the outputs of an
+    input. If a language model or hot words steer the search, its order counts instead of the probability.
+    Raises ValueError if the model reads audio, an input is empty or has more than 2,000 symbols, or greedy search
+    is to find several outputs.
+
+    >>> import rnnt
+    >>> model = rnnt.load("runs/words")
+    >>> for found in model.transduce(["ab", "cab"], nbest=2):
+    ...     print(found.input, [(each.text, round(each.probability, 2)) for each in found.candidates])
+    ab [('A B', 0.98), ('A A B', 0.01)]
+    cab [('C A B', 0.97), ('C C B', 0.01)]
+    """
+    recognizer.require_input("symbols")
+    decoder = _decoder(recognizer, nbest)
+    alphabet = recognizer.alphabet
+    given = [split_input(alphabet, item, number) for number, item in enumerate(_several_texts(inputs), 1)]
+    numbers = [recognizer.numbers(symbols) for _, symbols in given]
+    found: dict[int, list[Candidate]] = {}
+    size = batch_size or recognizer.config.decoding.batch
+    with recognizer.inference():
+        for indices in batches_by_length([len(each) for each in numbers], size, BATCH_SYMBOLS):
+            outputs = _candidates(recognizer, [numbers[i] for i in indices], decoder)
+            found |= zip(indices, [each[:nbest] for each in outputs])
+    return [
+        Transduction(text, found[i], alphabet.lacking(symbols) if alphabet.unknown in numbers[i] else [])
+        for i, (text, symbols) in enumerate(given)
+    ]
+
+
+def split_text(alphabet: Alphabet, text: str) -> list[str]:
+    """Return the input symbols of a text: its characters, without white space at the ends.
+
+    If the alphabet has symbols of several characters, such as phones or tags, there must be spaces between the symbols.
+
+    >>> split_text(Alphabet(["a", "b"], "nfc"), "cab"), split_text(Alphabet(["n", "<V>"], "nfc"), "r u n <V>")
+    (['c', 'a', 'b'], ['r', 'u', 'n', '<V>'])
+    """
+    return text.split() if any(len(symbol) > 1 for symbol in alphabet.symbols) else list(text.strip())
+
+
+def split_input(alphabet: Alphabet, item: str | Sequence[str], number: int) -> tuple[str, list[str]]:
+    """Return an input as text and as symbols. number: of the input, for messages.
+
+    Raises ValueError if it is empty, too long, or neither text nor symbols.
+    """
+    if isinstance(item, str):
+        text, symbols = item, split_text(alphabet, item)
+    elif isinstance(item, (list, tuple)) and all(isinstance(symbol, str) for symbol in item):
+        text, symbols = " ".join(item), list(item)
+    else:
+        raise ValueError(f"input {number} is neither a text nor a list of symbols")
+    if not symbols:
+        raise ValueError(f"input {number} is empty")
+    if len(symbols) > MOST_INPUT_SYMBOLS:
+        start = visible("".join(symbols)[:20])
+        raise ValueError(
+            f"input {number} ({start}...) has {len(symbols)} symbols, more than {MOST_INPUT_SYMBOLS}; split it"
+        )
+    return text, symbols
+
+
+def log_probabilities(
+    recognizer: Recognizer, encoder_BTD: torch.Tensor, lengths: torch.Tensor, rows: list[int], tokens: list[list[int]]
+) -> list[float]:
+    """Return the log-probability of each of R outputs given its input, the sum over all alignments.
+
+    encoder_BTD, lengths: the encoder's frames of the inputs. rows: the input of each output. tokens: its symbols.
+    Belongs inside `inference()`. The model computes in float32 at least, and the sum is in float64.
+    """
+    dtype = torch.promote_types(encoder_BTD.dtype, torch.float32)
+    most = max(1, _NODES // (encoder_BTD.shape[1] * (max(map(len, tokens), default=0) + 1)))
+    found: list[float] = []
+    for first in range(0, len(rows), most):
+        chosen = torch.tensor(rows[first : first + most])
+        frames = encoder_BTD[chosen.to(encoder_BTD.device)].to(dtype), lengths[chosen.to(lengths.device)]
+        with torch.autocast(encoder_BTD.device.type, enabled=False):
+            losses = recognizer.model.loss(*frames, *pad_symbols(tokens[first : first + most]))
+        found += (-losses).tolist()
+    return found
+
+
+def _decoder(recognizer: Recognizer, nbest: int) -> Decoder:
+    """Return the configured decoder, with a beam that is wide enough."""
+    config = recognizer.config.decoding
+    if nbest < 1:
+        raise ValueError(f"nbest is {nbest}; it must be at least 1")
+    if config.method == "beam":
+        config = replace(config, beam=max(config.beam, nbest))
+    elif nbest > 1:
+        raise ValueError(f"greedy search finds one output, not {nbest}; choose the decoding beam or beam:{nbest}")
+    return configured_decoder(config, recognizer.scorers)
+
+
+def _candidates(recognizer: Recognizer, inputs: list[np.ndarray], decoder: Decoder) -> list[list[Candidate]]:
+    """Decode inputs together. Return the outputs of each, the best first."""
+    batch = collate(inputs, [[]] * len(inputs), [""] * len(inputs)).to(recognizer.device)
+    encoder_BTD, lengths = recognizer.encode(batch)
+    found = recognizer.search(batch, encoder_BTD, lengths, decoder)
+    rows = [row for row, hypotheses in enumerate(found) for _ in hypotheses]
+    tokens = [hypothesis.tokens for hypotheses in found for hypothesis in hypotheses]
+    log_probs = iter(log_probabilities(recognizer, encoder_BTD, lengths, rows, tokens))
+    results = []
+    for hypotheses in found:
+        ranked = []
+        for each, log_prob in zip(hypotheses, log_probs):
+            steering = 0.0 if each.total is None else each.total - each.score
+            probability = math.exp(min(log_prob, 0.0))  # rounding may leave a little more than 1
+            text = recognizer.tokenizer.decode(each.tokens)
+            ranked.append((log_prob + steering, Candidate(text, each.tokens, probability, each.truncated)))
+        results.append([candidate for _, candidate in sorted(ranked, key=lambda pair: -pair[0])])
+    return results
+
+
+def _several_texts(inputs: str | Iterable[str | Sequence[str]]) -> Iterable[str | Sequence[str]]:
+    return [inputs] if isinstance(inputs, str) else inputs
