@@ -82,10 +82,12 @@ def transduce(
 
     >>> import rnnt
     >>> model = rnnt.load("runs/words")
-    >>> for found in model.transduce(["ab", "cab"], nbest=2):
-    ...     print(found.input, [(each.text, round(each.probability, 2)) for each in found.candidates])
-    ab [('A B', 0.98), ('A A B', 0.01)]
-    cab [('C A B', 0.97), ('C C B', 0.01)]
+    >>> for found in model.transduce(["ab", "cab"]):
+    ...     print(found.input, found.text, f"{found.probability:.2f}")
+    ab A B 0.99
+    cab C A B 0.99
+    >>> [each.text for each in model.transduce("ab", nbest=3)[0].candidates]
+    ['A B', 'A B B', 'A A B']
     """
     recognizer.require_input("symbols")
     decoder = _decoder(recognizer, nbest)

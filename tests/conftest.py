@@ -126,6 +126,20 @@ def spell():
 
 
 @pytest.fixture(scope="session")
+def speller():
+    """A model that was trained for a moment to write the letters a, b and c in capitals."""
+    model = make_speller()
+    optimizer = torch.optim.Adam(model.model.parameters(), lr=0.02)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(100):
+        letters, lengths = (torch.randint(*of, generator=generator) for of in ((3, (32, 6)), (1, 7, (32,))))
+        optimizer.zero_grad()
+        model.model(letters, lengths, letters, lengths).mean().backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
 def speech():
     """A function of seconds and a seed that makes noise in bursts, int16 at 16 kHz."""
     return noise_in_bursts

@@ -27,10 +27,10 @@ def examples(name):
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_examples_run(name, spell, tmp_path, monkeypatch):
+def test_examples_run(name, speller, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(GOLDEN / "model", "runs/mine/best")
-    spell().save(tmp_path / "runs/words")
+    speller.save(tmp_path / "runs/words")
     dataset = Dataset(GOLDEN / "data" / "valid")
     soundfile.write("recording.wav", dataset[0].input, dataset.sample_rate)
     said = []

@@ -23,7 +23,7 @@ _TOGETHER = 8192  # words that are read before the first of them is decoded
 _NAMED = 20  # unknown symbols that the note lists
 
 
-class Word(NamedTuple):
+class GivenWord(NamedTuple):
     """A word to decode. problem: the reason why it cannot be; empty if it can. place: where it stands."""
 
     text: str
@@ -39,7 +39,7 @@ def check_text_options(kind: str, out: Path | None) -> None:
         raise ValueError("--out writes a file for each recording; with --text, send standard output to a file: > FILE")
 
 
-def read_words(items: Sequence[str], standard_input: BinaryIO) -> Iterator[Word]:
+def read_words(items: Sequence[str], standard_input: BinaryIO) -> Iterator[GivenWord]:
     """Yield the words that are given or stand in files, one a line. Blank lines are passed over.
 
     An item is `-`, for standard input; a file, if it holds a dot or a slash and a file has this name; or else a word.
@@ -61,7 +61,7 @@ def read_words(items: Sequence[str], standard_input: BinaryIO) -> Iterator[Word]
 
 def print_outputs(
     recognizer: "Recognizer",
-    words: Iterable[Word],
+    words: Iterable[GivenWord],
     nbest: int | None,
     batch_size: int | None,
     kind: str,
@@ -104,34 +104,34 @@ def print_outputs(
         raise typer.Exit(1 if failed < total else 2)
 
 
-def _lines(file: BinaryIO, name: str) -> Iterator[Word]:
+def _lines(file: BinaryIO, name: str) -> Iterator[GivenWord]:
     for number, line in enumerate(file, 1):
         place = f"{name}, line {number}"
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
             shown = line.decode("utf-8", "replace").strip()
-            yield Word(shown, place, f"is not UTF-8 text (byte {error.start}); convert it to UTF-8")
+            yield GivenWord(shown, place, f"is not UTF-8 text (byte {error.start}); convert it to UTF-8")
             continue
         if text:
             yield _checked(text, place)
 
 
-def _checked(text: str, place: str) -> Word:
+def _checked(text: str, place: str) -> GivenWord:
     text = text.strip()
     if not text:
-        return Word(text, place, "is empty")
+        return GivenWord(text, place, "is empty")
     if not is_unicode(text):
-        return Word(text.encode(errors="replace").decode(), place, "is not UTF-8 text; convert it to UTF-8")
+        return GivenWord(text.encode(errors="replace").decode(), place, "is not UTF-8 text; convert it to UTF-8")
     if "\t" in text:
-        return Word(text, place, "holds a tab; give the word alone, as cut -f1 does")
+        return GivenWord(text, place, "holds a tab; give the word alone, as cut -f1 does")
     for character in text:
         if unicodedata.category(character) == "Cc":
-            return Word(text, place, f"holds the control character U+{ord(character):04X}; remove it")
-    return Word(text, place)
+            return GivenWord(text, place, f"holds the control character U+{ord(character):04X}; remove it")
+    return GivenWord(text, place)
 
 
-def _with_problem(recognizer: "Recognizer", word: Word) -> Word:
+def _with_problem(recognizer: "Recognizer", word: GivenWord) -> GivenWord:
     """Return the word, with the problem if the model cannot read it."""
     from rnnt.transduction import MOST_INPUT_SYMBOLS, split_text
 
