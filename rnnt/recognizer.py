@@ -26,6 +26,7 @@ from rnnt.model.symbols import SymbolEmbedding
 from rnnt.model_folder import find_models, read_config, read_weights, write_model
 from rnnt.ngram.bigram import BIGRAM
 from rnnt.settings import choose_decoding
+from rnnt.symbol_alignment import align_symbols
 from rnnt.symbol_input import make_input
 from rnnt.text_alignment import align_text
 from rnnt.tokenizer import Tokenizer, load_tokenizer
@@ -34,8 +35,8 @@ from rnnt.transduction import transduce
 
 _OTHER_INPUT = {  # by the input that the model does read
     "audio": "this model reads audio, not symbols; give it recordings",
-    "symbols": "this model reads symbols, such as the letters of words, not audio; give it text, as in: "
-    "rnnt transcribe MODEL --text WORD",
+    "symbols": "this model reads symbols, such as the letters of words, not audio; give it text: "
+    "--text WORD, or model.transduce",
 }
 _WHOLE_SECONDS = 40  # the longest recording that decoding.max_symbols is meant for; all of LibriSpeech is shorter
 _WHOLE_SYMBOLS = 100  # the same for symbols: few words are longer
@@ -134,6 +135,7 @@ class Recognizer(nn.Module):
         return torch.ceil(self.config.decoding.max_symbols * (input_lengths / whole).clamp(min=1)).long()
 
     align = align_text
+    align_symbols = align_symbols
     transcribe = transcribe
     transcribe_files = transcribe_files
     transduce = transduce

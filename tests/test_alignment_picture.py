@@ -82,3 +82,20 @@ def test_a_long_recording_is_refused(recognizer, speech, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="a picture of 2 s and 3 symbols could not be read; draw an excerpt"):
         draw_alignment(recognizer, samples, transcript, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("word, text", [("cab", "C A B"), ("a", "A"), ("한$ab" * 20, "A B")])
+def test_a_picture_of_symbols(speller, tmp_path, word, text, recwarn):
+    alignment_picture.draw_symbol_alignment(speller, speller.align_symbols(word, text), tmp_path / "a.png")
+    assert imread(tmp_path / "a.png").shape[0] == 1100 and not recwarn.list
+
+
+def test_a_picture_of_too_many_symbols_is_refused(speller, tmp_path, monkeypatch):
+    monkeypatch.setattr(alignment_picture, "_MOST_NODES", 11)
+    alignment_picture.draw_symbol_alignment(speller, speller.align_symbols("ab", "A B"), tmp_path / "a.png")
+    with pytest.raises(ValueError, match="a picture of 3 input symbols and 3 symbols could not be read"):
+        alignment_picture.draw_symbol_alignment(speller, speller.align_symbols("cab", "C A B"), tmp_path / "b.png")
+
+
+def test_characters_that_the_font_lacks_have_codes():
+    assert alignment_picture._shown("5 $ é 한") == "5 \\$ é U+D55C"

@@ -29,6 +29,7 @@ LAYERS = [
     "word_times anchors windows",
     "transcription evaluation text_alignment",
     "transduction",
+    "symbol_alignment",
     "recognizer",
     "comparison time_errors",
     "report report_folder plot alignment_picture convert calibrator tuning",

@@ -93,3 +93,40 @@ def test_more_models_align_together(call, run, others, recordings, text, tmp_pat
     assert [word["start"] for word in record["words"]] == [word.start for word in expected.words]
     assert record["log_probs"] != rnnt.load(run).align(recordings / "00.wav", text.read_text()).log_probs
     assert imread(picture).shape[2] == 4
+
+
+@pytest.fixture(scope="module")
+def letters(speller, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("letters") / "model"
+    speller.save(folder)
+    return folder
+
+
+def test_a_line_for_each_output_symbol(call, letters, speller, tmp_path, capsys):
+    assert call("align", letters, "cab", "C B", "--text") == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    emitted = speller.align_symbols("cab", "C B").emitted
+    assert rows == [[str(x.frame + 1), x.input, f"{x.probability:.3f}", x.symbol] for x in emitted]
+    assert call("align", letters, "--text", "cab", "--picture", tmp_path / "a.png") == 0  # the model's own output
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [(row[0], row[1], row[3]) for row in rows] == [("1", "c", "C"), ("2", "a", "A"), ("3", "b", "B")]
+    assert imread(tmp_path / "a.png").ndim == 3
+    assert call("align", letters, "--text", "cab", "C B", "--format", "json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["input"] == ["c", "a", "b"] and record["text"] == "C B" and 0 < record["probability"] < 0.1
+    assert [each["symbol"] for each in record["symbols"]] == ["C", "B"]
+
+
+def test_mistakes_with_symbols_get_one_line(call, letters, run, recordings, tmp_path, capsys):
+    cases = [
+        ([letters, "cab", "C A B"], "reads symbols, such as the letters of words, not audio; give it text: --text"),
+        ([run, "cab", "C A B", "--text"], "this model reads audio, not symbols"),
+        ([run, recordings / "00.wav"], "give the file with the text after the recording"),
+        ([letters, "cab", "X", "--text"], "unknown to the tokenizer: 'X'"),
+        ([letters, "cab", "C", "--text", "--format", "srt"], "--text has the formats text and json"),
+        ([letters, "cab", "C", "--text", "--out", tmp_path], "--out writes a file for each recording"),
+    ]
+    for arguments, why in cases:
+        assert call("align", *arguments) == 2
+        out, err = capsys.readouterr()
+        assert not out and err.count("\n") == 1 and why in err, err
