@@ -211,7 +211,7 @@ def _draw_symbols(panel: Axes, alignment: SymbolAlignment, frames: int) -> None:
     panel.set_ylim(0, 1)
     panel.set_yticks([])
     places, names = (np.arange(count) + 0.5) * frames / count, [_shown(symbol) for symbol in alignment.input]
-    size = min(20.0, 900 / (count * max(1.5, *map(len, names))))  # points
+    size = min(20.0, 750 / (count * max(1.5, *map(len, names))))  # points
     for place, name in zip(places, names):
         panel.text(place, 0.25, name, ha="center", va="center", fontsize=size)
     if count <= _MOST_TICKS:
