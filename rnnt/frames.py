@@ -1,4 +1,4 @@
-"""Padded batches of frames: which places are valid, stacking in time, reversal in time."""
+"""Padded batches of frames: which places are valid, stacking in time, reversal in time, frames from a place on."""
 
 import torch
 from torch.nn import functional as F
@@ -25,3 +25,9 @@ def reverse_frames(x_BSF: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     place = torch.arange(x_BSF.shape[1], device=x_BSF.device)[None]
     source = torch.where(valid_places(lengths, x_BSF.shape[1]), lengths[:, None] - 1 - place, place)
     return x_BSF.gather(1, source[:, :, None].expand_as(x_BSF))
+
+
+def frames_from(x_BSF: torch.Tensor, starts: torch.Tensor, count: int) -> torch.Tensor:
+    """Return (B, count, F): frames of each utterance from `starts` (B,) on. After the last frame they are arbitrary."""
+    places_BT = (starts[:, None] + torch.arange(count, device=starts.device)).clamp(max=max(x_BSF.shape[1] - 1, 0))
+    return x_BSF.gather(1, places_BT[:, :, None].expand(-1, -1, x_BSF.shape[2]))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rnnt.frames import reverse_frames, stack_frames, valid_places
+from rnnt.frames import frames_from, reverse_frames, stack_frames, valid_places
 
 LENGTHS = torch.tensor([7, 0, 4, 1])
 
@@ -33,3 +33,13 @@ def test_only_valid_frames_are_reversed():
     x = torch.randn(4, 7, 3, generator=torch.Generator().manual_seed(1))
     for before, after, length in zip(x.tolist(), reverse_frames(x, LENGTHS).tolist(), LENGTHS.tolist()):
         assert after == before[:length][::-1] + before[length:]
+
+
+def test_frames_from_a_place_on_are_those_of_each_utterance():
+    x = torch.randn(4, 7, 3, generator=torch.Generator().manual_seed(2))
+    starts = [0, 3, 6, 4]
+    found = frames_from(x, torch.tensor(starts), 4)
+    assert found.shape == (4, 4, 3)
+    for before, after, start in zip(x.tolist(), found.tolist(), starts):
+        assert after[: 7 - start] == before[start : start + 4]
+    assert frames_from(x, torch.tensor(starts), 0).shape == (4, 0, 3)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rnnt.frames import reverse_frames, stack_frames, valid_places
+from rnnt.frames import frames_from, reverse_frames, stack_frames, valid_places
 from rnnt.model.encoder import Encoder
 from rnnt.model_config import LstmConfig, ModelConfig
 
@@ -194,16 +194,16 @@ class LstmEncoder(Encoder):
         keep, totals = self.stride - 1, state.num_pending + lengths
         x_BSD = torch.cat((state.pending, x_BSD), 1)
         num_stacks = totals // self.stride
-        x_BTD = _frames_from(x_BSD, keep - state.num_pending, int(num_stacks.max()) * self.stride)
+        x_BTD = frames_from(x_BSD, keep - state.num_pending, int(num_stacks.max()) * self.stride)
         x_BTD = x_BTD.unflatten(1, (-1, self.stride)).flatten(2)
         output_BTD, post = self.post.step(x_BTD, num_stacks, (state.post_hidden, state.post_cell))
-        pending = _frames_from(x_BSD, lengths, keep)
+        pending = frames_from(x_BSD, lengths, keep)
         return output_BTD, num_stacks, LstmEncoderState(*pre, *post, pending, totals % self.stride)
 
     def finish(self, state: LstmEncoderState) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the encoder frame (B, 1, D) of a last stack that is padded with zeros, and whether there is one."""
         keep, pending = self.stride - 1, state.num_pending
-        x_BSD = _frames_from(state.pending, keep - pending, keep)
+        x_BSD = frames_from(state.pending, keep - pending, keep)
         x_BSD = x_BSD.masked_fill(~valid_places(pending, keep)[:, :, None], 0.0)
         x_BTD = F.pad(x_BSD, (0, 0, 0, 1)).flatten(1)[:, None]
         lengths = (pending > 0).long()
@@ -217,9 +217,3 @@ class LstmEncoder(Encoder):
     def describe(self) -> str:
         """Describe the layers, as in "2 + 3 LSTM layers of 1024"."""
         return self._description
-
-
-def _frames_from(x_BSD: torch.Tensor, starts: torch.Tensor, count: int) -> torch.Tensor:
-    """Return (B, count, D): frames of each stream from `starts` (B,) on. After the last frame they are arbitrary."""
-    places_BT = (starts[:, None] + torch.arange(count, device=starts.device)).clamp(max=max(x_BSD.shape[1] - 1, 0))
-    return x_BSD.gather(1, places_BT[:, :, None].expand(-1, -1, x_BSD.shape[2]))
