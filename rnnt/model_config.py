@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from rnnt.fields import below_one, between, check, count, finite, one_of, setting
+from rnnt.fields import Allowed, below_one, between, check, count, finite, one_of, setting
 
 WIDTH = 65_536  # the most units of a layer
 
@@ -28,11 +28,61 @@ class LstmConfig:
 
 
 @dataclass(frozen=True)
+class ConformerConfig:
+    """FastConformer (Rekesh et al. 2023, arXiv 2305.05084). The defaults are those of its large model."""
+
+    width: int = setting(512, "values of an encoder frame", count(2, WIDTH))
+    layers: int = setting(17, "number of layers", count(1, 1000))
+    heads: int = setting(8, "attention heads, which share the width evenly", count(1, 1024))
+    feed_forward: int = setting(4, "hidden units of a feed-forward module, as a multiple of the width", count(1, 64))
+    kernel: int = setting(
+        9, "frames that a convolution covers, an odd number", Allowed(lambda n: n > 0 and n % 2, "odd and above 0")
+    )
+    subsampling: int = setting(
+        8, "input frames for one encoder frame: 2, 4, 8 or 16", Allowed(lambda n: n in (2, 4, 8, 16), "2, 4, 8 or 16")
+    )
+    channels: int = setting(256, "channels of the convolutions that subsample", count(1, WIDTH))
+    causal: bool = setting(False, "let the layers' convolutions see past frames only, which streams need")
+    causal_subsampling: bool = setting(
+        False, "let the convolutions that subsample see past frames only; they may miss an utterance's last few"
+    )
+    attention_left: int = setting(-1, "past frames that attention sees, a multiple of the chunk; -1: all", count(-1))
+    attention_right: int = setting(
+        -1, "most future frames that attention sees, in chunks of this number and 1; -1: all", count(-1)
+    )
+    unlimited_probability: float = setting(
+        0.0, "share of training batches whose attention has no limits, for use with and without them",
+        between(0, 1),
+    )  # fmt: skip
+    scale_input: bool = setting(True, "multiply the input of the first layer by the square root of the width")
+    bias: bool = setting(True, "add biases in the linear maps and convolutions of the layers")
+    norm: str = setting("batch", "normalization in the convolution module: batch or layer", one_of("batch", "layer"))
+    dropout: float = setting(0.1, "probability of dropout before the layers and in every module", between(0, 1))
+    attention_dropout: float = setting(0.1, "probability of dropout of attention weights", between(0, 1))
+    layer_dropout: float = setting(
+        0.0, "probability of leaving out the last layer; it falls evenly to 0 at the first", below_one()
+    )
+
+    def __post_init__(self):
+        prefix = "model.encoder.conformer."
+        check(prefix, self)
+        if self.width % (2 * self.heads):
+            raise ValueError(f"{prefix}width is {self.width}; it must be an even multiple of heads ({self.heads})")
+        chunk = self.attention_right + 1
+        if chunk and self.attention_left > 0 and self.attention_left % chunk:
+            raise ValueError(
+                f"{prefix}attention_left is {self.attention_left}; it must be a multiple of the chunk, "
+                f"attention_right + 1 ({chunk})"
+            )
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """The family of the encoder, and a section of settings for each family."""
 
-    kind: str = setting("lstm", "family of the encoder: lstm", one_of("lstm"))
+    kind: str = setting("lstm", "family of the encoder: lstm or conformer", one_of("lstm", "conformer"))
     lstm: LstmConfig = field(default_factory=LstmConfig)
+    conformer: ConformerConfig = field(default_factory=ConformerConfig)
 
     def __post_init__(self):
         check("model.encoder.", self)

@@ -54,14 +54,13 @@ def others(value):
         return [[*value, "another"]]
     if isinstance(value, str):
         names = ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "additive", "beam", "symbols"]
-        return [*names, "hamming", "mfcc", "else"]
+        return [*names, "hamming", "mfcc", "conformer", "layer", "else"]
     if isinstance(value, int):
-        return [value + 3, value - 3, 2 * value, value // 2]
+        return [value + 3, value - 3, 2 * value, value // 2, value + 2]
     return [value + 0.125, value - 0.125, value / 2, value * 2]
 
 
-# The encoder has one family so far.
-KEYS = [key for key, _ in leaves(dataclasses.asdict(Config())) if key != "model.encoder.kind"]
+KEYS = [key for key, _ in leaves(dataclasses.asdict(Config()))]
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from rnnt.loss import transducer_loss
+from rnnt.model.conformer import ConformerEncoder
 from rnnt.model.encoder import Encoder
 from rnnt.model.joint import Joint
 from rnnt.model.lstm import LstmEncoder
@@ -14,7 +15,7 @@ from rnnt.model_config import EncoderConfig, ModelConfig
 
 def make_encoder(inputs: int, config: EncoderConfig) -> Encoder:
     """Make an encoder of the family `config.kind`. inputs: F', values of one input frame."""
-    families = {"lstm": LstmEncoder}
+    families = {"lstm": LstmEncoder, "conformer": ConformerEncoder}
     return families[config.kind](inputs, getattr(config, config.kind))
 
 
