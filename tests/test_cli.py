@@ -68,7 +68,7 @@ def test_info_of_a_run_whose_last_step_was_skipped(tmp_path):
     assert "done: 2 steps, epoch 0.50, loss not finite\n  1 steps skipped" in text and "none yet" in text
 
 
-PRESETS = "demo, digits, g2p, librispeech-1536, librispeech-mlperf, small, timit, timit-graves2012"
+PRESETS = ", ".join(presets())
 MISTAKES = [
     (
         "prepare nothing . --out x",
