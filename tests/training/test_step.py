@@ -73,11 +73,23 @@ def expected(stepper, fastemit=0.0, ctc_weight=0.0, size=8):
     return loss.item(), norm.item(), model
 
 
+CONFORMER = [
+    "model.encoder.kind=conformer",
+    *(f"model.encoder.conformer.{text}" for text in ("width=8", "layers=1", "heads=2", "channels=2")),
+]
+
+
 @pytest.mark.parametrize("stack", [1, 3])
-@pytest.mark.parametrize("stride", [1, 2, 3])
-def test_the_losses_get_the_encoders_lengths_without_asking_it(stepper_of, stack, stride):
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        *(pytest.param([f"model.encoder.lstm.time_stack={n}"], id=f"lstm {n}") for n in (1, 2, 3)),
+        *(pytest.param([*CONFORMER, f"model.encoder.conformer.subsampling={n}"], id=f"conformer {n}") for n in (2, 8)),
+    ],
+)
+def test_the_losses_get_the_encoders_lengths_without_asking_it(stepper_of, stack, encoder):
     speed = ("augment.speed_min=0.8", "augment.speed_max=1.2")
-    stepper = stepper_of(f"features.stack={stack}", f"model.encoder.lstm.time_stack={stride}", *speed)
+    stepper = stepper_of(f"features.stack={stack}", *encoder, *speed)
     objective, features = stepper._objective, Features(stepper.config.features)
     for seed in range(20):
         batch = batch_of(range(8), seed)
@@ -230,3 +242,12 @@ def test_a_checkpoint_from_before_float16_has_no_scale(stepper_of):
     state = stepper_of().state_dict()
     del state["scaler"]
     stepper_of().load_state_dict(state)
+
+
+def test_a_conformer_learns_a_batch_by_heart(stepper_of):
+    dropout = (f"model.encoder.conformer.{name}=0" for name in ("dropout", "attention_dropout"))
+    stepper = stepper_of("features.stack=1", *CONFORMER, "model.encoder.conformer.subsampling=4", *dropout)
+    share = [(Share(0, np.arange(8), 1.0), batch_of(range(8)))]
+    losses = [stepper.take(share, 8, step, 0.0, Stop(announce=False)).loss for step in range(60)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(buffer.isfinite().all() for buffer in stepper.model.buffers())
