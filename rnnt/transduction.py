@@ -15,6 +15,7 @@ import torch
 
 from rnnt.alphabet import Alphabet
 from rnnt.decoding.decoder import Decoder, configured_decoder
+from rnnt.decoding.rescoring import WHOLE
 from rnnt.loader import collate, pad_symbols
 from rnnt.sampler import batches_by_length
 from rnnt.text import visible
@@ -32,12 +33,12 @@ class Candidate:
     """A possible output of one input.
 
     tokens: its symbols, and text: the same as text. probability: that of the symbols, given the input: the sum over all
-    alignments. truncated: `decoding.max_symbols` was met, and the rest is missing.
+    alignments; None if it was not asked for. truncated: `decoding.max_symbols` was met, and the rest is missing.
     """
 
     text: str
     tokens: list[int]
-    probability: float
+    probability: float | None
     truncated: bool
 
 
@@ -59,7 +60,7 @@ class Transduction:
         return self.candidates[0].text
 
     @property
-    def probability(self) -> float:
+    def probability(self) -> float | None:
         """The probability of the most probable output, which tells how far to trust it."""
         return self.candidates[0].probability
 
@@ -69,14 +70,17 @@ def transduce(
     inputs: str | Iterable[str | Sequence[str]],
     nbest: int = 1,
     batch_size: int | None = None,
+    probabilities: bool = True,
 ) -> list[Transduction]:
     """Return the most probable outputs of texts, for a model that reads symbols.
 
     inputs: one text, or several. A text is split into symbols by `split_text`; a list or tuple is taken as symbols.
     nbest: the most outputs to return for each. Beam search keeps at least so many hypotheses. batch_size: inputs
-    decoded together, by default `decoding.batch`. The results are a list in the order of the inputs, also for one
-    input, and none depends on its batch. Probabilities are the model's: they sum to at most 1 over the outputs of an
-    input. If a language model or hot words steer the search, its order counts instead of the probability.
+    decoded together, by default `decoding.batch`. probabilities: without them greedy search is faster.
+
+    The results are a list in the order of the inputs, also for one input, and none depends on its batch. Probabilities
+    are the model's: they sum to at most 1 over the outputs of an input. If a language model or hot words steer the
+    search, its order counts instead of the probability.
     Raises ValueError if the model reads audio, an input is empty or has more than 2,000 symbols, or greedy search
     is to find several outputs.
 
@@ -98,7 +102,7 @@ def transduce(
     size = batch_size or recognizer.config.decoding.batch
     with recognizer.inference():
         for indices in batches_by_length([len(each) for each in numbers], size, BATCH_SYMBOLS):
-            outputs = _candidates(recognizer, [numbers[i] for i in indices], decoder)
+            outputs = _candidates(recognizer, [numbers[i] for i in indices], decoder, probabilities)
             found |= zip(indices, [each[:nbest] for each in outputs])
     return [
         Transduction(text, found[i], alphabet.lacking(symbols) if alphabet.unknown in numbers[i] else [])
@@ -170,20 +174,26 @@ def _decoder(recognizer: Recognizer, nbest: int) -> Decoder:
     return configured_decoder(config, recognizer.scorers)
 
 
-def _candidates(recognizer: Recognizer, inputs: list[np.ndarray], decoder: Decoder) -> list[list[Candidate]]:
+def _candidates(
+    recognizer: Recognizer, inputs: list[np.ndarray], decoder: Decoder, probabilities: bool
+) -> list[list[Candidate]]:
     """Decode inputs together. Return the outputs of each, the best first."""
     batch = collate(inputs, [[]] * len(inputs), [""] * len(inputs)).to(recognizer.device)
     encoder_BTD, lengths = recognizer.encode(batch)
     found = recognizer.search(batch, encoder_BTD, lengths, decoder)
-    rows = [row for row, hypotheses in enumerate(found) for _ in hypotheses]
-    tokens = [hypothesis.tokens for hypotheses in found for hypothesis in hypotheses]
+    # Greedy search has the score of one alignment, and beam search sums up short lattices alone.
+    inexact = decoder.config.method == "greedy" or lengths > WHOLE
+    scored = lengths.new_full(lengths.shape, probabilities, dtype=torch.bool) & inexact
+    rows = [row for row, hypotheses in enumerate(found) if scored[row] for _ in hypotheses]
+    tokens = [hypothesis.tokens for row, hypotheses in enumerate(found) if scored[row] for hypothesis in hypotheses]
     log_probs = iter(log_probabilities(recognizer, encoder_BTD, lengths, rows, tokens))
     results = []
-    for hypotheses in found:
+    for hypotheses, unscored in zip(found, (~scored).tolist()):
         ranked = []
-        for each, log_prob in zip(hypotheses, log_probs):
+        for each in hypotheses:
+            log_prob = each.score if unscored else next(log_probs)
             steering = 0.0 if each.total is None else each.total - each.score
-            probability = math.exp(min(log_prob, 0.0))  # rounding may leave a little more than 1
+            probability = math.exp(min(log_prob, 0.0)) if probabilities else None  # rounding may leave more than 1
             text = recognizer.tokenizer.decode(each.tokens)
             ranked.append((log_prob + steering, Candidate(text, each.tokens, probability, each.truncated)))
         results.append([candidate for _, candidate in sorted(ranked, key=lambda pair: -pair[0])])

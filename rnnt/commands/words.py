@@ -77,7 +77,8 @@ def print_outputs(
     words = (_with_problem(recognizer, word) for word in words)
     for block in adapting(iter(lambda: list(islice(words, _TOGETHER)), []), threads):
         good = [word.text for word in block if not word.problem]
-        results = iter(recognizer.transduce(good, nbest or 1, batch_size))
+        asked = kind == "json" or nbest is not None
+        results = iter(recognizer.transduce(good, nbest or 1, batch_size, probabilities=asked))
         for word in block:
             total += 1
             if word.problem:

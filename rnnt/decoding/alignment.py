@@ -54,10 +54,13 @@ def whole_band(lengths: torch.Tensor, columns: int) -> Band:
     return Band(torch.zeros_like(last), last)
 
 
-def band_around(frames_BU: torch.Tensor, lengths: torch.Tensor, target_lengths: torch.Tensor, margin: int) -> Band:
+def band_around(
+    frames_BU: torch.Tensor, lengths: torch.Tensor, target_lengths: torch.Tensor, margin: int | torch.Tensor
+) -> Band:
     """Return the band that is up to `margin` frames away from a path.
 
     frames_BU: the frame at which the path emits each symbol (B, U), not falling with u; padding may hold anything.
+    margin: one for all, or (B, 1) on the CPU.
     """
     lengths, target_lengths, frames_BU = lengths.cpu().long(), target_lengths.cpu().long(), frames_BU.cpu().long()
     ends = (lengths - 1)[:, None]

@@ -2,7 +2,8 @@
 
 The search drops a prefix that is improbable at the present frame, and with it all alignments that go through it later.
 If a model emits a word's letters at one frame, these are nearly all alignments of the word. So the search finds good
-hypotheses and ranks them badly. Here each gets the sum over all alignments in a band around its path.
+hypotheses and ranks them badly. Here each gets the sum over all alignments in a band around its path. In a short stream
+that is the whole lattice.
 
 Hypotheses of a stream share most of their prefixes, so the joint runs once for each prefix and frame.
 
@@ -21,6 +22,8 @@ from rnnt.model.joint import Joint
 
 # Frames on either side of a path that its alignments may be away. Those farther away add a tenth of a nat on average.
 MARGIN = 4
+# Frames of the longest stream whose lattice is summed up whole: its scores are exact. Words of letters are as short.
+WHOLE = 24
 
 
 class Emission(NamedTuple):
@@ -54,7 +57,8 @@ def rescore(
     stream_R = torch.tensor([row for row, b in enumerate(streams) for _ in found[b]])
     frames_RU = torch.nn.utils.rnn.pad_sequence([torch.tensor(x.frames).long() for x in emissions], batch_first=True)
     symbols_R = torch.tensor([len(emission.tokens) for emission in emissions])
-    band = band_around(frames_RU, lengths_B[stream_R], symbols_R, MARGIN)
+    lengths_R1 = lengths_B[stream_R, None]
+    band = band_around(frames_RU, lengths_R1[:, 0], symbols_R, torch.where(lengths_R1 > WHOLE, MARGIN, lengths_R1))
     device, (_, time, _), width = encoder_BTH.device, encoder_BTH.shape, outputs_BCH.shape[1]
     nodes = LatticeNodes.of(band, time, symbols_R, device)
     row_N = torch.div(nodes.column, column_RU.shape[1], rounding_mode="floor")
