@@ -7,6 +7,7 @@ from torch.autograd.function import once_differentiable
 
 from rnnt.loss.arguments import Lattices, check_lattices, reduce_losses
 from rnnt.loss.lattice import forward_backward
+from rnnt.loss.penalties import Penalties, sum_alignments
 
 # Logits that are processed at a time: temporary copies of so many, in float32 or float64, exist at once.
 _CPU_SLICE = 2**19
@@ -18,10 +19,20 @@ class DenseLoss(torch.autograd.Function):
 
     Keeps the logits and three numbers for each node. The softmax exists for one slice of frames at a time. The other
     arguments are those of `rnnt_loss`; `normalize` is its `fused_log_softmax`, `overwrite` its `overwrite_logits`.
+    penalties: those of `transducer_loss`.
     """
 
     @staticmethod
-    def forward(ctx, logits, lattices: Lattices, clamp: float, normalize: bool, fastemit: float, overwrite: bool):
+    def forward(
+        ctx,
+        logits,
+        lattices: Lattices,
+        clamp: float,
+        normalize: bool,
+        fastemit: float,
+        overwrite: bool,
+        penalties: Penalties | None,
+    ):
         """Return the losses, inf if not finite."""
         wide = torch.promote_types(logits.dtype, torch.float32)
         blank_BTU = torch.zeros(logits.shape[:3], dtype=wide, device=logits.device)
@@ -35,9 +46,7 @@ class DenseLoss(torch.autograd.Function):
                 norm_BTU[nodes] = torch.logsumexp(x_TUV.to(wide), 2)
         blank_BTU -= norm_BTU
         label_BTU -= norm_BTU
-        log_p, g_blank, g_label = forward_backward(
-            blank_BTU, label_BTU, lattices.encoder_lengths, lattices.target_lengths
-        )
+        log_p, g_blank, g_label = sum_alignments(forward_backward, blank_BTU, label_BTU, lattices, penalties)
         finite_B = torch.isfinite(log_p)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(logits, norm_BTU, g_blank, g_label.mul_(1 + fastemit), finite_B)
@@ -70,7 +79,7 @@ class DenseLoss(torch.autograd.Function):
             for b, (frames, labels) in enumerate(lattices.lengths):
                 result[b, frames:] = 0.0
                 result[b, :frames, labels + 1 :] = 0.0
-        return result, None, None, None, None, None
+        return result, None, None, None, None, None, None
 
 
 def _slices(logits: torch.Tensor, lattices: Lattices) -> Iterator[tuple[int, slice, slice]]:
@@ -127,5 +136,5 @@ def rnnt_loss(
         scores="logits", lengths="logit_lengths",
     )  # fmt: skip
     with torch.autocast(logits.device.type, enabled=False):
-        losses = DenseLoss.apply(logits, lattices, clamp, fused_log_softmax, fastemit, overwrite_logits)
+        losses = DenseLoss.apply(logits, lattices, clamp, fused_log_softmax, fastemit, overwrite_logits, None)
     return reduce_losses(losses, reduction)

@@ -17,25 +17,35 @@ Letters of the shapes:
 import torch
 from torch.autograd.function import once_differentiable
 
+from rnnt.loss.penalties import Penalties, sum_alignments
 from rnnt.loss.scores import JointSettings, LatticeJoint
 
 
 class FusedLoss(torch.autograd.Function):
     """Losses (B,) of encoder (B, T, H), predictor (B, U+1, H), weight (V, H) and bias (V,).
 
-    Weight and bias are both None for the additive joint. fastemit and tolerance are those of `transducer_loss`.
+    Weight and bias are both None for the additive joint. fastemit, tolerance and penalties are those of
+    `transducer_loss`.
     """
 
     @staticmethod
     def forward(
-        ctx, encoder_BTH, predictor_BUH, weight_VH, bias_V, settings: JointSettings, fastemit: float, tolerance: float
+        ctx,
+        encoder_BTH,
+        predictor_BUH,
+        weight_VH,
+        bias_V,
+        settings: JointSettings,
+        fastemit: float,
+        tolerance: float,
+        penalties: Penalties | None,
     ):
         """Return the losses, inf if not finite. Keeps the inputs and the expected counts of the visited nodes."""
         lattices = settings.lattices
         with torch.autocast(encoder_BTH.device.type, enabled=False):
             blank_BTU, label_BTU = LatticeJoint(encoder_BTH, predictor_BUH, weight_VH, bias_V, settings).scores()
-            log_p, g_blank, g_label = settings.operations.forward_backward(
-                blank_BTU, label_BTU, lattices.encoder_lengths, lattices.target_lengths
+            log_p, g_blank, g_label = sum_alignments(
+                settings.operations.forward_backward, blank_BTU, label_BTU, lattices, penalties
             )
             finite_B = torch.isfinite(log_p)
             if any(ctx.needs_input_grad):
@@ -83,7 +93,7 @@ class FusedLoss(torch.autograd.Function):
             grads = [
                 None if x is None else x.mul_(scale).to(like.dtype) for x, scale, like in zip(grads, scales, inputs)
             ]
-        return (*grads, None, None, None)
+        return (*grads, None, None, None, None)
 
 
 def _add_product(sum_VH: torch.Tensor, x_VR: torch.Tensor, y_RH: torch.Tensor) -> None:

@@ -5,6 +5,7 @@ import torch
 from rnnt.loss.arguments import Lattices, check_joint, reduce_losses
 from rnnt.loss.dense import DenseLoss
 from rnnt.loss.fused import FusedLoss
+from rnnt.loss.penalties import Penalties
 from rnnt.loss.scores import JointSettings, choose_operations, product_type
 from rnnt.loss.tile import Dropout
 
@@ -26,6 +27,7 @@ def transducer_loss(
     tolerance: float = 1e-7,
     reduction: str = "mean",
     implementation: str = "auto",
+    penalties: Penalties | None = None,
 ) -> torch.Tensor:
     """Return -log P(targets), summed over all alignments (Graves 2012, arXiv 1211.3711), from the joint's inputs.
 
@@ -50,6 +52,8 @@ def transducer_loss(
     implementation: "reference" stores the (B, T, U+1, V) logits, in plain torch; "fused" computes them tile by tile, in
         torch on any device; "triton" does the same with kernels for a GPU; "auto" is "triton" on a GPU if it runs
         there, and otherwise "fused".
+    penalties: prices at which an alignment may skip frames and symbols, for targets that may be wrong or lack symbols
+        (docs/loss.md). The sum is then no probability any more; its -log may be negative.
 
     Returns float32, or float64 for inputs in float64. Under autocast, matrix products are in autocast's type. An
     utterance whose loss is not finite gives inf and a gradient of zero.
@@ -80,11 +84,11 @@ def transducer_loss(
         batch, frames, width = encoder_BTH.shape
         masks = Dropout.draw(dropout, batch * frames, batch * predictor_BUH.shape[1], width, encoder_BTH.device)
     if implementation == "reference":
-        losses = _reference(*inputs, lattices, activation, masks, fastemit)
+        losses = _reference(*inputs, lattices, activation, masks, fastemit, penalties)
     else:
         operations = choose_operations(implementation, encoder_BTH.device)
         settings = JointSettings(lattices, activation, masks, product_type(encoder_BTH, weight_VH), operations)
-        losses = FusedLoss.apply(*inputs, settings, fastemit, tolerance)
+        losses = FusedLoss.apply(*inputs, settings, fastemit, tolerance, penalties)
     return reduce_losses(losses, reduction)
 
 
@@ -97,6 +101,7 @@ def _reference(
     activation: str,
     masks: Dropout | None,
     fastemit: float,
+    penalties: Penalties | None,
 ) -> torch.Tensor:
     """The losses (B,) from stored logits. Autograd differentiates the joint network."""
     # In the backward pass zero times NaN is NaN. So replace everything that must not contribute, not only ignore it.
@@ -113,7 +118,7 @@ def _reference(
             bits = masks.rows.view(batch, frames, 1, -1) + masks.columns.view(batch, 1, width, -1)
             hidden_BTUH = torch.where(bits >= masks.threshold, hidden_BTUH / masks.keep, 0.0)
         logits_BTUV = torch.nn.functional.linear(hidden_BTUH, weight_VH, bias_V)
-    losses = DenseLoss.apply(logits_BTUV, lattices, -1, True, fastemit, False)
+    losses = DenseLoss.apply(logits_BTUV, lattices, -1, True, fastemit, False, penalties)
     return losses.masked_fill(~finite_B, float("inf"))
 
 

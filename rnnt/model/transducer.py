@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from rnnt.loss import transducer_loss
+from rnnt.loss import Penalties, transducer_loss
 from rnnt.model.conformer import ConformerEncoder
 from rnnt.model.encoder import Encoder
 from rnnt.model.joint import Joint
@@ -49,11 +49,12 @@ class Transducer(nn.Module):
         targets_BU: torch.Tensor,
         target_lengths: torch.Tensor,
         fastemit: float = 0.0,
+        penalties: Penalties | None = None,
     ) -> torch.Tensor:
         """Return -log P(targets | frames) of each utterance, (B,), from the encoder's output.
 
         fastemit: weight by which FastEmit (Yu et al. 2021, arXiv 2010.11148) favours early symbols. It changes the
-        gradient, not the loss.
+        gradient, not the loss. penalties: those of `transducer_loss`, for targets that may be wrong.
         """
         joint = self.joint
         return transducer_loss(
@@ -67,6 +68,7 @@ class Transducer(nn.Module):
             dropout=joint.dropout if self.training else 0.0,
             fastemit=fastemit,
             reduction="none",
+            penalties=penalties,
         )
 
     def forward(
