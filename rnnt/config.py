@@ -161,6 +161,20 @@ class TrainConfig:
     ctc_weight: float = setting(0.0, "weight of a CTC loss on the encoder, only used in training", finite(0))
     fastemit: float = setting(0.0, "weight of FastEmit, which favours early symbols (Yu et al. 2021)", finite(0))
     ctc_epochs: float = setting(0.0, "epochs over which ctc_weight falls linearly to 0; 0: it stays", finite(0))
+    transcripts: str = setting(
+        "exact",
+        "exact (what was said) or partial (texts may lack words or have wrong ones; the loss skips them at a price)",
+        one_of("exact", "partial"),
+    )
+    star_penalty: float = setting(
+        2.0, "partial: price in nats of passing over a frame as if any symbol were said there; .inf: never", at_least(0)
+    )
+    bypass_penalty: float = setting(
+        6.0, "partial: price in nats of passing over a symbol of the text; .inf: never", at_least(0)
+    )
+    partial_epochs: float = setting(
+        0.0, "partial: epochs over which the prices fall from infinite to those above, as 1 / epoch", finite(0)
+    )
     curriculum_epochs: float = setting(
         0.0, "epochs over which the longest utterance grows from curriculum_seconds to data.max_seconds", finite(0)
     )

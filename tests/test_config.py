@@ -90,6 +90,9 @@ RANGES = {
     "train.ctc_weight": "[0, inf)",
     "train.fastemit": "[0, inf)",
     "train.ctc_epochs": "[0, inf)",
+    "train.star_penalty": "[0, inf]",
+    "train.bypass_penalty": "[0, inf]",
+    "train.partial_epochs": "[0, inf)",
     "train.curriculum_epochs": "[0, inf)",
     "train.curriculum_seconds": "[0, inf)",
     "train.weight_noise": "[0, inf)",
@@ -241,7 +244,7 @@ def test_a_number_out_of_range_is_refused_and_its_key_named(key):
 @pytest.mark.parametrize("text", ["nan", ".nan", "inf", ".inf", "-.inf"])
 def test_what_is_no_finite_number_is_refused_unless_it_has_a_meaning(key, text, tmp_path):
     (tmp_path / "a.yaml").write_text("")
-    endless = ("data.max_seconds", "optim.max_grad_norm", "schedule.hold")
+    endless = "data.max_seconds optim.max_grad_norm schedule.hold train.star_penalty train.bypass_penalty".split()
     if key in endless and text in ("inf", ".inf"):
         load_config(tmp_path / "a.yaml", [f"{key}={text}"])
     else:

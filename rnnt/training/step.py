@@ -15,6 +15,7 @@ from rnnt.augment import Augmentation
 from rnnt.config import Config
 from rnnt.device import autocast
 from rnnt.loader import Batch
+from rnnt.loss import Penalties
 from rnnt.model import Transducer
 from rnnt.symbol_input import Input
 from rnnt.training.checkpoint import check_keys, check_like
@@ -44,21 +45,26 @@ class Objective(nn.Module):
     As one module, so that the processes can share its gradients. The features have no weights and stay outside of it.
     """
 
-    def __init__(
-        self, features: Input, model: Transducer, ctc_head: nn.Module | None, precision: str, fastemit: float
-    ):
+    def __init__(self, features: Input, model: Transducer, ctc_head: nn.Module | None, precision: str, fastemit: float):
         super().__init__()
         self.model, self.ctc_head = model, ctc_head
         self._features, self._num_frames, self._stack = features.forward, features.num_frames, features.joined
         self._precision, self._fastemit = precision, fastemit
 
-    def forward(self, batch: Batch, augmentation: Augmentation, ctc_weight: float) -> tuple[Tensor, Tensor]:
-        """Return the transducer losses (B,), without gradient, and the sum over the batch to be minimised."""
+    def forward(
+        self, batch: Batch, augmentation: Augmentation, ctc_weight: float, penalties: Penalties | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the transducer losses (B,), without gradient, and the sum over the batch to be minimised.
+
+        penalties: those of `transducer_loss`.
+        """
         with autocast(self._precision, batch.inputs.device):
             features, lengths = self._features(batch.inputs, batch.input_lengths, augmentation)
             encoder_BTD, _ = self.model.encoder(features, lengths)
             lengths = self._num_encoder_frames(batch, augmentation)  # as the encoder has returned them, on the CPU
-            loss_B = self.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths, fastemit=self._fastemit)
+            loss_B = self.model.loss(
+                encoder_BTD, lengths, batch.targets, batch.target_lengths, self._fastemit, penalties
+            )
             total = loss_B.sum()
             if ctc_weight:
                 total = total + ctc_weight * self._ctc_loss(encoder_BTD, lengths, batch)
@@ -126,7 +132,10 @@ class Stepper:
             for share, batch in shares:
                 last = share is shares[-1][0]
                 with nullcontext() if last else self.processes.unshared(self._objective):
-                    loss_B, total = self._objective(batch, self._seed(share, batch, step), self._ctc_weight(epoch))
+                    augmentation = self._seed(share, batch, step)
+                    loss_B, total = self._objective(
+                        batch, augmentation, self._ctc_weight(epoch), self._penalties(epoch)
+                    )
                     # share_gradients() takes the mean over the processes; the step needs the mean over the batch.
                     total = total * (share.weight * self.processes.count / size)
                     self.scaler.scale(total).backward()
@@ -218,6 +227,14 @@ class Stepper:
         if schedule.name == "cosine":
             return cosine(epoch, lr, schedule.warmup, self.config.train.epochs, schedule.minimum)
         return warmup_hold_decay(epoch, lr, schedule.warmup, schedule.hold, schedule.decay, schedule.minimum)
+
+    def _penalties(self, epoch: float) -> Penalties | None:
+        """The prices of skipping frames and symbols; none if the transcripts are exact, or still taken to be."""
+        train = self.config.train
+        if train.transcripts == "exact" or (train.partial_epochs and not epoch):
+            return None
+        factor = max(1.0, train.partial_epochs / epoch) if train.partial_epochs else 1.0
+        return Penalties(train.star_penalty * factor, train.bypass_penalty * factor)
 
     def _ctc_weight(self, epoch: float) -> float:
         train = self.config.train

@@ -171,7 +171,7 @@ def test_a_cheaper_arc_never_raises_the_loss(implementation):
     ],
 )
 def test_wrong_symbols_cost_their_price(transcript, price):
-    """A model that is certain of what was said, the symbols 0, 1 and 2 in frames 1, 3 and 5 of 7, meets a transcript."""
+    """A model is certain of what was said: the symbols 0, 1 and 2 in frames 1, 3 and 5 of 7."""
     said = {1: 0, 3: 1, 5: 2}
     blank, label = torch.full((2, 1, 7, len(transcript) + 1), -60.0, dtype=torch.float64)
     for t, u in itertools.product(range(7), range(len(transcript) + 1)):
@@ -187,5 +187,5 @@ def test_wrong_symbols_cost_their_price(transcript, price):
 
 @pytest.mark.parametrize("penalties", [(-0.1, 1.0), (1.0, -1.0), (math.nan, 1.0)])
 def test_negative_prices_are_refused(penalties):
-    with pytest.raises(ValueError, match="the penalty (star|bypass) is .*; it must be at least 0"):
+    with pytest.raises(ValueError, match=r"the penalty (star|bypass) is .*; it must be at least 0"):
         Penalties(*penalties)

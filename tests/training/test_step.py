@@ -14,6 +14,7 @@ from rnnt import transducer_loss
 from rnnt.augment import Augmentation
 from rnnt.features import Features
 from rnnt.loader import collate
+from rnnt.loss import Penalties
 from rnnt.model import Transducer
 from rnnt.training.distributed import Processes
 from rnnt.training.share import Share
@@ -141,6 +142,26 @@ def test_fastemit_changes_the_gradient_and_not_the_loss(stepper_of):
     assert take(plain).loss == pytest.approx(take(early).loss, rel=1e-6)
     changed = plain.model.joint.output.bias.grad - early.model.joint.output.bias.grad
     assert changed.abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("overrides", "epoch", "penalties"),
+    [
+        (("train.star_penalty=1",), 3.0, None),
+        (("train.transcripts=partial",), 0.0, Penalties(2.0, 6.0)),
+        (("train.transcripts=partial", "train.star_penalty=1.5", "train.bypass_penalty=.inf"), 3.0, (1.5, math.inf)),
+        (("train.transcripts=partial", "train.partial_epochs=4"), 0.0, None),
+        (("train.transcripts=partial", "train.partial_epochs=4"), 1.0, (8.0, 24.0)),
+        (("train.transcripts=partial", "train.partial_epochs=4"), 8.0, (2.0, 6.0)),
+    ],
+)
+def test_a_step_on_partial_transcripts(stepper_of, overrides, epoch, penalties):
+    penalties = Penalties(*penalties) if isinstance(penalties, tuple) else penalties
+    stepper, batch = stepper_of(*overrides), batch_of(range(8))
+    model = stepper.model
+    encoder, lengths = model.encoder(*Features(stepper.config.features)(batch.inputs, batch.input_lengths))
+    losses = model.loss(encoder, lengths, batch.targets, batch.target_lengths, penalties=penalties)
+    assert take(stepper, epoch=epoch).loss == pytest.approx(losses.mean().item(), rel=1e-5)
 
 
 def test_a_ctc_loss_that_has_faded_out_leaves_no_trace(stepper_of):
