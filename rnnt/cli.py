@@ -44,7 +44,7 @@ def about() -> None:
 @app.command("prepare")
 def prepare_command(
     corpus: Annotated[
-        str, typer.Argument(help="librispeech, timit, digits, synthetic, folder, lhotse, mlperf-json or lexicon")
+        str, typer.Argument(help="librispeech, timit, an4, digits, synthetic, folder, lhotse, mlperf-json or lexicon")
     ],
     source: Annotated[Path, typer.Argument(help="folder or file of the corpus; - for synthetic, which needs none")],
     options: Annotated[list[str] | None, typer.Argument(metavar=KEY_VALUE, help="the corpus's options")] = None,

@@ -73,7 +73,7 @@ MISTAKES = [
     (
         "prepare nothing . --out x",
         "unknown corpus 'nothing'; there are librispeech, digits, synthetic, folder, lhotse, mlperf-json, "
-        "timit, lexicon",
+        "timit, an4, lexicon",
     ),
     (
         "prepare librispeech . --out x",

@@ -26,6 +26,7 @@ CORPORA = {
     "lhotse": "rnnt.corpora.lhotse",
     "mlperf-json": "rnnt.corpora.mlperf_json",
     "timit": "rnnt.corpora.timit",
+    "an4": "rnnt.corpora.an4",
     "lexicon": "rnnt.corpora.lexicon",
 }
 

@@ -6,7 +6,7 @@ from rnnt.corpora import CORPORA, Utterance, find_corpus, read_splits
 
 
 def test_every_corpus_is_found_by_name():
-    names = {"librispeech", "digits", "synthetic", "folder", "lhotse", "mlperf-json", "timit", "lexicon"}
+    names = {"librispeech", "digits", "synthetic", "folder", "lhotse", "mlperf-json", "timit", "an4", "lexicon"}
     assert set(CORPORA) == names
     for name in CORPORA.keys() - {"synthetic"}:  # that one needs an optional dependency
         assert callable(find_corpus(name))
