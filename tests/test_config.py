@@ -244,7 +244,7 @@ def test_a_number_out_of_range_is_refused_and_its_key_named(key):
 @pytest.mark.parametrize("text", ["nan", ".nan", "inf", ".inf", "-.inf"])
 def test_what_is_no_finite_number_is_refused_unless_it_has_a_meaning(key, text, tmp_path):
     (tmp_path / "a.yaml").write_text("")
-    endless = "data.max_seconds optim.max_grad_norm schedule.hold train.star_penalty train.bypass_penalty".split()
+    endless = ["data.max_seconds", "optim.max_grad_norm", "schedule.hold", "train.star_penalty", "train.bypass_penalty"]
     if key in endless and text in ("inf", ".inf"):
         load_config(tmp_path / "a.yaml", [f"{key}={text}"])
     else:
