@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rnnt.files import sync_folder
 
+SUSPICIOUS = "suspicious.tsv"  # of `rnnt.suspicion`, written after the others
 FILES = ("skipped.tsv", "pairs.jsonl", "nbest.jsonl", "report.html", "scores.json")
 _MOST_BYTES = 120  # of a folder's name, well below the 255 that file systems allow
 
@@ -81,7 +82,7 @@ def replacing_report(folder: Path) -> Iterator[Path]:
     try:
         new.mkdir()
         yield new
-        for name in reversed(FILES):
+        for name in (SUSPICIOUS, *reversed(FILES)):
             (folder / name).unlink(missing_ok=True)
         for name in FILES:
             if (new / name).exists():

@@ -31,7 +31,7 @@ LAYERS = [
     "transduction",
     "symbol_alignment",
     "recognizer",
-    "comparison time_errors",
+    "comparison time_errors suspicion",
     "report report_folder plot alignment_picture convert calibrator tuning",
     "training",
     "info demo",

@@ -43,6 +43,9 @@ def evaluate_command(
     times: Annotated[
         bool, typer.Option("--times", help="align the texts too, and judge when symbols begin by the times in the data")
     ] = False,
+    suspicious: Annotated[
+        bool, typer.Option("--suspicious", help="list the utterances whose text least fits their audio")
+    ] = False,
     measure: Annotated[
         str | None, typer.Option(help="words, symbols or sequences, in place of the model's scoring.measure")
     ] = None,
@@ -59,6 +62,8 @@ def evaluate_command(
 
     Decode with several models, by the mean of their probabilities: rnnt evaluate runs/a runs/b runs/c --data data/valid
 
+    Find wrong texts: rnnt evaluate runs/mine --data data/train --suspicious
+
     Choose weights: rnnt evaluate runs/mine --data data/valid --decoding beam --lm lm.arpa --tune
     """
     from rnnt.comparison import compare, table_text, time_line
@@ -70,7 +75,8 @@ def evaluate_command(
     from rnnt.progress import track
     from rnnt.recognizer import load
     from rnnt.report import write_default_report, write_report
-    from rnnt.report_folder import split_names, subject_of
+    from rnnt.report_folder import SUSPICIOUS, split_names, subject_of
+    from rnnt.suspicion import find_suspicious, write_suspicious
     from rnnt.time_errors import read_all_times, time_errors
 
     threads = Threads()
@@ -124,6 +130,7 @@ def evaluate_command(
         if found.skipped:
             name, why = found.skipped[0]
             show(f"{len(found.skipped)} utterances were not aligned (first {name}: {why})")
+    doubtful = find_suspicious(recognizer, Dataset(*data), result.pairs, *how) if suspicious else []
     report = result.pairs, f"{', '.join(map(str, folders))} on {split_names(data)}", result.skipped
     table = lines if len(lines) > 1 or nbest else []
     try:
@@ -131,11 +138,15 @@ def evaluate_command(
             out = write_default_report(folders, data, *report, table, measured)
         else:
             write_report(out, *report, subject_of(folders, data), table, measured)
+        if suspicious:
+            write_suspicious(out / SUSPICIOUS, doubtful)
     except OSError as error:
         why = error.strerror or error
         raise OSError(
             f"cannot write the report in {out or folders[0].parent}: {why}; give --out another folder"
         ) from error
+    if suspicious:
+        show(f"suspicious: {len(doubtful)} texts, those that fit least first: {out / SUSPICIOUS}")
     show(f"report: {out / 'report.html'}")
 
 
