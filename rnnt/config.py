@@ -167,7 +167,7 @@ class TrainConfig:
         one_of("exact", "partial"),
     )
     star_penalty: float = setting(
-        2.0, "partial: price in nats of passing over a frame as if any symbol were said there; .inf: never", at_least(0)
+        2.0, "partial: price in nats of passing over a frame in which something else was said; .inf: never", at_least(0)
     )
     bypass_penalty: float = setting(
         6.0, "partial: price in nats of passing over a symbol of the text; .inf: never", at_least(0)

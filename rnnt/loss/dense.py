@@ -46,10 +46,10 @@ class DenseLoss(torch.autograd.Function):
                 norm_BTU[nodes] = torch.logsumexp(x_TUV.to(wide), 2)
         blank_BTU -= norm_BTU
         label_BTU -= norm_BTU
-        log_p, g_blank, g_label = sum_alignments(forward_backward, blank_BTU, label_BTU, lattices, penalties)
+        log_p, g_blank, g_label = sum_alignments(forward_backward, blank_BTU, label_BTU, lattices, fastemit, penalties)
         finite_B = torch.isfinite(log_p)
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(logits, norm_BTU, g_blank, g_label.mul_(1 + fastemit), finite_B)
+            ctx.save_for_backward(logits, norm_BTU, g_blank, g_label, finite_B)
             ctx.settings = lattices, clamp, normalize, overwrite
         return torch.where(finite_B, -log_p, float("inf"))
 

@@ -45,12 +45,12 @@ class FusedLoss(torch.autograd.Function):
         with torch.autocast(encoder_BTH.device.type, enabled=False):
             blank_BTU, label_BTU = LatticeJoint(encoder_BTH, predictor_BUH, weight_VH, bias_V, settings).scores()
             log_p, g_blank, g_label = sum_alignments(
-                settings.operations.forward_backward, blank_BTU, label_BTU, lattices, penalties
+                settings.operations.forward_backward, blank_BTU, label_BTU, lattices, fastemit, penalties
             )
             finite_B = torch.isfinite(log_p)
             if any(ctx.needs_input_grad):
-                g_label *= 1 + fastemit
-                visited_N = ((g_blank + g_label).view(-1) > tolerance).nonzero()[:, 0]
+                weight = g_blank + (g_label if penalties is None else g_label.abs())
+                visited_N = (weight.view(-1) > tolerance).nonzero()[:, 0]
                 ctx.save_for_backward(
                     encoder_BTH, predictor_BUH, weight_VH, bias_V, finite_B, visited_N,
                     g_blank.view(-1)[visited_N], g_label.view(-1)[visited_N],

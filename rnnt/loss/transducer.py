@@ -53,7 +53,7 @@ def transducer_loss(
         torch on any device; "triton" does the same with kernels for a GPU; "auto" is "triton" on a GPU if it runs
         there, and otherwise "fused".
     penalties: prices at which an alignment may skip frames and symbols, for targets that may be wrong or lack symbols
-        (docs/loss.md). The sum is then no probability any more; its -log may be negative.
+        (docs/loss.md). The loss may then be negative.
 
     Returns float32, or float64 for inputs in float64. Under autocast, matrix products are in autocast's type. An
     utterance whose loss is not finite gives inf and a gradient of zero.

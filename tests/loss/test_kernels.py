@@ -16,7 +16,7 @@ if INTERPRETED and tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7):
     pytest.skip("the interpreter of Triton before 3.7 fails under NumPy 2.4", allow_module_level=True)
 
 from rnnt import transducer_loss  # noqa: E402
-from rnnt.loss import kernels, lattice, scores, tile  # noqa: E402
+from rnnt.loss import Penalties, kernels, lattice, scores, tile  # noqa: E402
 from rnnt.loss.arguments import check_joint  # noqa: E402
 
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
@@ -213,6 +213,7 @@ def problem(dtype, additive=False, width=5, vocabulary=5):
         (torch.float64, False, {"dropout": 0.4, "fastemit": 0.1}),
         (torch.float64, False, {"activation": "tanh", "dropout": 0.4}),
         (torch.float64, True, {}),
+        (torch.float64, False, {"penalties": Penalties(0.5, 2.0), "fastemit": 0.1}),
         (torch.float32, False, {"activation": "tanh"}),
     ],
     ids=str,

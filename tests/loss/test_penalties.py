@@ -33,8 +33,8 @@ def every_alignment(log_probs, targets, penalties):
                     score = score + (-penalties.bypass if is_added else node[targets[u]])
                     u += 1
                 else:
-                    some_symbol = torch.log1p(-node[-1].exp()) - penalties.star
-                    score = score + (some_symbol if is_added else node[-1])
+                    other = [v for v in range(len(node) - 1) if targets[u : u + 1] != [v]]
+                    score = score + (node[other].logsumexp(0) - penalties.star if is_added else node[-1])
                     t += 1
             if score > -INF:
                 total.append(score)
@@ -140,10 +140,10 @@ def test_a_symbol_of_probability_zero_can_only_be_passed_over():
     blank = torch.zeros(1, 3, 2, dtype=torch.float64)
     label = torch.full_like(blank, -INF)
     lattices = SimpleNamespace(encoder_lengths=torch.tensor([3]), target_lengths=torch.tensor([1]))
-    log_p, g_blank, g_label = sum_alignments(forward_backward, blank, label, lattices, Penalties(INF, 2.0))
+    log_p, g_blank, g_label = sum_alignments(forward_backward, blank, label, lattices, 0.0, Penalties(INF, 2.0))
     assert log_p.item() == pytest.approx(math.log(3) - 2)  # at one of three frames
     assert g_label.abs().sum() == 0 and g_blank.sum().item() == pytest.approx(3)
-    log_p, *counts = sum_alignments(forward_backward, blank, label, lattices, Penalties(INF, INF))
+    log_p, *counts = sum_alignments(forward_backward, blank, label, lattices, 0.0, Penalties(INF, INF))
     assert log_p.item() == -INF and not any(x.any() for x in counts)
 
 
@@ -181,8 +181,16 @@ def test_wrong_symbols_cost_their_price(transcript, price):
         elif transcript[u : u + 1] == [said[t]]:
             label[0, t, u] = -1e-12
     lattices = SimpleNamespace(encoder_lengths=torch.tensor([7]), target_lengths=torch.tensor([len(transcript)]))
-    log_p, *_ = sum_alignments(forward_backward, blank, label, lattices, Penalties(4.0, 9.0))
+    log_p, *_ = sum_alignments(forward_backward, blank, label, lattices, 0.0, Penalties(4.0, 9.0))
     assert -log_p.item() == pytest.approx(price, abs=0.15)
+
+
+@IMPLEMENTATIONS
+@pytest.mark.parametrize("scale", [1, 30])
+def test_without_bypass_the_sum_is_a_probability(implementation, scale):
+    inputs, batch = problem([(9, 5), (7, 6), (4, 0)], vocabulary=3)
+    inputs = [*inputs[:2], *(scale * x for x in inputs[2:])]
+    assert (losses_of(inputs, batch, Penalties(0.0, INF), implementation) > -1e-12).all()
 
 
 @pytest.mark.parametrize("penalties", [(-0.1, 1.0), (1.0, -1.0), (math.nan, 1.0)])
