@@ -1,9 +1,9 @@
 """Features: samples -> frames of log-mel powers or cepstra, batched, on the device that the samples are on.
 
 The stages are methods of `Features`, in this order: emphasize, pad, power, mel_power, log, normalize, stack. They keep
-no state. So they also work on the chunks of a stream, if the caller carries the samples and frames that are left over.
-Only `pad` needs whole utterances; a stream calls `reflect_start` and `reflect_end` at its two ends instead. Cepstra are
-computed from the output of `log` (see `rnnt.mfcc`).
+no state. So they also work on the chunks of a stream (see `rnnt.feature_stream`), which carries the samples and frames
+that are left over. Only `pad` needs whole utterances; a stream reflects its two ends itself. Cepstra are computed from
+the output of `log` (see `rnnt.mfcc`).
 
 A change of speed needs no resampling. If a recording is played f times as fast, a window of w samples every h samples
 covers a window of f w samples every f h samples of the original, and each frequency is multiplied by f. So
@@ -30,6 +30,7 @@ from rnnt.device import float32_products
 from rnnt.frames import stack_frames, valid_places
 from rnnt.mel import mel_corners, mel_filters
 from rnnt.mfcc import cepstra, frame_energy, htk_corners, htk_filters, with_deltas
+from rnnt.running_statistics import RunningSums, normalize_running, start_sums
 
 _DITHER_SAMPLES = 16000  # then the noise repeats
 _LOUD_NEPERS = 20 / 10 * math.log(10)  # how far below the loudest frame a frame still counts as loud: 20 dB of power
@@ -49,7 +50,7 @@ class Features(nn.Module):
         self.register_buffer("corners", corners.float(), persistent=False)
         self.register_buffer("bins_hz", bins.float(), persistent=False)
         self.register_buffer("dither", noise, persistent=False)
-        if config.normalization == "global":  # set by the trainer, saved with the model
+        if config.fitted:  # set by the trainer, saved with the model
             self.register_buffer("mean", torch.zeros(config.values))
             self.register_buffer("std", torch.ones(config.values))
 
@@ -88,7 +89,7 @@ class Features(nn.Module):
         reasons = []
         if config.kind == "mfcc":
             reasons.append("features.kind=mfcc needs two more frames for the derivatives of each")
-        if config.normalization not in ("global", "none"):
+        if config.normalization not in ("global", "running", "none"):
             reasons.append(f"features.normalization={config.normalization} needs the mean of the whole utterance")
         if config.peak_floor:
             reasons.append(f"features.peak_floor={config.peak_floor:g} needs the loudest frame of the whole utterance")
@@ -258,6 +259,8 @@ class Features(nn.Module):
             return x_BSF
         if self.config.normalization == "global":
             return (x_BSF - self.mean) / (self.std + 1e-5)
+        if self.config.normalization == "running":
+            return self.normalize_more(x_BSF, num_frames, start_sums(len(x_BSF), self.mean))[0]
         if self.config.normalization == "loud":
             return _normalize_loud(x_BSF, num_frames)
         padding_BS1 = ~valid_places(num_frames, x_BSF.shape[1])[:, :, None]
@@ -268,6 +271,15 @@ class Features(nn.Module):
         if self.config.normalization == "shape":  # a bin that varies little stays so, and its noise stays small
             variance = variance.mean(2, keepdim=True)
         return centred / (variance.sqrt() + 1e-5)
+
+    def normalize_more(
+        self, x_BSF: torch.Tensor, num_frames: torch.Tensor, sums: RunningSums
+    ) -> tuple[torch.Tensor, RunningSums]:
+        """Normalize more frames of each stream, given the sums of those before. Return the new sums too."""
+        if self.config.normalization != "running":
+            return self.normalize(x_BSF, num_frames), sums
+        prior = self.config.prior_seconds * self.config.sample_rate / self.config.hop
+        return normalize_running(x_BSF, num_frames, sums, self.mean, self.std, prior)
 
     def stack(self, x_BSF: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Join every `stack` frames to one, zero after the valid frames; return them and their lengths (B,)."""

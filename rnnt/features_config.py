@@ -36,8 +36,11 @@ class FeaturesConfig:
     )
     normalization: str = setting(
         "utterance",
-        "statistics for each bin: utterance, shape (one deviation), loud (of loud frames), global (of training), none",
-        one_of("utterance", "shape", "loud", "global", "none"),
+        "statistics of a bin: utterance, shape (one deviation), loud (of loud frames), global, running (so far), none",
+        one_of("utterance", "shape", "loud", "global", "running", "none"),
+    )
+    prior_seconds: float = setting(
+        2.0, "seconds that the statistics of training count for in those of normalization=running", positive()
     )
     stack: int = setting(3, "neighbouring frames joined into one input of the encoder", count(1, 100))
 
@@ -49,7 +52,7 @@ class FeaturesConfig:
             if self.normalization in ("shape", "loud"):
                 raise ValueError(
                     f"features.normalization is {self.normalization}, which compares powers; if features.kind is mfcc, "
-                    "it must be one of utterance, global, none"
+                    "it must be one of utterance, global, running, none"
                 )
         for name, least in (("sample_rate / 1000", self.sample_rate / 1000), ("n_fft / 64", self.n_fft / 64)):
             if self.hop < least:  # a second of audio would take gigabytes
@@ -64,3 +67,8 @@ class FeaturesConfig:
     def values(self) -> int:
         """Number of values in a frame, before frames are stacked."""
         return self.mels if self.kind == "mel" else 2 * (self.cepstra + 1)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the features need the mean and the deviation of the training data."""
+        return self.normalization in ("global", "running")

@@ -30,6 +30,7 @@ RANGES = {
     "features.high_hz": "(0, 8000]",
     "features.log_floor": "[0, inf)",
     "features.peak_floor": "[0, inf)",
+    "features.prior_seconds": "(0, inf)",
     "features.stack": "[1, 100]",
     "symbols.embedding": "[1, 65536]",
     "symbols.dropout": "[0, 1]",

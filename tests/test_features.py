@@ -438,6 +438,7 @@ def test_the_samples_given_to_emphasize_are_left_as_they_are():
         ({"normalization": "global", "trim_silence": True}, "features.trim_silence=true"),
         ({"normalization": "none"}, ""),
         ({"normalization": "global"}, ""),
+        ({"normalization": "running"}, ""),
     ],
 )
 def test_features_say_which_setting_needs_whole_utterances(settings, reason):

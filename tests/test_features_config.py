@@ -16,8 +16,8 @@ def test_the_values_of_a_frame():
     ("changes", "message"),
     [
         ({"mels": 11}, r"features.cepstra is 12; it must be at most features.mels \(11\)"),
-        ({"normalization": "loud"}, "features.normalization is loud, .* must be one of utterance, global, none"),
-        ({"normalization": "shape"}, "features.normalization is shape, .* must be one of utterance, global, none"),
+        ({"normalization": "loud"}, "normalization is loud, .* must be one of utterance, global, running, none"),
+        ({"normalization": "shape"}, "normalization is shape, .* must be one of utterance, global, running, none"),
     ],
 )
 def test_settings_that_do_not_fit_cepstra_are_refused(changes, message):

@@ -19,7 +19,7 @@ LAYERS = [
     "settings audio mel tokenizer alphabet shard description",
     "corpora readers dataset origin ngram known_times",
     "prepare sampler loader splice segments recordings",
-    "augment mfcc features loss",
+    "augment mfcc running_statistics features feature_stream loss",
     "symbol_input",
     "model",
     "decoding",

@@ -81,7 +81,7 @@ class Trainer:
         self.notes += problems
         if state is not None:
             self._restore(state)
-        elif config.input == "audio" and config.features.normalization == "global":
+        elif config.input == "audio" and config.features.fitted:
             fit(self.recognizer.features, self.data, config.seed, self.processes)
         self.listeners: list[Listener] = []
         if self.processes.main:

@@ -1,5 +1,6 @@
 """Global statistics of the features, against all frames of the training data in float64."""
 
+import pytest
 import torch
 
 from rnnt.dataset import Dataset
@@ -18,8 +19,9 @@ def measured(features, data, indices):
     return frames.mean(0), frames.std(0, unbiased=False)
 
 
-def test_global_statistics_are_those_of_the_training_data(tones, settings, tmp_path):
-    config = settings("features.normalization=global", "data.valid=[]", "data.max_seconds=0.7")
+@pytest.mark.parametrize("normalization", ["global", "running"])
+def test_stored_statistics_are_those_of_the_training_data(normalization, tones, settings, tmp_path):
+    config = settings(f"features.normalization={normalization}", "data.valid=[]", "data.max_seconds=0.7")
     trainer = Trainer(config, tones, tmp_path / "run")
     data, features = Dataset(tones / "train"), trainer.recognizer.features
     usable = trainer.data.usable.tolist()
