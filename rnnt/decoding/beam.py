@@ -11,44 +11,21 @@ for the others the frames that they lack.
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from rnnt.config import DecodingConfig
-from rnnt.decoding.frontier import Frontier, Newcomers, Path, Window
+from rnnt.decoding.beam_state import BeamState, emission_of, ranked, settle_beam, to_frontier, to_state
+from rnnt.decoding.frontier import Frontier, Newcomers, Window
 from rnnt.decoding.hypothesis import Hypothesis
+from rnnt.decoding.paths import path_symbols
 from rnnt.decoding.rescoring import Emission, rescore
 from rnnt.decoding.scorer import Scorer, Scorers, map_state, state_tensors
 from rnnt.model import Transducer
 
 # Frames of a window, and the most nodes that a stream may have in it. The cost is nearly the same from 3 to 6 on a CPU.
 _CPU_WINDOW, _GPU_WINDOW, _NODES = 5, 16, 256
-Outputs = tuple | None  # (outputs of the prefix, projected output of the predictor (H,)); None before the first
-
-
-class BeamState(NamedTuple):
-    """The progress of each stream. Every field has the streams as dim 0, or is a tuple with an entry for each.
-
-    `predicted`, `predictor` and `scorers` are on the model's device, the other fields on the host.
-    """
-
-    predicted: torch.Tensor  # (B, P, H), the predictor's projected outputs
-    predictor: tuple[torch.Tensor, ...]  # (B, P, L, D), its states
-    scorers: tuple  # the scorers' states, whose tensors are (B, P, ...)
-    max_symbols: torch.Tensor  # (B,)
-    received: torch.Tensor  # (B,), frames so far
-    score: torch.Tensor  # from here on see `Frontier`
-    best: torch.Tensor
-    bonus: torch.Tensor
-    count: torch.Tensor
-    symbol: torch.Tensor
-    key: torch.Tensor
-    prefix: torch.Tensor
-    paths: tuple[tuple[Path, ...], ...]
-    frames: tuple[tuple[torch.Tensor, ...], ...]  # the projected encoder frames of each chunk, (T, H), on the device
-    outputs: tuple[tuple[Outputs, ...], ...]  # of the predictor for each hypothesis and its prefixes, on the device
 
 
 class Beam:
@@ -80,7 +57,7 @@ class Beam:
             zeros,
             frames=((),) * batch,
             outputs=tuple(((None, first),) * places[1] for first in predicted[:: places[1]]),
-            **_to_state(Frontier.start(batch, self.config.beam, 2 if self.scorers.weighs_blank else 1)),
+            **to_state(Frontier.start(batch, self.config.beam, 2 if self.scorers.weighs_blank else 1)),
         )
 
     @torch.inference_mode()
@@ -101,27 +78,49 @@ class Beam:
             last = self.scorers.finish(map_state(state.scorers, lambda x: x.flatten(0, 1)))
             bonus = bonus + last.view_as(bonus).cpu()
         rows = [[place for place, path in enumerate(paths) if path is not None] for paths in state.paths]
-        emissions = [
-            [Emission(*_symbols(state.paths[b][place]), _outputs(state.outputs[b][place])) for place in places]
-            for b, places in enumerate(rows)
-        ]
+        # Frames before those of symbols that are settled are forgotten.
+        forgotten = [done - sum(map(len, chunks)) for done, chunks in zip(state.received.tolist(), state.frames)]
+        emissions = [[emission_of(state, b, place, forgotten[b]) for place in places] for b, places in enumerate(rows)]
         frames = [torch.cat(chunks) if chunks else None for chunks in state.frames]
         scores = rescore(self.model.joint, frames, emissions, self.scorers)
         results = []
         for b, places in enumerate(rows):
             found = [
-                self._hypothesis(emission, score, steered + float(bonus[b, place]), state, b)
+                self._hypothesis(emission, forgotten[b], score, steered + float(bonus[b, place]), state, b)
                 for place, emission, (score, steered) in zip(places, emissions[b], scores[b])
             ]
             results.append(sorted(found, key=lambda hypothesis: -hypothesis.total))
         return results
 
-    def _hypothesis(self, emission: Emission, score: float, total: float, state: BeamState, stream: int) -> Hypothesis:
+    def best(self, state: BeamState) -> list[Hypothesis]:
+        """Return the best hypothesis of each stream so far, as the search ranks them: by the alignments it found."""
+        found = []
+        for b, (places, ranks) in enumerate(ranked(state)):
+            symbols = path_symbols(state.paths[b][places[0]])
+            found.append(Hypothesis(*symbols, float(state.score[b, places[0], 0]), total=ranks[places[0]]))
+        return found
+
+    def last_frames(self, state: BeamState) -> list[list[int]]:
+        """Return, for each stream, the frame of the last symbol of each hypothesis, the best first; -1 without one."""
+        lines = [[paths[place] for place in places] for paths, (places, _) in zip(state.paths, ranked(state))]
+        return [[path[2] if path else -1 for path in line] for line in lines]
+
+    def settle(self, state: BeamState, tokens: Sequence[int], alone: bool) -> BeamState:
+        """Return the state of a single stream that goes on after hypotheses that begin with `tokens`, or only these.
+
+        The settled symbols are forgotten, and the frames before the first symbol that is left.
+        """
+        return settle_beam(state, tokens, alone)
+
+    def _hypothesis(
+        self, emission: Emission, forgotten: int, score: float, total: float, state: BeamState, stream: int
+    ) -> Hypothesis:
         # As in greedy search: the limit was met while there were frames, or symbols of the last frame, to come.
+        frames = [forgotten + frame for frame in emission.frames]
         last, limit = int(state.received[stream]) - 1, int(state.max_symbols[stream])
-        done = emission.frames.count(last) == self.config.max_symbols_per_frame
-        truncated = len(emission.tokens) == limit and not done
-        return Hypothesis(emission.tokens, emission.frames, emission.log_probs, score, truncated, total)
+        done = frames.count(last) == self.config.max_symbols_per_frame
+        truncated = len(frames) == limit and not done
+        return Hypothesis(emission.tokens, frames, emission.log_probs, score, truncated, total)
 
 
 class _Advance:
@@ -149,7 +148,7 @@ class _Advance:
         candidates = min(2 * beam - 1, labels)
         dtype = np.float64 if dtype == torch.float64 else np.float32
         self.window = Window.make(batch, places, window, candidates, state.score.shape[-1], dtype)
-        self.frontier = _to_frontier(state)
+        self.frontier = to_frontier(state)
         limits = search.config.max_symbols_per_frame
         self.frontier.begin(self.window, state.max_symbols.numpy(), limits, state.received.numpy())
 
@@ -181,7 +180,7 @@ class _Advance:
                 for chunks, frames, length in zip(self.state.frames, self.projected_BTH, lengths)
             ),
             outputs=tuple(map(tuple, self.outputs)),
-            **_to_state(self.frontier),
+            **to_state(self.frontier),
         )
 
     def _predict(self, newcomers: Newcomers) -> None:
@@ -255,39 +254,6 @@ def beam(
     """
     search = Beam(model, config, scorers)
     return search.finish(search.advance(search.start(len(encoder_BTD), max_symbols), encoder_BTD, encoder_lengths))
-
-
-def _symbols(path: Path) -> tuple[list[int], list[int], list[float]]:
-    """Return the symbols of a path, the frames that emit them, and their log-probabilities."""
-    symbols = []
-    while path:
-        path, *symbol = path
-        symbols.append(symbol)
-    return tuple([symbol[i] for symbol in reversed(symbols)] for i in range(3))
-
-
-def _outputs(outputs: Outputs) -> list[torch.Tensor]:
-    """Return the predictor's projected outputs (H,) before the first symbol of a hypothesis and after each."""
-    found = []
-    while outputs is not None:
-        outputs, last = outputs
-        found.append(last)
-    return found[::-1]
-
-
-def _to_state(frontier: Frontier) -> dict[str, torch.Tensor | tuple]:
-    found = {item.name: getattr(frontier, item.name) for item in fields(Frontier)}
-    paths = tuple(map(tuple, found.pop("paths")))
-    return {name: torch.from_numpy(x) for name, x in found.items()} | {"paths": paths}
-
-
-def _to_frontier(state: BeamState) -> Frontier:
-    paths = np.empty(state.key.shape, object)
-    for row, line in enumerate(state.paths):
-        for place, path in enumerate(line):
-            paths[row, place] = path
-    names = (item.name for item in fields(Frontier))
-    return Frontier(**{name: paths if name == "paths" else getattr(state, name).numpy().copy() for name in names})
 
 
 def _to_host(tensors: list[torch.Tensor]) -> list[np.ndarray]:

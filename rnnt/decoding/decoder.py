@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from rnnt.config import DecodingConfig
-from rnnt.decoding.beam import beam
-from rnnt.decoding.greedy import greedy
+from rnnt.decoding.beam import Beam, beam
+from rnnt.decoding.greedy import Greedy, greedy
 from rnnt.decoding.hypothesis import Hypothesis
 from rnnt.decoding.scorer import Scorer
+from rnnt.decoding.search import Search
 from rnnt.model import Transducer
 from rnnt.settings import choose_decoding
 
@@ -32,6 +33,10 @@ class Decoder:
     def width(self) -> int:
         """The most hypotheses that it finds for an utterance."""
         return self.config.beam if self.config.method == "beam" else 1
+
+    def make_search(self, model: Transducer) -> Search:
+        """Return the search itself, for streams."""
+        return (Beam if self.config.method == "beam" else Greedy)(model, self.config, self.scorers)
 
     def search(
         self, model: Transducer, encoder_BTD: torch.Tensor, lengths: torch.Tensor, max_symbols: torch.Tensor

@@ -19,7 +19,6 @@ import numpy as np
 
 _ROOT = 1  # the key of the empty sequence
 _NOTHING = -np.inf
-Path = tuple | None  # (path before, symbol, frame, log-probability); () is the empty path
 
 
 @dataclass
@@ -204,13 +203,18 @@ class Frontier:
         """Keep the best K hypotheses."""
         places = np.argsort(-rank, 1, kind="stable")[:, self.beam :]
         where = np.repeat(rows, places.shape[1]), places.ravel()
-        for values, empty in (
-            (self.score, _NOTHING), (self.best, _NOTHING), (self.arrived, _NOTHING), (self.bonus, 0.0),
-            (self.key, 0), (self.prefix, 0), (self.count, 0), (self.paths, None),
-        ):  # fmt: skip
-            values[where] = empty
+        self.drop(where)
+        self.arrived[where] = _NOTHING
         self.find_parents(rows)
         self._close(rows)
+
+    def drop(self, where: tuple) -> None:
+        """Empty some places; `where` has the indices of streams and places."""
+        for values, empty in (
+            (self.score, _NOTHING), (self.best, _NOTHING), (self.bonus, 0.0), (self.key, 0), (self.prefix, 0),
+            (self.count, 0), (self.paths, None),
+        ):  # fmt: skip
+            values[where] = empty
 
     def _enter(self, newcomers: "Newcomers", entries: dict[str, np.ndarray]) -> None:
         """Give each newcomer an empty place."""

@@ -42,6 +42,7 @@ class GreedyState(NamedTuple):
     `predicted`, `predictor` and `scorers` are on the model's device, the other fields on the host.
     """
 
+    LISTS = ("paths",)  # fields with an entry for each stream (see `rnnt.stream_states`)
     predicted: torch.Tensor  # (B, H), the predictor's projected output
     predictor: tuple[torch.Tensor, ...]  # the predictor's state
     max_symbols: torch.Tensor  # (B,)
@@ -162,6 +163,20 @@ class Greedy:
         """Return a list with the one hypothesis of each stream. `state` stays usable: the stream may go on."""
         truncated = (state.decoded < state.received).tolist()
         return [[_hypothesis(*each)] for each in zip(state.paths, state.score.tolist(), truncated)]
+
+    def best(self, state: GreedyState) -> list[Hypothesis]:
+        """Return the one hypothesis of each stream."""
+        return [best for (best,) in self.finish(state)]
+
+    def last_frames(self, state: GreedyState) -> list[list[int]]:
+        """Return, for each stream, a list of the frame of its last symbol; -1 without one."""
+        return [[path.frames[-1] if path else -1] for path in state.paths]
+
+    def settle(self, state: GreedyState, tokens: Sequence[int], alone: bool) -> GreedyState:
+        """Return the state of a single stream without its first symbols. `alone` has no meaning here."""
+        ((best,),) = self.finish(state)
+        rest = [x[len(tokens) :] for x in (best.tokens, best.frames, best.log_probs)]
+        return state._replace(paths=(_Path(None, *rest) if rest[0] else None,))
 
     def _find_symbols(
         self,

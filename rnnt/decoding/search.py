@@ -1,5 +1,6 @@
 """The interface of all ways to decode: greedy search and beam search."""
 
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import torch
@@ -28,3 +29,16 @@ class Search(Protocol[State]):
 
     def finish(self, state: State) -> list[list[Hypothesis]]:
         """Return the hypotheses of each stream, best first. `state` stays usable: the stream may go on."""
+
+    def best(self, state: State) -> list[Hypothesis]:
+        """Return the best hypothesis of each stream so far, for streams that go on. It may change with more frames."""
+
+    def last_frames(self, state: State) -> list[list[int]]:
+        """Return, for each stream, the frame of the last symbol of each hypothesis, the best first; -1 without one."""
+
+    def settle(self, state: State, tokens: Sequence[int], alone: bool) -> State:
+        """Return the state of a single stream whose first symbols are settled. They are no longer in its hypotheses.
+
+        Hypotheses that do not begin with these symbols are dropped, and if `alone`, those that go on after them as
+        well. What follows is predicted as if nothing had happened. So the memory of a long stream is bounded.
+        """

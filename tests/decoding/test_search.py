@@ -8,7 +8,7 @@ from rnnt.decoding import Beam, Greedy, Search
 
 
 @pytest.mark.parametrize("search", [Greedy, Beam])
-@pytest.mark.parametrize("name", ["start", "advance", "finish"])
+@pytest.mark.parametrize("name", ["start", "advance", "finish", "best", "last_frames", "settle"])
 def test_a_search_can_be_called_as_the_interface(name, search):
     wanted = inspect.signature(getattr(Search, name)).parameters
     found = inspect.signature(getattr(search, name)).parameters
