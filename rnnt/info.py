@@ -12,6 +12,7 @@ import torch
 from rnnt.config import Config
 from rnnt.dataset import Dataset
 from rnnt.description import read_description
+from rnnt.latency import algorithmic_latency, why_not_streaming
 from rnnt.measure import measure_of
 from rnnt.model import Transducer
 from rnnt.model.encoder import Encoder
@@ -148,10 +149,14 @@ def _input_and_encoder(features: Input, encoder: Encoder) -> list[str]:
 
 
 def _streaming(features: Input, encoder: Encoder) -> str:
-    """Whether the model can encode a stream before its end; if not, every reason."""
-    reasons = [] if encoder.lookahead is not None else ["the encoder needs the whole utterance"]
-    reasons += [features.why_not_streaming] if features.why_not_streaming else []
-    return f"no, because {' and '.join(reasons)}" if reasons else "yes"
+    """Whether the model can encode a stream before its end, and its latency; if not, every reason."""
+    if reasons := why_not_streaming(features, encoder):
+        return f"no, because {reasons}"
+    if not features.frame_seconds:
+        return "yes"
+    joined, window, ahead = (1000 * seconds for seconds in algorithmic_latency(features, encoder))
+    parts = f"{joined:.0f} of joined frames, {window:.0f} of half a window, {ahead:.0f} of look-ahead"
+    return f"yes, with a latency of {joined + window + ahead:.0f} ms ({parts})"
 
 
 def _model(folder: Path) -> str:
@@ -160,6 +165,7 @@ def _model(folder: Path) -> str:
         [
             f"{visible(str(folder))}: a model of {recognizer.model.num_parameters():,} parameters",
             *_input_and_encoder(recognizer.features, recognizer.model.encoder),
+            f"  streaming: {_streaming(recognizer.features, recognizer.model.encoder)}",
             f"  output: {len(recognizer.tokenizer)} symbols ({recognizer.tokenizer.kind}) and blank",
         ]
     )

@@ -126,16 +126,19 @@ STREAMS = {"features": {"normalization": "none"}}
         ("features.trim_silence", True, "features.trim_silence=true needs"),
         ("features.peak_floor", 30.0, "features.peak_floor=30 needs"),
         ("features.normalization", "global", None),
+        ("features.normalization", "running", None),
         ("features.log_floor", 1e-6, None),
         ("model.encoder.lstm.time_stack", 3, None),
     ],
 )
 def test_each_obstacle_to_streaming_is_named_alone(key, value, obstacle, tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(STREAMS))
-    assert "\n  streaming: yes\n" in describe(tmp_path / "a.yaml")
+    assert "\n  streaming: yes, with a latency of 66 ms (50 of joined frames, 16 of half a window, 0 of" in describe(
+        tmp_path / "a.yaml"
+    )
     (tmp_path / "b.yaml").write_text(to_yaml(load_config(tmp_path / "a.yaml", [f"{key}={value}"])))
     line = next(line for line in describe(tmp_path / "b.yaml").splitlines() if "streaming: " in line)
-    assert line == "  streaming: yes" if obstacle is None else line.startswith(f"  streaming: no, because {obstacle}")
+    assert line.startswith("  streaming: yes, with" if obstacle is None else f"  streaming: no, because {obstacle}")
     assert " and " not in line
 
 
