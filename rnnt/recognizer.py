@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from rnnt.decoding.fusion import fuse, make_fusion
 from rnnt.decoding.hotwords import hot_words
 from rnnt.device import autocast, find_device, float32_products
 from rnnt.evaluation import evaluate
+from rnnt.live import open_stream
 from rnnt.loader import Batch
 from rnnt.model import Ensemble, Transducer
 from rnnt.model.symbols import SymbolEmbedding
@@ -139,6 +141,7 @@ class Recognizer(nn.Module):
     transcribe = transcribe
     transcribe_files = transcribe_files
     transduce = transduce
+    stream = open_stream
     evaluate = evaluate
 
     def save(self, folder: Path) -> None:
@@ -182,6 +185,10 @@ class EnsembleRecognizer(Recognizer):
         heard = [member.listen(batch) for member in self.members]
         features_BTF, _, lengths = heard[0]
         return features_BTF, torch.cat([encoder_BTD for _, encoder_BTD, _ in heard], -1), lengths
+
+    def stream(self, *_: object, **__: object) -> NoReturn:
+        """Raise ValueError: streams carry the state of one encoder."""
+        raise ValueError("several models cannot transcribe a stream together; load one of them alone")
 
     def save(self, folder: Path) -> None:
         """Raise ValueError: the members have folders of their own."""

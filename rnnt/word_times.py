@@ -116,9 +116,10 @@ def timed_words(
     tokens: Sequence[Sequence[int]],
     alignments: Sequence[Alignment],
     spoken: Sequence[Spoken],
+    calibration: Calibration | None = None,
 ) -> list[tuple[list[Word], list[Symbol]]]:
-    """Return the words and the symbols that the tokens of each utterance form."""
-    calibration, tokenizer = recognizer.calibration, recognizer.tokenizer
+    """Return the words and the symbols that the tokens of each utterance form. calibration: the model's by default."""
+    calibration, tokenizer = calibration or recognizer.calibration, recognizer.tokenizer
     sounds = calibration.sounds
     characters = sounds.characters if sounds else ""
     rate, hop = recognizer.config.features.sample_rate, recognizer.config.features.hop

@@ -27,10 +27,11 @@ def examples(name):
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_examples_run(name, speller, tmp_path, monkeypatch):
+def test_examples_run(name, speller, make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(GOLDEN / "model", "runs/mine/best")
     speller.save(tmp_path / "runs/words")
+    make(features={"normalization": "running"}).save(tmp_path / "runs/live")
     dataset = Dataset(GOLDEN / "data" / "valid")
     soundfile.write("recording.wav", dataset[0].input, dataset.sample_rate)
     said = []

@@ -24,14 +24,7 @@ def mono_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     channels = 1
     for block in blocks:
         count, channels = count + len(block), block.shape[1]
-        highest = max(float(block.max()), -float(block.min())) if block.size else 0.0  # NaN if a sample is NaN
-        if not np.isfinite(highest):
-            raise ValueError("holds samples that are NaN or infinite")
-        if highest > _MAX_PEAK:
-            raise ValueError(
-                f"holds samples of up to {highest:.6g}, but full scale is 1; divide them, 16-bit integers by 32768"
-            )
-        if highest > 1:
+        if highest_sample(block) > 1:
             clipped += np.count_nonzero(np.abs(block) > 1) / channels
         if channels == 1:
             yield block[:, 0]
@@ -45,6 +38,18 @@ def mono_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         )
     if powers[0] > count * _MIN_POWER and powers[1] < _CANCELLED / channels * powers[0]:
         raise ValueError("has channels of opposite phase, which cancel when they are averaged; invert or remove one")
+
+
+def highest_sample(block: np.ndarray) -> float:
+    """Return the largest magnitude of float samples. Raises ValueError if one is NaN, infinite or far beyond 1."""
+    highest = max(float(block.max()), -float(block.min())) if block.size else 0.0  # NaN if a sample is NaN
+    if not np.isfinite(highest):
+        raise ValueError("holds samples that are NaN or infinite")
+    if highest > _MAX_PEAK:
+        raise ValueError(
+            f"holds samples of up to {highest:.6g}, but full scale is 1; divide them, 16-bit integers by 32768"
+        )
+    return highest
 
 
 def _powers(block: np.ndarray) -> np.ndarray:
