@@ -10,6 +10,7 @@ import yaml
 
 from rnnt.commands.align import align_command
 from rnnt.commands.evaluate import evaluate_command
+from rnnt.commands.live import live_command
 from rnnt.commands.lm import lm_command
 from rnnt.commands.terminal import show
 from rnnt.commands.transcribe import transcribe_command
@@ -141,6 +142,7 @@ app.command("evaluate")(evaluate_command)
 app.command("transcribe")(transcribe_command)
 app.command("align")(align_command)
 app.command("lm")(lm_command)
+app.command("live")(live_command)
 
 
 @app.command("convert")
