@@ -1,7 +1,10 @@
 """Whether a model can transcribe a stream, and how long it must wait for the samples that a frame depends on."""
 
+from rnnt.model.conformer import ConformerEncoder
 from rnnt.model.encoder import Encoder
 from rnnt.symbol_input import Input
+
+_LIMITS = ("attention_left=28", "attention_right=6", "causal=true")
 
 
 def why_not_streaming(features: Input, encoder: Encoder) -> str:
@@ -14,7 +17,9 @@ def why_not_streaming(features: Input, encoder: Encoder) -> str:
 def streaming_settings(features: Input, encoder: Encoder) -> list[str]:
     """Return the settings that a model needs instead of its own, so that it can stream."""
     config, found = features.config, []
-    if encoder.lookahead is None:
+    if encoder.lookahead is None and isinstance(encoder, ConformerEncoder):
+        found += [f"model.encoder.conformer.{limit}" for limit in _LIMITS]
+    elif encoder.lookahead is None:
         found.append("model.encoder.lstm.bidirectional=false")
     if features.why_not_streaming:
         wanted = {"kind": "mel", "peak_floor": 0, "trim_silence": False}

@@ -106,6 +106,20 @@ def test_streams_of_a_batch_have_the_results_that_they_have_alone(model, whole, 
         same(found, expected)
 
 
+def test_a_conformer_streams_with_its_look_ahead(make, utterances, same):
+    limits = {"attention_left": 4, "attention_right": 1, "causal": True}
+    conformer = {"width": 16, "layers": 2, "heads": 2, "subsampling": 4, "channels": 4, "kernel": 3, **limits}
+    small = {"hidden": 8, "layers": 1, "embedding": 8}
+    model = {"encoder": {"kind": "conformer", "conformer": conformer}, "predictor": small, "joint": {"hidden": 16}}
+    recognizer = make(features={"normalization": "running", "stack": 1}, model=model)
+    with torch.no_grad():
+        recognizer.model.joint.output.bias[-1] -= 3
+    for samples in utterances[:3]:
+        (expected,) = recognizer.transcribe([samples])
+        found = run(recognizer.stream(rules=None), np.array_split(samples, 11))
+        assert (found.tokens, found.frames) == (expected.tokens, expected.frames) and expected.tokens
+
+
 def test_streams_with_different_searches_advance_together(make, utterances, same):
     recognizer = prepare(make(features={"normalization": "none"}))
     wide = configured_decoder(recognizer.config.decoding.__class__(method="beam", beam=4))
