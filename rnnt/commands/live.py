@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
-import numpy as np
 import typer
 
 from rnnt.commands.terminal import (
@@ -25,6 +24,8 @@ from rnnt.commands.terminal import (
 from rnnt.text import visible
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rnnt.transcript import Transcript
 
 _ERASE = "\r\x1b[K"  # the line on a terminal
@@ -67,8 +68,10 @@ def live_command(
     printer.close()
 
 
-def _chunks(source: BinaryIO, size: int) -> Iterator[np.ndarray]:
+def _chunks(source: BinaryIO, size: int) -> "Iterator[np.ndarray]":
     """Yield the samples of a source, up to `size` at a time, as they come. Half a sample at the end is an error."""
+    import numpy as np
+
     rest = b""
     while data := source.read1(2 * size):
         data = rest + data
