@@ -199,7 +199,8 @@ def test_finals_are_the_whole_and_follow_each_other(model, long):
 
 
 def test_greedy_search_has_the_tokens_of_the_whole_whatever_the_endpoints(make, long):
-    recognizer = prepare(make(features={"normalization": "running"}))
+    decoding = {"max_symbols_per_frame": 3, "max_symbols": 10_000}  # a file's text would be truncated
+    recognizer = prepare(make(features={"normalization": "running"}, decoding=decoding))
     batch = collate([long], [[]], [""])
     with recognizer.inference():
         (expected,) = recognizer.decode(batch, *recognizer.encode(batch))
@@ -209,7 +210,8 @@ def test_greedy_search_has_the_tokens_of_the_whole_whatever_the_endpoints(make, 
 
 
 def test_without_rules_beam_search_has_the_tokens_of_the_whole(make, long):
-    recognizer = prepare(make(features={"normalization": "running"}, decoding={"method": "beam", "beam": 3}))
+    decoding = {"method": "beam", "beam": 3, "max_symbols_per_frame": 3, "max_symbols": 10_000}
+    recognizer = prepare(make(features={"normalization": "running"}, decoding=decoding))
     batch = collate([long], [[]], [""])
     with recognizer.inference():
         (expected,) = recognizer.decode(batch, *recognizer.encode(batch))
