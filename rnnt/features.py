@@ -160,9 +160,13 @@ class Features(nn.Module):
         return self.power(padded_BN, starts_BS, augmentation), num_frames
 
     def num_frames(self, num_samples: torch.Tensor) -> torch.Tensor:
-        """Count the frames (B,) of utterances of this many samples (B,): one per hop that has begun, at least one."""
+        """Count the frames (B,) of utterances of this many samples (B,): one per hop, at least one.
+
+        A last hop that has only begun counts as well, unless the setting `whole_hops` is true.
+        """
         hop = self.config.hop
-        return torch.div(num_samples + hop - 1, hop, rounding_mode="floor").clamp(min=1)
+        begun = 0 if self.config.whole_hops else hop - 1
+        return torch.div(num_samples + begun, hop, rounding_mode="floor").clamp(min=1)
 
     def emphasize(self, audio_BN: torch.Tensor, before_B1: torch.Tensor, position_B: torch.Tensor) -> torch.Tensor:
         """Add the dither to a chunk of each stream and apply pre-emphasis: float32 samples (B, N).
@@ -184,7 +188,10 @@ class Features(nn.Module):
         return emphasized_BN
 
     def pad(self, samples_BN: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
-        """Reflect half a Fourier window at both ends of each utterance: (B, N + 2 (n_fft // 2)), zero after that."""
+        """Pad each utterance by half a Fourier window at both ends: (B, N + 2 (n_fft // 2)), zero after that.
+
+        The padding is the reflected utterance or zeros, as the setting `padding` says.
+        """
         half = self.config.n_fft // 2
         size = samples_BN.shape[1]
         padded_BN = F.pad(samples_BN, (half, half))
@@ -199,6 +206,8 @@ class Features(nn.Module):
         A shorter utterance repeats its last sample.
         """
         half = self.config.n_fft // 2
+        if self.config.padding == "zeros":
+            return samples_BN.new_zeros(len(samples_BN), half)
         place_B = torch.arange(half, 0, -1, device=samples_BN.device)
         return samples_BN.gather(1, place_B[None].clamp(max=num_samples[:, None] - 1))
 
@@ -207,6 +216,8 @@ class Features(nn.Module):
 
         A shorter utterance repeats its first sample.
         """
+        if self.config.padding == "zeros":
+            return samples_BN.new_zeros(len(samples_BN), self.config.n_fft // 2)
         offsets = torch.arange(self.config.n_fft // 2, device=samples_BN.device)
         return samples_BN.gather(1, (num_samples[:, None] - 2 - offsets).clamp(min=0))
 

@@ -21,6 +21,12 @@ class FeaturesConfig:
     window: int = setting(320, "samples in the symmetric window, at most n_fft", count(2, _WINDOW))
     window_type: str = setting("hann", "shape of the window: hann or hamming", one_of("hann", "hamming"))
     hop: int = setting(160, "samples from one frame to the next", count(1, _WINDOW))
+    padding: str = setting(
+        "reflect",
+        "what lies before and after the audio: reflect (the audio backwards) or zeros",
+        one_of("reflect", "zeros"),
+    )
+    whole_hops: bool = setting(False, "leave out the last frame if the audio ends before its hop does")
     kind: str = setting(
         "mel",
         "values of a frame: mel (log power of each mel bin) or mfcc (HTK's cepstra and log energy, with derivatives)",
@@ -57,6 +63,11 @@ class FeaturesConfig:
         for name, least in (("sample_rate / 1000", self.sample_rate / 1000), ("n_fft / 64", self.n_fft / 64)):
             if self.hop < least:  # a second of audio would take gigabytes
                 raise ValueError(f"features.hop is {self.hop}; it must be at least features.{name} ({least:g})")
+        if self.whole_hops and 2 * self.hop > self.n_fft:  # a stream would have begun with a frame that is left out
+            raise ValueError(
+                f"features.hop is {self.hop}; if features.whole_hops is true, it must be at most half of features.n_fft "
+                f"({self.n_fft})"
+            )
         if not self.low_hz < self.high_hz <= self.sample_rate / 2:
             raise ValueError(
                 f"features.high_hz is {self.high_hz}; it must be above features.low_hz ({self.low_hz}) "

@@ -42,6 +42,7 @@ class ConformerConfig:
         8, "input frames for one encoder frame: 2, 4, 8 or 16", Allowed(lambda n: n in (2, 4, 8, 16), "2, 4, 8 or 16")
     )
     channels: int = setting(256, "channels of the convolutions that subsample", count(1, WIDTH))
+    depthwise: bool = setting(True, "subsample by depthwise convolutions, as FastConformer does; false: as Conformer")
     causal: bool = setting(False, "let the layers' convolutions see past frames only, which streams need")
     causal_subsampling: bool = setting(
         False, "let the convolutions that subsample see past frames only; they may miss an utterance's last few"

@@ -117,13 +117,13 @@ def described_width(mels: int) -> int:
 def describe_frames(features_SF: np.ndarray, samples: np.ndarray, hop: int, sample_rate: int) -> np.ndarray:
     """Describe each frame of an utterance by numbers (S, D).
 
-    features_SF: log-mel features, one for each `hop` samples that have begun, and perhaps more. samples: (N,).
+    features_SF: log-mel features, one for each `hop` samples, of which the last may be missing, and perhaps more.
+    samples: (N,).
     """
     loudness_S = loudness(samples, MERGED * hop, MERGED * hop / sample_rate)
     count, mels = len(loudness_S), features_SF.shape[1]
     pairs = features_SF[: MERGED * count]
-    if len(pairs) < MERGED * count:
-        pairs = np.concatenate([pairs, pairs[-1:]])
+    pairs = np.pad(pairs, ((0, MERGED * count - len(pairs)), (0, 0)), "edge")
     cepstra = pairs.reshape(count, MERGED, mels).sum(1) @ (_cosines(mels) / MERGED)
     places = np.arange(count)
     around = [cepstra[np.clip(places + offset, 0, count - 1)] for offset in _OFFSETS]

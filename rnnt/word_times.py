@@ -70,9 +70,8 @@ def spoken_audio(
     frames_BSF = features_BTF.cpu().numpy().reshape(len(inputs), -1, config.values)
     spoken = []
     for start, samples, frames_SF in zip(starts, inputs, frames_BSF):
-        described_SD = describe_frames(
-            frames_SF[: -(-len(samples) // config.hop)], samples, config.hop, config.sample_rate
-        )
+        num_frames = int(recognizer.features.num_frames(torch.tensor(len(samples))))
+        described_SD = describe_frames(frames_SF[:num_frames], samples, config.hop, config.sample_rate)
         spoken.append(Spoken(start, len(samples), described_SD))
     return spoken
 

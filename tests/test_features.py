@@ -42,14 +42,14 @@ def numpy_log_mel(samples, config):
     """DESIGN section 6 without the dither, for one utterance longer than half a Fourier window: (S, F)."""
     x = samples.astype(np.float64)
     x = np.concatenate([x[:1], x[1:] - config.preemphasis * x[:-1]])
-    x = np.pad(x, config.n_fft // 2, mode="reflect")
+    x = np.pad(x, config.n_fft // 2, mode={"reflect": "reflect", "zeros": "constant"}[config.padding])
     window = np.zeros(config.n_fft)
     left = (config.n_fft - config.window) // 2
     for i in range(config.window):
         window[left + i] = 0.5 - 0.5 * math.cos(2 * math.pi * i / (config.window - 1))
     filters = numpy_filters(config)
     rows = []
-    for s in range(math.ceil(len(samples) / config.hop)):
+    for s in range(len(samples) // config.hop if config.whole_hops else math.ceil(len(samples) / config.hop)):
         frame = x[s * config.hop : s * config.hop + config.n_fft] * window
         power = np.abs(np.fft.rfft(frame)) ** 2
         rows.append(filters @ power)
@@ -62,7 +62,7 @@ def numpy_log_mel(samples, config):
 def numpy_features(samples, config):
     mel = numpy_log_mel(samples, config)
     if config.normalization == "utterance":
-        mel = (mel - mel.mean(0)) / (mel.std(0, ddof=1) + 1e-5)
+        mel = (mel - mel.mean(0)) / ((mel.std(0, ddof=1) if len(mel) > 1 else 0) + 1e-5)
     if config.normalization == "shape":
         mel = mel - mel.mean(0)
         mel /= math.sqrt((mel**2).sum() / (len(mel) - 1) / config.mels) + 1e-5
@@ -111,6 +111,9 @@ CONFIGS = [
     FeaturesConfig(dither=0.0, peak_floor=30, normalization="shape"),
     FeaturesConfig(dither=0.0, peak_floor=50, normalization="none", mels=23),
     FeaturesConfig(dither=0.0, peak_floor=40, normalization="loud"),
+    FeaturesConfig(dither=0.0, padding="zeros", normalization="none", stack=1),
+    FeaturesConfig(dither=0.0, whole_hops=True, stack=2),
+    FeaturesConfig(dither=0.0, window=400, mels=128, log_floor=2**-24, padding="zeros", whole_hops=True, stack=1),
 ]  # fmt: skip
 
 
@@ -391,7 +394,13 @@ def check_stream(features, samples, sizes):
 
 @pytest.mark.parametrize("normalization", ["none", "global"])
 @pytest.mark.parametrize(
-    "settings", [{}, {"n_fft": 401, "hop": 133, "mels": 40, "stack": 4}, {"n_fft": 320, "hop": 480, "stack": 1}]
+    "settings",
+    [
+        {},
+        {"n_fft": 401, "hop": 133, "mels": 40, "stack": 4},
+        {"n_fft": 320, "hop": 480, "stack": 1},
+        {"padding": "zeros", "whole_hops": True, "stack": 1},
+    ],
 )
 @pytest.mark.parametrize("dtype", [torch.int16, torch.float32])
 def test_random_chunks_give_the_frames_of_the_whole(normalization, settings, dtype):

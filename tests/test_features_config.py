@@ -30,3 +30,9 @@ def test_bands_of_cepstra_cannot_be_masked():
     Config(features=features, augment=AugmentConfig(time_masks=2))
     with pytest.raises(ValueError, match=r"augment.frequency_masks is 2; it must be 0 if features.kind is mfcc"):
         Config(features=features, augment=AugmentConfig(frequency_masks=2))
+
+
+def test_frames_are_left_out_only_if_a_stream_has_not_begun_with_them():
+    FeaturesConfig(whole_hops=True, hop=256)
+    with pytest.raises(ValueError, match=r"features.hop is 257; if features.whole_hops is true, .* n_fft \(512\)"):
+        FeaturesConfig(whole_hops=True, hop=257)

@@ -39,6 +39,13 @@ def test_frames_of_any_number_of_samples_are_described(count):
     np.testing.assert_allclose(described[0, 12], features[:2].mean() * np.sqrt(2 * 40), rtol=1e-3, atol=1e-4)
 
 
+def test_a_last_feature_frame_that_is_missing_counts_as_the_one_before_it():
+    features = np.random.default_rng(0).standard_normal((2, 40)).astype(np.float32)
+    samples = np.zeros(400, np.int16)  # two hops and a half, so two frames of two hops
+    expected = describe_frames(features[[0, 1, 1, 1]], samples, 160, RATE)
+    np.testing.assert_array_equal(describe_frames(features, samples, 160, RATE), expected)
+
+
 def some_sounds(mels=40):
     rng = np.random.default_rng(0)
     weights = rng.standard_normal((7, described_width(mels))).astype(np.float32)

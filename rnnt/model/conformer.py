@@ -170,7 +170,7 @@ class ConformerEncoder(Encoder):
         self._config = config
         self._inputs = inputs
         self.pre_encode = Subsampling(
-            inputs, config.width, config.subsampling, config.channels, config.causal_subsampling
+            inputs, config.width, config.subsampling, config.channels, config.causal_subsampling, config.depthwise
         )
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.layers))
         self.dropout = nn.Dropout(config.dropout)

@@ -15,16 +15,18 @@ class Subsampling(nn.Module):
 
     That of FastConformer (Rekesh et al. 2023, arXiv 2305.05084). The frames are an image, which each stage halves in
     time and frequency: a 3 x 3 convolution of stride 2 (depthwise and then pointwise from the second stage on) and a
-    ReLU. Last, the channels and bins of a frame are projected to D.
+    ReLU. Last, the channels and bins of a frame are projected to D. With depthwise=False all convolutions are full ones,
+    as in Conformer (Gulati et al. 2020, arXiv 2005.08100).
 
     Encoder frame t sees the input frames from factor (t - 1) + 1 to factor (t + 1) - 1, which is the last one of its
     own. If causal, it sees those from factor (t - 2) + 2 to factor t.
 
     Every stage pads with zeros, also after the last valid frame of each utterance. Names, shapes and results are those
-    of NeMo's `dw_striding`, except that NeMo's causal one has another frame at the end, which mostly sees padding.
+    of NeMo's `dw_striding`, or `striding` if not depthwise, except that NeMo's causal ones have another frame at the
+    end, which mostly sees padding.
     """
 
-    def __init__(self, inputs: int, width: int, factor: int, channels: int, causal: bool):
+    def __init__(self, inputs: int, width: int, factor: int, channels: int, causal: bool, depthwise: bool = True):
         super().__init__()
         self.factor = factor
         # Zeros to pad with: at the low and high frequencies, before the first and after the last frame.
@@ -34,8 +36,8 @@ class Subsampling(nn.Module):
         layers = [nn.Conv2d(1, channels, 3, 2), nn.ReLU()]
         bins = self._halved(inputs)
         for _ in range(factor.bit_length() - 2):
-            depthwise = nn.Conv2d(channels, channels, 3, 2, groups=channels)
-            layers += [depthwise, nn.Conv2d(channels, channels, 1), nn.ReLU()]
+            layers.append(nn.Conv2d(channels, channels, 3, 2, groups=channels if depthwise else 1))
+            layers += [nn.Conv2d(channels, channels, 1), nn.ReLU()] if depthwise else [nn.ReLU()]
             bins = self._halved(bins)
         self.conv = nn.Sequential(*layers)
         self.out = nn.Linear(channels * bins, width)

@@ -31,7 +31,11 @@ def subsample(subsampling, frames_SF, causal):
     """The frames (T, D) of one utterance."""
     weights = dict(subsampling.named_parameters())
     image = halve(frames_SF[None], weights["conv.0.weight"], weights["conv.0.bias"], causal).clamp(min=0)
-    for place in range(2, len(subsampling.conv), 3):
+    depthwise = any(weight.shape[2:] == (1, 1) for weight in weights.values() if weight.ndim == 4)
+    for place in range(2, len(subsampling.conv), 3 if depthwise else 2):
+        if not depthwise:
+            image = halve(image, weights[f"conv.{place}.weight"], weights[f"conv.{place}.bias"], causal).clamp(min=0)
+            continue
         image = halve(image, weights[f"conv.{place}.weight"][:, 0], weights[f"conv.{place}.bias"], causal)
         pointwise = weights[f"conv.{place + 1}.weight"][:, :, 0, 0]
         image = torch.einsum("oc,csf->osf", pointwise, image) + weights[f"conv.{place + 1}.bias"][:, None, None]

@@ -6,11 +6,12 @@ import torch
 from rnnt.model.subsampling import Subsampling
 
 
+@pytest.mark.parametrize("depthwise", [True, False])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("factor", [2, 4, 8])
-def test_equals_the_equations_for_every_length(written_out, factor, causal):
+def test_equals_the_equations_for_every_length(written_out, factor, causal, depthwise):
     torch.manual_seed(0)
-    subsampling = Subsampling(5, 4, factor, 3, causal).double()
+    subsampling = Subsampling(5, 4, factor, 3, causal, depthwise).double()
     lengths = torch.tensor([1, 2, 7, 8, 9, 17])
     x_BSF = torch.randn(len(lengths), 17, 5, dtype=torch.float64)
     with torch.no_grad():
