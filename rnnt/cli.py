@@ -147,16 +147,30 @@ app.command("live")(live_command)
 
 @app.command("convert")
 def convert_command(
-    checkpoint: Annotated[Path, typer.Argument(help="a .pt of the MLCommons, DeepSpark or NVIDIA code")],
-    config: Annotated[Path, typer.Option(help="the YAML file that it was trained with")] = ...,
+    checkpoint: Annotated[
+        Path, typer.Argument(help="a .nemo of NeMo, or a .pt of the MLCommons, DeepSpark or NVIDIA code")
+    ],
+    config: Annotated[Path | None, typer.Option(help="the YAML file that a .pt was trained with")] = None,
     out: Annotated[Path, typer.Option(help="folder for the model")] = ...,
     tokenizer: Annotated[Path | None, typer.Option(help="SentencePiece model, if not where FILE says")] = None,
     weights: Annotated[str, typer.Option(help="ema: averaged weights, if there are any; raw: as trained")] = "ema",
 ) -> None:
-    """Turn a checkpoint of the MLPerf reference into a model.
+    """Turn a transducer of NeMo, or a checkpoint of the MLPerf reference, into a model.
+
+    Example: rnnt convert stt_en_fastconformer_transducer_large.nemo --out models/fastconformer
 
     Example: rnnt convert RNN-T_best_checkpoint.pt --config baseline_v3-1023sp.yaml --out models/reference
     """
+    if checkpoint.suffix == ".nemo":
+        from rnnt.nemo import convert_nemo
+
+        if config or tokenizer or weights != "ema":
+            raise ValueError(f"{checkpoint} holds all that is needed; leave out --config, --tokenizer and --weights")
+        recognizer = convert_nemo(checkpoint, out)
+        show(f"{out}: {recognizer.model.num_parameters():,} parameters, {len(recognizer.tokenizer)} symbols")
+        return
+    if config is None:
+        raise ValueError(f"{checkpoint} is no .nemo; give the YAML file that it was trained with: --config FILE")
     from rnnt.convert import convert
 
     recognizer, key = convert(checkpoint, config, out, tokenizer, weights)

@@ -7,8 +7,9 @@ linear layers; as here, the blank is the last symbol and a sequence starts with 
 
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 import yaml
@@ -75,8 +76,7 @@ def convert(
     """
     if weights not in STATES:
         raise ValueError(f"weights is {weights!r}; choose one of {', '.join(STATES)}")
-    if any((out / name).exists() for name in ("model.safetensors", "metrics.jsonl")):
-        raise ValueError(f"{out} holds a model or a run already; give --out another folder")
+    require_new(out)
     settings = _read_yaml(config)
     symbols = _read_tokenizer(settings, config, tokenizer)
     recognizer = Recognizer(reference_config(settings, str(config), symbols), symbols)
@@ -89,30 +89,46 @@ def convert(
     return recognizer.eval(), key
 
 
+def require_new(out: Path) -> None:
+    """Raise ValueError if the folder holds a model or a run."""
+    if any((out / name).exists() for name in ("model.safetensors", "metrics.jsonl")):
+        raise ValueError(f"{out} holds a model or a run already; give --out another folder")
+
+
+def unpickle(file: BinaryIO, where: str, mend: str) -> Any:
+    """Return what torch.save has written to a file, if it is tensors and plain values: no code in the file is run.
+
+    Raises ValueError if the file is damaged or holds other objects. where: how messages call the file. mend: how
+    the message about other objects ends.
+    """
+    try:
+        if zipfile.is_zipfile(file) and zipfile.ZipFile(file).testzip():  # torch.load ignores the checksums
+            raise ValueError
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises many kinds
+        found = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
+        if not found:
+            raise ValueError(f"{where} is damaged or was not written by torch.save; fetch it again") from None
+        raise ValueError(
+            f"{where} holds {found[1]} in addition to tensors, and reading it could run any program; {mend}"
+        ) from None
+
+
 def read_states(path: Path) -> dict[str, dict]:
     """Return the weights in a checkpoint, by their keys `state_dict` and `ema_state_dict`; one of them may be missing.
 
-    Only tensors and plain values are unpickled, so that no code in the file is run. Raises ValueError if
-    the file is damaged or holds other objects.
+    Raises ValueError as `unpickle` does.
     """
     if not path.is_file():
         raise ValueError(f"no checkpoint {path}")
+    mend = (
+        'if you trust the file, save its weights alone with: python -c "import torch; '
+        f"c = torch.load('{path}', 'cpu', weights_only=False); "
+        "torch.save({k: c.get(k) for k in ('state_dict', 'ema_state_dict')}, 'weights.pt')\""
+    )
     with open(path, "rb") as file:
-        try:
-            if zipfile.is_zipfile(file) and zipfile.ZipFile(file).testzip():  # torch.load ignores the checksums
-                raise ValueError
-            file.seek(0)
-            content = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # the unpickler raises many kinds
-            found = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
-            if not found:
-                raise ValueError(f"{path} is damaged or was not written by torch.save; fetch it again") from None
-            raise ValueError(
-                f"{path} holds {found[1]} in addition to tensors, and reading it could run any program; if you "
-                'trust the file, save its weights alone with: python -c "import torch; '
-                f"c = torch.load('{path}', 'cpu', weights_only=False); "
-                "torch.save({k: c.get(k) for k in ('state_dict', 'ema_state_dict')}, 'weights.pt')\""
-            ) from None
+        content = unpickle(file, str(path), mend)
     content = content if isinstance(content, dict) else {}
     states = {key: content[key] for key in STATES.values() if isinstance(content.get(key), dict)}
     if not states:
@@ -141,10 +157,25 @@ def fill(model: nn.Module, state: dict[str, Any], where: str, made_by: str) -> N
         for theirs, ours in _MODULES.items()
         for name, parameter in model.get_submodule(ours).named_parameters()
     }
+    model.load_state_dict(matched(state, reference_name, expected, where, made_by))
+
+
+def matched(
+    state: dict[str, Any],
+    rename: Callable[[str], str],
+    expected: dict[str, tuple[str, torch.Size]],
+    where: str,
+    made_by: str,
+) -> dict[str, torch.Tensor]:
+    """Return a checkpoint's weights by our names, in float32.
+
+    rename: gives the name for a checkpoint's key. expected: our name and the shape for each of these names. Raises
+    ValueError, as `fill` does, unless all names and shapes are there and no others, and all values are finite.
+    """
     found: dict[str, torch.Tensor] = {}
     unused = []
     for key, value in state.items():
-        name = reference_name(str(key))
+        name = rename(str(key))
         if name not in expected or name in found or not isinstance(value, torch.Tensor):
             unused.append(str(key))
         else:
@@ -161,7 +192,7 @@ def fill(model: nn.Module, state: dict[str, Any], where: str, made_by: str) -> N
             )
         if not torch.isfinite(value).all():
             raise ValueError(f"{where}: {name} holds NaN or infinity; take an earlier checkpoint")
-    model.load_state_dict({expected[name][0]: value.float() for name, value in found.items()})
+    return {expected[name][0]: value.float() for name, value in found.items()}
 
 
 def reference_config(settings: dict, where: str, tokenizer: Tokenizer) -> Config:
