@@ -1,6 +1,7 @@
 """Tar archives that may come from strangers. Members are read in place; none is unpacked under a name of its own."""
 
 import gzip
+import itertools
 import tarfile
 import tempfile
 import zlib
@@ -59,13 +60,18 @@ def open_archive(path: Path) -> Iterator[Archive]:
         plain = unpacked if compressed else file
         size = plain.seek(0, 2)
         plain.seek(0)
-        try:
-            tar = tarfile.open(fileobj=plain, mode="r:")
-            members = tar.getmembers() if size else []
-        except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"{path} is no tar archive, or is truncated ({reason(error)}); fetch it again") from None
+        tar, members = _list(plain, path)
         with tar:
             yield Archive(tar, _plain(members, size, path), str(path))
+
+
+def _list(file: BinaryIO, path: Path) -> tuple[tarfile.TarFile, list[tarfile.TarInfo]]:
+    """Return the open archive, and its members up to one more than there may be."""
+    try:
+        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115, the caller closes it
+        return tar, list(itertools.islice(tar, _MOST_MEMBERS + 1))
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{path} is no tar archive, or is truncated ({reason(error)}); fetch it again") from None
 
 
 def _unpack(file: BinaryIO, unpacked: BinaryIO, most: int, path: Path) -> None:

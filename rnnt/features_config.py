@@ -65,8 +65,8 @@ class FeaturesConfig:
                 raise ValueError(f"features.hop is {self.hop}; it must be at least features.{name} ({least:g})")
         if self.whole_hops and 2 * self.hop > self.n_fft:  # a stream would have begun with a frame that is left out
             raise ValueError(
-                f"features.hop is {self.hop}; if features.whole_hops is true, it must be at most half of features.n_fft "
-                f"({self.n_fft})"
+                f"features.hop is {self.hop}; if features.whole_hops is true, it must be at most half of "
+                f"features.n_fft ({self.n_fft})"
             )
         if not self.low_hz < self.high_hz <= self.sample_rate / 2:
             raise ValueError(

@@ -33,7 +33,7 @@ LAYERS = [
     "symbol_alignment",
     "recognizer",
     "comparison time_errors suspicion",
-    "report report_folder plot alignment_picture convert nemo calibrator tuning",
+    "report report_folder plot alignment_picture convert nemo_config nemo calibrator tuning",
     "training",
     "info demo",
     "commands",

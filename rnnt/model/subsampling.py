@@ -15,8 +15,8 @@ class Subsampling(nn.Module):
 
     That of FastConformer (Rekesh et al. 2023, arXiv 2305.05084). The frames are an image, which each stage halves in
     time and frequency: a 3 x 3 convolution of stride 2 (depthwise and then pointwise from the second stage on) and a
-    ReLU. Last, the channels and bins of a frame are projected to D. With depthwise=False all convolutions are full ones,
-    as in Conformer (Gulati et al. 2020, arXiv 2005.08100).
+    ReLU. Last, the channels and bins of a frame are projected to D. With depthwise=False all convolutions are full, as
+    in Conformer (Gulati et al. 2020, arXiv 2005.08100).
 
     Encoder frame t sees the input frames from factor (t - 1) + 1 to factor (t + 1) - 1, which is the last one of its
     own. If causal, it sees those from factor (t - 2) + 2 to factor t.
