@@ -98,7 +98,7 @@ def _convert_weights(state: dict, model: Transducer, where: str) -> dict[str, to
             kept[key] = value[:-1]
         else:
             kept[key] = value.squeeze(-1) if re.search(r"\.pointwise_conv[12]\.weight$", key) else value
-    return matched(kept, _name, expected, where, _CONFIG)
+    return matched(kept, _name, expected, where, f"{_CONFIG} and the tokenizer")
 
 
 def _name(key: str) -> str:
@@ -110,4 +110,4 @@ def _same_filters(filters: Any, features: Features) -> bool:
     ours = mel_filters(features.bins_hz[:, None], features.corners).T
     if not isinstance(filters, torch.Tensor) or filters.shape != (1, *ours.shape):
         return False
-    return bool((filters[0].float() - ours).abs().max() <= 1e-3 * ours.max())
+    return bool((filters[0].float() - ours).abs().max() <= 1e-2 * ours.max())  # they may be rounded to bfloat16

@@ -280,7 +280,9 @@ def nemo_start(w: dict, settings: dict) -> list:
 
 def nemo_join(frame: torch.Tensor, predicted: torch.Tensor, w: dict) -> torch.Tensor:
     """The logits (V,)."""
-    output = next(name for name in w if name.startswith("joint.joint_net")).removesuffix(".weight").removesuffix(".bias")
+    output = (
+        next(name for name in w if name.startswith("joint.joint_net")).removesuffix(".weight").removesuffix(".bias")
+    )
     return linear((linear(frame, w, "joint.enc") + linear(predicted, w, "joint.pred")).relu(), w, output)
 
 
