@@ -28,14 +28,12 @@ from rnnt.augment import NO_AUGMENTATION, Augmentation, NoAugmentation
 from rnnt.config import FeaturesConfig
 from rnnt.device import float32_products
 from rnnt.frames import stack_frames, valid_places
+from rnnt.loudness import normalize_loud, peak_power
 from rnnt.mel import mel_corners, mel_filters
 from rnnt.mfcc import cepstra, frame_energy, htk_corners, htk_filters, with_deltas
 from rnnt.running_statistics import RunningSums, normalize_running, start_sums
 
 _DITHER_SAMPLES = 16000  # then the noise repeats
-_LOUD_NEPERS = 20 / 10 * math.log(10)  # how far below the loudest frame a frame still counts as loud: 20 dB of power
-_LOUD_DEVIATION = 1.5  # of log power; speech has more, and stationary noise has half of it, so it stays small
-_LOUD_FRAMES = 20  # frames that are so near to a loud one count as well: soft sounds of words, and short pauses
 
 
 class Features(nn.Module):
@@ -261,7 +259,7 @@ class Features(nn.Module):
         """Return the logarithm of mel powers (B, S, F), above the floors that the settings ask for."""
         config = self.config
         if config.peak_floor:  # what is softer looks alike, whether it is background hiss or digital silence
-            mel_BSF = mel_BSF + _peak_power(mel_BSF, num_frames) * 10 ** (-config.peak_floor / 10)
+            mel_BSF = mel_BSF + peak_power(mel_BSF, num_frames) * 10 ** (-config.peak_floor / 10)
         return torch.log(mel_BSF + config.log_floor)
 
     def normalize(self, x_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
@@ -273,7 +271,7 @@ class Features(nn.Module):
         if self.config.normalization == "running":
             return self.normalize_more(x_BSF, num_frames, start_sums(len(x_BSF), self.mean))[0]
         if self.config.normalization == "loud":
-            return _normalize_loud(x_BSF, num_frames)
+            return normalize_loud(x_BSF, num_frames)
         padding_BS1 = ~valid_places(num_frames, x_BSF.shape[1])[:, :, None]
         count = num_frames[:, None, None]
         mean = x_BSF.masked_fill(padding_BS1, 0.0).sum(1, keepdim=True) / count
@@ -296,30 +294,6 @@ class Features(nn.Module):
         """Join every `stack` frames to one, zero after the valid frames; return them and their lengths (B,)."""
         padding_BS1 = ~valid_places(num_frames, x_BSF.shape[1])[:, :, None]
         return stack_frames(x_BSF.masked_fill(padding_BS1, 0.0), num_frames, self.config.stack)
-
-
-def _peak_power(mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
-    """Power (B, 1, 1) of each utterance's loudest frame, averaged over the bins."""
-    power_BS = mel_BSF.mean(2).masked_fill(~valid_places(num_frames, mel_BSF.shape[1]), 0.0)
-    return power_BS.amax(1)[:, None, None]
-
-
-def _normalize_loud(x_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
-    """Subtract the mean of each bin, and divide by one deviation for all, of the frames in and around the loud ones.
-
-    So silence before, between and after the words hardly changes the frames of the words. The weight of a frame falls
-    smoothly with its level, from 0.99 to 0.01 within 10 dB. A deviation below `_LOUD_DEVIATION` counts as that much.
-    """
-    padding_BS = ~valid_places(num_frames, x_BSF.shape[1])
-    x_BSF = x_BSF.masked_fill(padding_BS[:, :, None], 0.0)
-    level_BS = x_BSF.logsumexp(2).masked_fill(padding_BS, -math.inf)
-    loud_BS = torch.sigmoid(4 * (level_BS - level_BS.amax(1, keepdim=True) + _LOUD_NEPERS))
-    near_BS = F.max_pool1d(loud_BS, 2 * _LOUD_FRAMES + 1, stride=1, padding=_LOUD_FRAMES)
-    weight_BS1 = near_BS.masked_fill(padding_BS, 0.0)[:, :, None]
-    count_B11 = weight_BS1.sum(1, keepdim=True)
-    centred_BSF = x_BSF - (x_BSF * weight_BS1).sum(1, keepdim=True) / count_B11
-    variance_B1F = (centred_BSF.square() * weight_BS1).sum(1, keepdim=True) / (count_B11 - 1).clamp(min=1)
-    return centred_BSF / variance_B1F.mean(2, keepdim=True).sqrt().clamp(min=_LOUD_DEVIATION)
 
 
 def _to_float(audio_BN: torch.Tensor) -> torch.Tensor:

@@ -13,8 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
     "text files fields threads usage arrow model_config features_config phones",
-    "config device progress frames stream_states silence sounds boundaries reestimation calibration transcript",
-    "characters",
+    "config device progress frames loudness stream_states silence sounds boundaries reestimation calibration",
+    "transcript characters",
     "plain_yaml tree background archive",
     "subtitles formats",
     "settings audio mel tokenizer alphabet shard description",
