@@ -29,7 +29,7 @@ def test_statistics_are_those_of_the_loud_frames_and_their_neighbours():
         variance = (centred**2).sum(0) / (len(near) - 1)
         deviation = max(np.sqrt(variance.mean()), 1.5)
         found = normalize_loud(x_BSF, LENGTHS)[row, :length]
-        expected = (x_BSF[row, :length] - near.mean(0)) / deviation
+        expected = (x_BSF[row, :length].numpy() - near.mean(0)) / deviation
         np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.02)
 
 
@@ -45,6 +45,6 @@ def test_padding_and_silence_around_the_words_do_not_matter():
 @pytest.mark.parametrize("level", [-50.0, 0.0, 30.0])
 def test_the_level_does_not_matter(level):
     x_BSF = log_mel()
-    torch.testing.assert_close(
-        normalize_loud(x_BSF + level, LENGTHS), normalize_loud(x_BSF, LENGTHS), atol=1e-9, rtol=0
-    )
+    found, expected = normalize_loud(x_BSF + level, LENGTHS), normalize_loud(x_BSF, LENGTHS)
+    for row, length in enumerate(LENGTHS):
+        torch.testing.assert_close(found[row, :length], expected[row, :length], atol=1e-9, rtol=0)
