@@ -29,7 +29,6 @@ _SETTINGS = {
     "encoder.ff_expansion_factor": ("model.encoder.conformer.feed_forward", 4),
     "encoder.conv_kernel_size": ("model.encoder.conformer.kernel", 31),
     "encoder.subsampling_factor": ("model.encoder.conformer.subsampling", 4),
-    "encoder.causal_downsampling": ("model.encoder.conformer.causal_subsampling", False),
     "encoder.xscaling": ("model.encoder.conformer.scale_input", True),
     "encoder.use_bias": ("model.encoder.conformer.bias", True),
     "encoder.dropout": ("model.encoder.conformer.dropout", 0.1),
@@ -53,6 +52,7 @@ _ONLY = {
     "preprocessor.mel_norm": ("slaney",),
     "preprocessor.use_torchaudio": (False,),
     "encoder.subsampling": ("striding", "dw_striding"),
+    "encoder.causal_downsampling": (False,),  # NeMo's has another frame at the end
     "encoder.reduction": (None,),
     "encoder.self_attention_model": ("rel_pos",),
     "encoder.att_context_style": ("regular", "chunked_limited"),

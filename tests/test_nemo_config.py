@@ -93,6 +93,7 @@ def test_the_first_of_several_limits_of_attention_is_taken():
         ("preprocessor.mel_norm", None),
         ("preprocessor.new", 1),
         ("encoder.subsampling", "vggnet"),
+        ("encoder.causal_downsampling", True),
         ("encoder.reduction", "pooling"),
         ("encoder.self_attention_model", "rel_pos_local_attn"),
         ("encoder.untie_biases", False),
