@@ -34,10 +34,14 @@ class PlainTransducer(nn.Module):
             }
         )
 
-    def loss(self, encoder_BTD, encoder_lengths, targets_BU, target_lengths, fastemit: float = 0.0) -> torch.Tensor:
-        """(B,), as Transducer.loss. Raises ValueError if `fastemit` is not 0."""
-        if fastemit:
-            raise ValueError("the plain model has no FastEmit; set train.fastemit=0")
+    def loss(
+        self, encoder_BTD, encoder_lengths, targets_BU, target_lengths, fastemit: float = 0.0, penalties=None
+    ) -> torch.Tensor:
+        """(B,), as Transducer.loss. Raises ValueError if `fastemit` is not 0 or there are penalties."""
+        if fastemit or penalties is not None:
+            raise ValueError(
+                "the plain model has neither FastEmit nor penalties; set train.fastemit=0 and train.transcripts=exact"
+            )
         joint = self.joint
         x_BTH, y_BUH = joint["encoder"](encoder_BTD), joint["predictor"](self.predictor(targets_BU))
         hidden_BTUH = joint["dropout"](joint["activation"](x_BTH[:, :, None] + y_BUH[:, None]))

@@ -36,7 +36,7 @@ class ConformerConfig:
     heads: int = setting(8, "attention heads, which share the width evenly", count(1, 1024))
     feed_forward: int = setting(4, "hidden units of a feed-forward module, as a multiple of the width", count(1, 64))
     kernel: int = setting(
-        9, "frames that a convolution covers, an odd number", Allowed(lambda n: n > 0 and n % 2, "odd and above 0")
+        9, "frames of a convolution, an odd number", Allowed(lambda n: n in range(1, 1024, 2), "odd, up to 1023")
     )
     subsampling: int = setting(
         8, "input frames for one encoder frame: 2, 4, 8 or 16", Allowed(lambda n: n in (2, 4, 8, 16), "2, 4, 8 or 16")
@@ -68,7 +68,9 @@ class ConformerConfig:
         prefix = "model.encoder.conformer."
         check(prefix, self)
         if self.width % (2 * self.heads):
-            raise ValueError(f"{prefix}width is {self.width}; it must be an even multiple of heads ({self.heads})")
+            raise ValueError(
+                f"{prefix}width is {self.width}; it must be an even multiple of {prefix}heads ({self.heads})"
+            )
         chunk = self.attention_right + 1
         if chunk and self.attention_left > 0 and self.attention_left % chunk:
             raise ValueError(

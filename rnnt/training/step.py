@@ -63,7 +63,7 @@ class Objective(nn.Module):
             encoder_BTD, _ = self.model.encoder(features, lengths)
             lengths = self._num_encoder_frames(batch, augmentation)  # as the encoder has returned them, on the CPU
             loss_B = self.model.loss(
-                encoder_BTD, lengths, batch.targets, batch.target_lengths, self._fastemit, penalties
+                encoder_BTD, lengths, batch.targets, batch.target_lengths, fastemit=self._fastemit, penalties=penalties
             )
             total = loss_B.sum()
             if ctc_weight:
