@@ -69,7 +69,7 @@ class Lamb(torch.optim.Optimizer):
                 self._step_group(group, params, divisor)
 
     def _step_group(self, group: dict, params: list[Tensor], divisor: Tensor | None) -> None:
-        states = [self._state_of(p) for p in params]
+        states = [_state_of(self, p) for p in params]
         moments, squares = ([state[name] for state in states] for name in ("moment", "square"))
         tensors = list(zip(params, [p.grad for p in params], moments, squares))
         steps = [state["step"] for state in states]
@@ -111,13 +111,6 @@ class Lamb(torch.optim.Optimizer):
         ratios = torch.where((param_norms > 0) & (update_norms > 0), param_norms / update_norms, 1.0)
         factors = [ratio for slices, ratio in zip(params, ratios.unbind()) for _ in slices]
         torch._foreach_addcmul_(_flat(params), _flat(updates), factors, -group["lr"])
-
-    def _state_of(self, p: Tensor) -> dict:
-        state = self.state[p]
-        if not state:
-            state.update(step=0, moment=torch.zeros_like(p), square=torch.zeros_like(p))
-        state["step"] += 1
-        return state
 
 
 class ClippedAdamW(torch.optim.AdamW):
@@ -195,17 +188,10 @@ class ClippedSgd(torch.optim.Optimizer):
                 grads = torch._foreach_div(grads, divisor)
             if group["weight_decay"] != 0:
                 grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])
-            changes = [self._state_of(p)["change"] for p in params]
+            changes = [_state_of(self, p)["change"] for p in params]
             torch._foreach_mul_(changes, group["momentum"])
             torch._foreach_add_(changes, grads, alpha=-group["lr"])
             torch._foreach_add_(params, changes)
-
-    def _state_of(self, p: Tensor) -> dict:
-        state = self.state[p]
-        if not state:
-            state.update(step=0, change=torch.zeros_like(p))
-        state["step"] += 1
-        return state
 
 
 def make_optimizer(
@@ -231,6 +217,15 @@ def make_optimizer(
     if name == "sgd":
         return ClippedSgd(params, lr, momentum, weight_decay, max_grad_norm)
     return kinds[name](params, lr, betas=betas, eps=eps, weight_decay=weight_decay, max_grad_norm=max_grad_norm)
+
+
+def _state_of(optimizer: Lamb | ClippedSgd, p: Tensor) -> dict:
+    """The state of a parameter, with this step counted. It begins with moments of zero."""
+    state = optimizer.state[p]
+    if not state:
+        state.update(step=0, **{name: torch.zeros_like(p) for name in optimizer.moments})
+    state["step"] += 1
+    return state
 
 
 def _divisor(params: list[Tensor], grad_norm: Tensor | None, max_grad_norm: float | None) -> Tensor | None:
