@@ -4,31 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_model import WIDTH, make_model
 
 from rnnt.config import DecodingConfig
 from rnnt.decoding import Greedy, greedy
 from rnnt.decoding.greedy import _CPU_WINDOW
-from rnnt.model import Transducer
-from rnnt.model_config import EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
-
-WIDTH = 6
-
-
-def make_model(seed, vocabulary=5, layers=1, activation="tanh", blank_bias=0.0, kind="network"):
-    """A random model that emits often; the higher blank_bias, the less."""
-    torch.manual_seed(seed)
-    config = ModelConfig(
-        EncoderConfig(lstm=LstmConfig(hidden=WIDTH, pre_layers=1, post_layers=1)),
-        PredictorConfig(embedding=4, hidden=5, layers=layers, dropout=0.3),
-        JointConfig(8, activation, 0.5, kind),
-        init_scale=1.0,
-    )
-    model = Transducer(3, vocabulary, config).double().eval()
-    with torch.no_grad():
-        for layer in model.joint.children():
-            layer.weight.normal_(std=1.5)
-        layer.bias[-1] += blank_bias
-    return model
 
 
 class Pairs:

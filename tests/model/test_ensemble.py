@@ -5,6 +5,7 @@ import math
 from functools import cache
 
 import pytest
+import random_model
 import torch
 
 from rnnt.config import DecodingConfig
@@ -12,8 +13,7 @@ from rnnt.decoding import Beam, Greedy, beam, greedy
 from rnnt.decoding.alignment import align, whole_band
 from rnnt.decoding.internal import InternalLm
 from rnnt.decoding.viterbi import best_path
-from rnnt.model import Ensemble, Transducer
-from rnnt.model_config import EncoderConfig, JointConfig, LstmConfig, ModelConfig, PredictorConfig
+from rnnt.model import Ensemble
 
 VOCABULARY = 4
 # The members' encoder width, predictor width, layers of the predictor, joint width, and kind of the joint.
@@ -22,20 +22,9 @@ SIZES = [(6, 5, 1, 8, "network"), (4, 3, 2, 5, "network"), (5, 7, 1, 9, "additiv
 
 def make_model(seed, vocabulary=VOCABULARY, blank_bias=1.0):
     """A random model that emits often. Models of different seeds differ in all their sizes."""
-    torch.manual_seed(seed)
-    width, predictor, layers, hidden, kind = SIZES[seed % len(SIZES)]
-    config = ModelConfig(
-        EncoderConfig(lstm=LstmConfig(hidden=width, pre_layers=1, post_layers=1)),
-        PredictorConfig(embedding=4, hidden=predictor, layers=layers),
-        JointConfig(hidden, "tanh", 0.5, kind),
-        init_scale=1.0,
-    )
-    model = Transducer(3, vocabulary, config).double().eval()
-    with torch.no_grad():
-        for layer in model.joint.children():
-            layer.weight.normal_(std=1.5)
-        layer.bias[-1] += blank_bias
-    return model
+    width, predictor, layers, joint, kind = SIZES[seed % len(SIZES)]
+    sizes = {"width": width, "predictor": predictor, "joint": joint}
+    return random_model.make_model(seed, vocabulary, layers, blank_bias, kind, **sizes)
 
 
 def encoded(models, lengths, seed):
