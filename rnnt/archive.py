@@ -1,4 +1,4 @@
-"""Tar archives that may come from strangers. Members are read in place; none is unpacked under a name of its own."""
+"""Tar archives that may come from strangers. Members are read in place, and nothing is unpacked to the disk."""
 
 import gzip
 import itertools

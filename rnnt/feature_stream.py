@@ -20,7 +20,7 @@ from rnnt.running_statistics import RunningSums, start_sums
 
 
 class FeatureState(NamedTuple):
-    """What the features of a stream need of its past, each field with the streams as dim 0."""
+    """The part of the past that the features of streams need. Each field has the streams as dim 0."""
 
     received: torch.Tensor  # (B,), samples so far
     before: torch.Tensor  # (B, 1), the last sample, in [-1, 1]

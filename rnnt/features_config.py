@@ -81,5 +81,5 @@ class FeaturesConfig:
 
     @property
     def fitted(self) -> bool:
-        """Whether the features need the mean and the deviation of the training data."""
+        """True if the features need the mean and the deviation of the training data."""
         return self.normalization in ("global", "running")

@@ -117,7 +117,7 @@ class HashingFile:
 
     @property
     def closed(self) -> bool:
-        """Whether the file is closed."""
+        """True once the file is closed."""
         return self._file.closed
 
     def write(self, data: bytes) -> int:

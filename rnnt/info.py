@@ -149,7 +149,7 @@ def _input_and_encoder(features: Input, encoder: Encoder) -> list[str]:
 
 
 def _streaming(features: Input, encoder: Encoder) -> str:
-    """Whether the model can encode a stream before its end, and its latency; if not, every reason."""
+    """Return "yes" with the latency if the model can encode a stream before its end, and otherwise every reason."""
     if reasons := why_not_streaming(features, encoder):
         return f"no, because {reasons}"
     if not features.frame_seconds:

@@ -1,4 +1,4 @@
-"""Whether a model can transcribe a stream, and how long it must wait for the samples that a frame depends on."""
+"""Latency of a model: whether it can transcribe a stream, and how long it waits for the samples that a frame needs."""
 
 from rnnt.model.conformer import ConformerEncoder
 from rnnt.model.encoder import Encoder

@@ -28,7 +28,7 @@ Context = tuple[torch.Tensor, tuple]  # output (1, D) and state of the predictor
 
 @dataclass
 class Heard:
-    """What a stream holds of the stretch that it is in, whose first encoder frame is `start`.
+    """The part of a stream since the last endpoint. Its first encoder frame has the number `start`.
 
     context: of the predictor. encoder: chunks of encoder frames (T, D). features: chunks of stacked features, and
     samples: chunks of audio; both are only kept for models that know the sounds of their characters.

@@ -156,9 +156,9 @@ class Recognizer(nn.Module):
 class EnsembleRecognizer(Recognizer):
     """Several models of one vocabulary that decode together, by the mean of their probabilities at each lattice node.
 
-    Each member hears with features of its own, which may differ. All else is the first member's: the settings, the
-    tokenizer, the bigram model, and the calibration, so words are found in the audio by its sounds, and their
-    confidences are tempered as its own. `Ensemble` has the averaging.
+    Each member computes its features by its own settings. Everything else is taken from the first member: the other
+    settings, the tokenizer, the bigram model, and the calibration of word times and confidences. `Ensemble` does the
+    averaging.
 
     names: of the members in error messages. Raises ValueError if members do not fit together.
     """
@@ -191,7 +191,7 @@ class EnsembleRecognizer(Recognizer):
         raise ValueError("several models cannot transcribe a stream together; load one of them alone")
 
     def save(self, folder: Path) -> None:
-        """Raise ValueError: the members have folders of their own."""
+        """Raise ValueError: an ensemble has no folder, because each member has one."""
         raise ValueError("an ensemble cannot be saved as a model; save its members one by one")
 
 

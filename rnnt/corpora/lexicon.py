@@ -245,7 +245,7 @@ def _dictionary_cells(line: str) -> tuple[str, str, str] | None:
 
 
 def _has_no_tabs(path: Path) -> bool:
-    """Whether most lines of a file have no tab. Blank lines and comments do not count."""
+    """Return whether most lines of a file have no tab. Blank lines and comments do not count."""
     lines = [b"\t" in line.strip() for _, line in _lines(path) if line.strip() and not line.startswith(b";;;")]
     return 2 * sum(lines) < len(lines)
 

@@ -1,4 +1,4 @@
-"""Where an utterance ends in a stream: after a pause, or when it has become long. The rules are those of Kaldi.
+"""Rules for the end of an utterance in a stream: after a pause, or when it has become long. They are those of Kaldi.
 
 A frame that emits no symbol counts as silence. Endpoints follow from the frames of the symbols alone, so they do not
 depend on the chunks in which a stream came.

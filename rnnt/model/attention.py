@@ -56,7 +56,7 @@ class RelativeAttention(nn.Module):
         distance = self._split(self.linear_pos(distances_PD)[None])
         u, v = (bias[:, None].to(query.dtype) for bias in (self.pos_bias_u, self.pos_bias_v))
         bias = _by_key(torch.matmul(query + v, distance.transpose(2, 3)), key.shape[2]) / math.sqrt(query.shape[3])
-        # Half of the least number: the score of a forbidden key is still finite, and its weight is 0 all the same.
+        # Half of the lowest number keeps the score of a forbidden key finite. Its weight is 0 nevertheless.
         bias = bias.masked_fill(~allowed_BTK[:, None], torch.finfo(bias.dtype).min / 2)
         dropout = self.dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(query + u, key, value, bias, dropout)
