@@ -17,6 +17,7 @@ class LstmConfig:
     post_layers: int = setting(3, "layers after neighbouring frames are joined", count(0, 100))
     dropout: float = setting(0.1, "probability of dropout after each layer", between(0, 1))
     bidirectional: bool = setting(False, "read the utterance in both directions; the model then cannot stream")
+    lookahead: int = setting(0, "encoder frames after its own that a frame sees; they delay a stream", count(0, 100))
 
     def __post_init__(self):
         check("model.encoder.lstm.", self)
@@ -24,6 +25,11 @@ class LstmConfig:
             raise ValueError(
                 f"model.encoder.lstm.post_layers is 0; it must be at least 1, or model.encoder.lstm.time_stack "
                 f"({self.time_stack}) must be 1"
+            )
+        if self.lookahead and self.bidirectional:
+            raise ValueError(
+                f"model.encoder.lstm.lookahead is {self.lookahead}; it must be 0 if "
+                "model.encoder.lstm.bidirectional is true, because each frame then sees all others"
             )
 
 

@@ -61,6 +61,7 @@ RANGES = {
     "model.encoder.lstm.time_stack": "[1, 100]",
     "model.encoder.lstm.post_layers": "[1, 100]",
     "model.encoder.lstm.dropout": "[0, 1]",
+    "model.encoder.lstm.lookahead": "[0, 100]",
     "model.encoder.conformer.width": "[16, 65536]",
     "model.encoder.conformer.layers": "[1, 1000]",
     "model.encoder.conformer.heads": "[1, 256]",
@@ -281,6 +282,12 @@ def test_an_endless_utterance_cannot_end_a_curriculum():
     config = changed(Config(), "train.curriculum_epochs", 2.0)
     with pytest.raises(ValueError, match=r"^data\.max_seconds is inf; it must be finite, because train\.curriculum_ep"):
         changed(config, "data.max_seconds", INF)
+
+
+def test_an_encoder_of_both_directions_has_no_look_ahead():
+    config = changed(Config(), "model.encoder.lstm.lookahead", 2)
+    with pytest.raises(ValueError, match=r"^model\.encoder\.lstm\.lookahead is 2; it must be 0 if model\.encoder\.ls"):
+        changed(config, "model.encoder.lstm.bidirectional", True)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,13 @@ from rnnt.latency import algorithmic_latency, streaming_settings, why_not_stream
 from rnnt.settings import load_config
 
 
+@pytest.mark.parametrize("lookahead", [0, 3])
 @pytest.mark.parametrize("features", [{}, {"stack": 2, "n_fft": 400, "hop": 200}])
-def test_the_first_encoder_frame_comes_after_the_latency(make, features):
-    recognizer = make(features={"normalization": "running", **features})
+def test_the_first_encoder_frame_comes_after_the_latency(make, features, lookahead):
+    lstm = {"hidden": 16, "pre_layers": 1, "post_layers": 1, "lookahead": lookahead}
+    small = {"hidden": 8, "layers": 1, "embedding": 8}
+    model = {"encoder": {"lstm": lstm}, "predictor": small, "joint": {"hidden": 16}}
+    recognizer = make(features={"normalization": "running", **features}, model=model)
     encoder, frames = recognizer.model.encoder, recognizer.features
     samples = round(sum(algorithmic_latency(frames, encoder)) * 16000)
     for count, expected in ((samples - 1, 0), (samples, 1)):

@@ -120,6 +120,20 @@ def test_a_conformer_streams_with_its_look_ahead(make, utterances, same):
         assert (found.tokens, found.frames) == (expected.tokens, expected.frames) and expected.tokens
 
 
+def test_an_lstm_streams_with_its_look_ahead(make, utterances, same):
+    lstm = {"hidden": 16, "pre_layers": 1, "post_layers": 1, "lookahead": 3}
+    small = {"hidden": 8, "layers": 1, "embedding": 8}
+    model = {"encoder": {"lstm": lstm}, "predictor": small, "joint": {"hidden": 16}}
+    recognizer = prepare(make(features={"normalization": "running"}, model=model))
+    expected = recognizer.transcribe(utterances)
+    assert sum(len(transcript.tokens) for transcript in expected) > 15
+    streams = [recognizer.stream(rules=None) for _ in utterances]
+    for parts in zip(*(np.array_split(samples, 9) for samples in utterances)):
+        accept_together(streams, parts)
+    for found, wanted in zip(finish_together(streams), expected):
+        same(found, wanted)
+
+
 def test_streams_with_different_searches_advance_together(make, utterances, same):
     recognizer = prepare(make(features={"normalization": "none"}))
     wide = configured_decoder(recognizer.config.decoding.__class__(method="beam", beam=4))

@@ -146,32 +146,43 @@ class LstmEncoderState(NamedTuple):
     post_cell: torch.Tensor
     pending: torch.Tensor  # (B, stride - 1, D), the last outputs of the first layers
     num_pending: torch.Tensor  # (B,), how many of these, the last ones, still wait to be stacked
+    num_early: torch.Tensor  # (B,), how many more outputs are left out, so that each frame sees those that follow it
 
 
 class LstmEncoder(Encoder):
-    """LSTM layers, `time_stack` frames joined into one, LSTM layers."""
+    """LSTM layers, `time_stack` frames joined into one, LSTM layers.
+
+    With a look-ahead of k encoder frames, frame t is the output of the layers at frame t + k. Zeros follow the last
+    input frame, and the first k outputs are left out.
+    """
 
     def __init__(self, inputs: int, config: LstmConfig):
         super().__init__()
-        self.width = config.hidden * (2 if config.bidirectional else 1)
+        self.inputs, self.width = inputs, config.hidden * (2 if config.bidirectional else 1)
         self.stride = config.time_stack
-        self.lookahead = None if config.bidirectional else 0
+        self.lookahead = None if config.bidirectional else config.lookahead * config.time_stack
         shared = (config.dropout, config.bidirectional)
         self.pre = LstmStack(inputs, config.hidden, config.pre_layers, *shared)
         self.post = LstmStack(self.width * config.time_stack, config.hidden, config.post_layers, *shared)
         layers = f"{config.pre_layers} + {config.post_layers} LSTM layers of {config.hidden}"
         if not config.post_layers:
             layers = f"{config.pre_layers} LSTM layer{'s' * (config.pre_layers > 1)} of {config.hidden}"
+        if config.lookahead:
+            layers += f", {config.lookahead} frame{'s' * (config.lookahead > 1)} ahead"
         self._description = layers + (", both directions" if config.bidirectional else "")
 
     def forward(self, frames_BSF: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode whole utterances."""
-        padding_BS1 = ~valid_places(lengths, frames_BSF.shape[1])[:, :, None]
         # Padding that is not finite would not reach a valid frame, but it would reach the gradient of the weights.
-        x_BSD = self.pre(frames_BSF.masked_fill(padding_BS1, 0.0), lengths)
+        x_BSF = frames_BSF.masked_fill(~valid_places(lengths, frames_BSF.shape[1])[:, :, None], 0.0)
+        ahead = self.lookahead or 0  # zeros follow the last frame, and the first outputs are left out
+        x_BSF, lengths = F.pad(x_BSF, (0, 0, 0, ahead)), lengths + ahead
+        x_BSD = self.pre(x_BSF, lengths)
         if self.stride > 1:
-            x_BSD, lengths = stack_frames(x_BSD.masked_fill(padding_BS1, 0.0), lengths, self.stride)
-        return self.post(x_BSD, lengths), lengths
+            x_BSD = x_BSD.masked_fill(~valid_places(lengths, x_BSD.shape[1])[:, :, None], 0.0)
+            x_BSD, lengths = stack_frames(x_BSD, lengths, self.stride)
+        late = ahead // self.stride
+        return self.post(x_BSD, lengths)[:, late:], lengths - late
 
     def start(self, batch: int) -> LstmEncoderState:
         """Return the state of streams before their first frame. Raises ValueError if the encoder is bidirectional."""
@@ -184,30 +195,41 @@ class LstmEncoder(Encoder):
         post = (x[:, :0] for x in pre) if self.post.lstm is None else start_lstm(self.post.lstm, batch)
         pending = pre[0].new_zeros(batch, self.stride - 1, self.width)
         num_pending = torch.zeros(batch, dtype=torch.long, device=pending.device)
-        return LstmEncoderState(*pre, *post, pending, num_pending)
+        return LstmEncoderState(*pre, *post, pending, num_pending, num_pending + self.lookahead // self.stride)
 
     def step(
         self, frames_BSF: torch.Tensor, lengths: torch.Tensor, state: LstmEncoderState
     ) -> tuple[torch.Tensor, torch.Tensor, LstmEncoderState]:
         """Encode one more chunk of each stream. Meant for evaluation mode: there is no dropout."""
         x_BSD, pre = self.pre.step(frames_BSF, lengths, (state.pre_hidden, state.pre_cell))
+        return self._join(x_BSD, lengths, pre, state)
+
+    def finish(self, state: LstmEncoderState) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the encoder frames that are owed, after the zeros of the look-ahead. Zeros complete the last stack."""
+        zeros = state.pending.new_zeros(len(state.pending), self.lookahead, self.inputs)
+        lengths = torch.full_like(state.num_pending, self.lookahead)
+        x_BSD, pre = self.pre.step(zeros, lengths, (state.pre_hidden, state.pre_cell))
+        missing = -state.num_pending % self.stride
+        return self._join(F.pad(x_BSD, (0, 0, 0, self.stride - 1)), lengths + missing, pre, state)[:2]
+
+    def _join(
+        self, x_BSD: torch.Tensor, lengths: torch.Tensor, pre: LstmState, state: LstmEncoderState
+    ) -> tuple[torch.Tensor, torch.Tensor, LstmEncoderState]:
+        """Stack outputs of the first layers, of which `lengths` (B,) are valid, and run the layers after these."""
         keep, totals = self.stride - 1, state.num_pending + lengths
         x_BSD = torch.cat((state.pending, x_BSD), 1)
         num_stacks = totals // self.stride
         x_BTD = frames_from(x_BSD, keep - state.num_pending, int(num_stacks.max()) * self.stride)
         x_BTD = x_BTD.unflatten(1, (-1, self.stride)).flatten(2)
         output_BTD, post = self.post.step(x_BTD, num_stacks, (state.post_hidden, state.post_cell))
+        early = torch.minimum(state.num_early, num_stacks)
+        count = num_stacks - early
+        if self.lookahead and early.any():
+            output_BTD = frames_from(output_BTD, early, int(count.max()))
+            output_BTD = output_BTD.masked_fill(~valid_places(count, output_BTD.shape[1])[:, :, None], 0.0)
         pending = frames_from(x_BSD, lengths, keep)
-        return output_BTD, num_stacks, LstmEncoderState(*pre, *post, pending, totals % self.stride)
-
-    def finish(self, state: LstmEncoderState) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the encoder frame (B, 1, D) of a last stack that is padded with zeros, and whether there is one."""
-        keep, pending = self.stride - 1, state.num_pending
-        x_BSD = frames_from(state.pending, keep - pending, keep)
-        x_BSD = x_BSD.masked_fill(~valid_places(pending, keep)[:, :, None], 0.0)
-        x_BTD = F.pad(x_BSD, (0, 0, 0, 1)).flatten(1)[:, None]
-        lengths = (pending > 0).long()
-        return self.post.step(x_BTD, lengths, (state.post_hidden, state.post_cell))[0], lengths
+        after = LstmEncoderState(*pre, *post, pending, totals % self.stride, state.num_early - early)
+        return output_BTD, count, after
 
     def reset(self, config: ModelConfig) -> None:
         """Initialize the layers as `init_lstm` does."""

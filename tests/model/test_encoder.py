@@ -14,8 +14,8 @@ from rnnt.model_config import ConformerConfig, EncoderConfig, LstmConfig, ModelC
 LENGTHS = [7, 1, 12, 2, 11]
 
 
-def lstm(time_stack=2, bidirectional=False):
-    return EncoderConfig(lstm=LstmConfig(5, 1, time_stack, 2, 0.1, bidirectional))
+def lstm(time_stack=2, bidirectional=False, lookahead=0):
+    return EncoderConfig(lstm=LstmConfig(5, 1, time_stack, 2, 0.1, bidirectional, lookahead))
 
 
 def conformer(subsampling, left=-1, right=-1, causal=False, norm="batch"):
@@ -29,6 +29,7 @@ def conformer(subsampling, left=-1, right=-1, causal=False, norm="batch"):
 WHOLE = {
     **{f"lstm, {stack} stacked": lstm(stack) for stack in (1, 2, 3)},
     **{f"both directions, {stack} stacked": lstm(stack, True) for stack in (1, 2, 3)},
+    **{f"lstm, {stack} stacked, 2 ahead": lstm(stack, lookahead=2) for stack in (1, 2, 3)},
     "conformer, by 2": conformer(2),
     "conformer, by 4, chunks that convolutions cross": conformer(4, 6, 1),
     "conformer, by 2, single frames": conformer(2, 3, 0, causal=True),

@@ -159,6 +159,21 @@ def test_an_encoder_says_what_it_is(bidirectional):
     assert encoder.describe() == "1 + 3 LSTM layers of 16" + (", both directions" if bidirectional else "")
 
 
+def test_a_look_ahead_is_the_output_after_later_frames():
+    """Each encoder frame is the one that the same layers give two frames later, if zeros follow the input."""
+    torch.manual_seed(0)
+    encoder = LstmEncoder(3, LstmConfig(5, 1, 2, 2, 0.0, lookahead=2)).double().eval()
+    plain = LstmEncoder(3, LstmConfig(5, 1, 2, 2, 0.0)).double().eval()
+    plain.load_state_dict(encoder.state_dict())
+    assert (encoder.lookahead, encoder.describe()) == (4, "1 + 2 LSTM layers of 5, 2 frames ahead")
+    for size in (0, 1, 6, 7):
+        x, length = torch.randn(1, size, 3, dtype=torch.float64), torch.tensor([size])
+        output, count = encoder(x, length)
+        later, _ = plain(torch.nn.functional.pad(x, (0, 0, 0, 4)), length + 4)
+        assert count.tolist() == [-(-size // 2)] == [output.shape[1]]
+        torch.testing.assert_close(output, later[:, 2:], rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_an_encoder_may_have_one_layer(bidirectional):
     torch.manual_seed(0)
