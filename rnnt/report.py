@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -29,6 +29,7 @@ def write_report(
     subject: str = "",
     lines: Sequence[Line] = (),
     measure: Measure = WORDS,
+    more: Mapping[str, object] | None = None,
 ) -> None:
     """Write the report on `pairs` into `folder`. Its files are never mixed with those of an earlier report.
 
@@ -38,11 +39,12 @@ def write_report(
     `report.html`, one page that needs no other file. Raises ValueError if there are no pairs, although
     skipped.tsv is written even then, or if another process is writing a report into the folder.
     lines: the table of several decoders, the first of which found `pairs`. It is then on the page and in `scores.json`,
-    `pairs.jsonl` has the hypotheses of all, and `nbest.jsonl` has their n-best lists, if there are any.
+    `pairs.jsonl` has the hypotheses of all, and `nbest.jsonl` has their n-best lists, if there are any. more: further
+    entries of `scores.json`.
     """
     try:
         with locked_folder(folder):
-            _write(folder, pairs, title, skipped, subject, lines, measure)
+            _write(folder, pairs, title, skipped, subject, lines, measure, more)
     except BlockingIOError:
         raise ValueError(f"{folder}: another evaluation is writing its report here; give another --out") from None
 
@@ -55,6 +57,7 @@ def write_default_report(
     skipped: Sequence[tuple[str, str]] = (),
     lines: Sequence[Line] = (),
     measure: Measure = WORDS,
+    more: Mapping[str, object] | None = None,
 ) -> Path:
     """Write the report on a model and splits into the first of `default_folders` that is free; return the folder.
 
@@ -67,28 +70,20 @@ def write_default_report(
         try:
             with locked_folder(folder):
                 if subject_in(folder) in ("", subject):
-                    _write(folder, pairs, title, skipped, subject, lines, measure)
+                    _write(folder, pairs, title, skipped, subject, lines, measure, more)
                     return folder
         except BlockingIOError:  # another evaluation is writing its report there
             continue
-    write_report(last, pairs, title, skipped, subject, lines, measure)
+    write_report(last, pairs, title, skipped, subject, lines, measure, more)
     return last
 
 
-def _write(
-    folder: Path,
-    pairs: Sequence[Pair],
-    title: str,
-    skipped: Sequence[tuple[str, str]],
-    subject: str,
-    lines: Sequence[Line],
-    measure: Measure,
-) -> None:
+def _write(folder: Path, pairs: Sequence[Pair], title: str, skipped: Sequence[tuple[str, str]], *others) -> None:
     with replacing_report(folder) as new:
         if skipped:
             write_file(new / "skipped.tsv", "".join(tsv_line(*row) for row in skipped))
         if pairs:
-            _write_pairs(new, pairs, title, skipped, subject, lines, measure)
+            _write_pairs(new, pairs, title, skipped, *others)
     if not pairs:
         raise ValueError("there is no utterance to score: the set is empty, or all of it was skipped")
 
@@ -101,6 +96,7 @@ def _write_pairs(
     subject: str,
     lines: Sequence[Line],
     measure: Measure,
+    more: Mapping[str, object] | None,
 ) -> None:
     rates = [score_pairs(pairs, unit) for unit in (measure.first, measure.second)]
     speakers = by_speaker(pairs, measure.first)
@@ -120,6 +116,7 @@ def _write_pairs(
         "seconds": sum(pair.seconds for pair in pairs),
         **{rate.unit.name: rate_json(rate) for rate in rates},
         "speakers": {name: rate_json(rate) for name, rate in speakers.items()},
+        **(more or {}),
     }
     if lines:
         scores["decoders"] = table_json(lines)

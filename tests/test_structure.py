@@ -32,7 +32,7 @@ LAYERS = [
     "transduction live",
     "symbol_alignment",
     "recognizer",
-    "comparison time_errors suspicion",
+    "comparison time_errors suspicion live_evaluation",
     "report report_folder plot alignment_picture convert nemo_config nemo calibrator tuning",
     "training",
     "info demo",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rnnt.commands.streams import evaluate_streams
 from rnnt.commands.terminal import Device, HotWords, IlmWeight, Lm, LmWeight, LodrWeight, show, warnings_shown
 from rnnt.commands.tune import evaluate_tuned
 from rnnt.threads import Threads, adapting
@@ -52,6 +53,12 @@ def evaluate_command(
     fold: Annotated[
         str | None, typer.Option(help="none, timit-48 or timit-39, in place of the model's scoring.fold")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="as streams: how soon words appear, time of a chunk, share equal to offline")
+    ] = False,
+    chunk_ms: Annotated[
+        int | None, typer.Option(help="with --live: milliseconds of audio at once; default: 60", min=10)
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Score a model on prepared splits: error rates, all pairs, and a page that shows the errors.
@@ -65,6 +72,8 @@ def evaluate_command(
     Find wrong texts: rnnt evaluate runs/mine --data data/train --suspicious
 
     Choose weights: rnnt evaluate runs/mine --data data/valid --decoding beam --lm lm.arpa --tune
+
+    Score streams: rnnt evaluate runs/live --data data/test --live --chunk-ms 60
     """
     from rnnt.comparison import compare, table_text, time_line
     from rnnt.dataset import Dataset
@@ -82,6 +91,10 @@ def evaluate_command(
     threads = Threads()
     folders, data = find_models(models), distinct_folders(data)
     known = read_all_times(data) if times else None
+    if live:
+        _check_live(decoding, {"tune": tune, "times": times, "suspicious": suspicious, "nbest": nbest})
+    elif chunk_ms is not None:
+        raise ValueError("--chunk-ms is for streams; add --live")
     weights = {"lm_weight": lm_weight, "lodr_weight": lodr_weight, "ilm_weight": ilm_weight}
     if tune:
         others = {"blank_penalty": blank_penalty, "nbest": nbest or None, "hotwords": hotwords}
@@ -95,6 +108,9 @@ def evaluate_command(
     given = {name: value for name, value in (("measure", measure), ("fold", fold)) if value is not None}
     measured = measure_of(replace(recognizer.config.scoring, **given))
     how = batch_size, lambda *of: adapting(track(*of), threads)
+    if live:
+        evaluate_streams(recognizer, folders, data, out, decoders[0], chunk_ms or 60, *how, measured)
+        return
     if tune:
         result = evaluate_tuned(
             recognizer, folders[0], lm, Dataset(*data), split_names(data), decoders[0], *how, measured
@@ -154,6 +170,15 @@ def _counted(result: "Evaluation") -> str:
     """Return the number of utterances, and of their inputs if some have the same."""
     merged = result.decoded > len(result.pairs)
     return f"{result.decoded} utterances" + (f" of {len(result.pairs)} inputs" if merged else "")
+
+
+def _check_live(decoding: list[str] | None, others: dict) -> None:
+    """Raise ValueError if --live comes with options that it has no use for."""
+    for name, value in others.items():
+        if value:
+            raise ValueError(f"--live and --{name} do not go together; leave one of them out")
+    if decoding and len(decoding) > 1:
+        raise ValueError("--live takes one --decoding; run it once for each")
 
 
 def _check_tuning(lm: Path | None, decoding: list[str] | None, others: dict) -> None:
