@@ -10,6 +10,7 @@ Each utterance has its own draws. Shapes:
     L  curves over the bins that add up to the gain: a constant and the tilt's cosines
 """
 
+import copy
 import math
 
 import torch
@@ -65,6 +66,15 @@ class Augmentation:
         self._device = generator.device
         self.tempo = self._draw_tempo(batch)
         self.warp = self._moved_tempo() * self._uniform(batch, config.pitch_min, config.pitch_max)
+
+    def twice(self) -> "Augmentation":
+        """Return the changes of `Batch.twice`: both views of an utterance have its speed and its frequencies.
+
+        Their frames then belong to the same sounds. The other changes are drawn for each view.
+        """
+        both = copy.copy(self)
+        both.tempo, both.warp = self.tempo.repeat(2), self.warp.repeat(2)
+        return both
 
     def _uniform(self, shape, low: float, high: float) -> torch.Tensor:
         return torch.rand(shape, generator=self._generator, device=self._device) * (high - low) + low

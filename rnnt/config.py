@@ -160,6 +160,9 @@ class TrainConfig:
     accumulation: int = setting(1, "shares of a batch that each process works through in turn", count())
     ctc_weight: float = setting(0.0, "weight of a CTC loss on the encoder, only used in training", finite(0))
     fastemit: float = setting(0.0, "weight of FastEmit, which favours early symbols (Yu et al. 2021)", finite(0))
+    ctc_consistency: float = setting(
+        0.0, "weight within the CTC loss of how two augmented views of an utterance differ; 0: a single view", finite(0)
+    )
     ctc_epochs: float = setting(0.0, "epochs over which ctc_weight falls linearly to 0; 0: it stays", finite(0))
     transcripts: str = setting(
         "exact",
@@ -198,6 +201,11 @@ class TrainConfig:
         if self.batch % self.accumulation:
             raise ValueError(
                 f"train.batch is {self.batch}; it must be a multiple of train.accumulation ({self.accumulation})"
+            )
+        if self.ctc_consistency and not self.ctc_weight:
+            raise ValueError(
+                f"train.ctc_consistency is {self.ctc_consistency:g}; train.ctc_weight must be above 0, because the CTC "
+                "outputs of two views are compared"
             )
 
 

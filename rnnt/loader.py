@@ -67,6 +67,11 @@ class Batch:
         """Return the batch with its inputs on a device."""
         return replace(self, inputs=self.inputs.to(device, non_blocking=True))
 
+    def twice(self) -> "Batch":
+        """Return a batch that holds all utterances, and then all of them again."""
+        tensors = (self.inputs, self.input_lengths, self.targets, self.target_lengths)
+        return Batch(*(torch.cat((x, x)) for x in tensors), self.ids * 2)
+
 
 def collate(
     inputs: Sequence[np.ndarray],

@@ -105,6 +105,7 @@ class PredictorConfig:
     hidden: int = setting(512, "units of each LSTM layer", count(1, WIDTH))
     layers: int = setting(2, "LSTM layers", count(1, 100))
     dropout: float = setting(0.3, "probability of dropout after each layer", between(0, 1))
+    masking: float = setting(0.0, "share of the utterances of training whose outputs are zeros", between(0, 1))
 
     def __post_init__(self):
         check("model.predictor.", self)

@@ -40,14 +40,22 @@ class Predictor(nn.Module):
             batch_first=True,
             dropout=config.dropout if config.layers > 1 else 0.0,
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout, self.masking = nn.Dropout(config.dropout), config.masking
         self.width = config.hidden
 
     def forward(self, targets_BU: torch.Tensor) -> torch.Tensor:
-        """Targets (B, U) -> (B, U+1, D): row u has seen the first u symbols. Padding may hold any number."""
+        """Targets (B, U) -> (B, U+1, D): row u has seen the first u symbols. Padding may hold any number.
+
+        In training, all outputs of some utterances are masked with zeros (Xu et al. 2024, arXiv 2410.02597). The
+        encoder then has to tell the symbols apart by sound alone.
+        """
         symbols_BU = targets_BU.clamp(0, self.embedding.num_embeddings - 1)  # the loss refuses what is no symbol
         x_BUE = F.pad(self.embedding(symbols_BU), (0, 0, 1, 0))
-        return self.dropout(self.lstm(x_BUE)[0])
+        output_BUD = self.dropout(self.lstm(x_BUE)[0])
+        if not (self.training and self.masking):
+            return output_BUD
+        masked_B = torch.rand(len(targets_BU), device=output_BUD.device) < self.masking
+        return output_BUD.masked_fill(masked_B[:, None, None], 0.0)
 
     def start(self, batch: int) -> tuple[torch.Tensor, LstmState]:
         """Return the output (B, D) and the state before the first symbol."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rnnt.augment import Augmentation
 from rnnt.config import Config
 from rnnt.device import autocast
+from rnnt.frames import valid_places
 from rnnt.loader import Batch
 from rnnt.loss import Penalties
 from rnnt.model import Transducer
@@ -42,12 +43,25 @@ class Outcome:
 class Objective(nn.Module):
     """The function that training minimises: the transducer losses, and a weight times the CTC losses.
 
+    With `consistency`, each utterance is seen in two views: masks, noise and dropout are drawn for each. The losses are
+    means over both, and the CTC losses also say how far the CTC outputs of the views differ, times `consistency`: the
+    symmetric divergence of each frame, in which the other view is the target (CR-CTC, Yao et al. 2024, arXiv
+    2410.05101).
+
     As one module, so that the processes can share its gradients. The features have no weights and stay outside of it.
     """
 
-    def __init__(self, features: Input, model: Transducer, ctc_head: nn.Module | None, precision: str, fastemit: float):
+    def __init__(
+        self,
+        features: Input,
+        model: Transducer,
+        ctc_head: nn.Module | None,
+        precision: str,
+        fastemit: float,
+        consistency: float = 0.0,
+    ):
         super().__init__()
-        self.model, self.ctc_head = model, ctc_head
+        self.model, self.ctc_head, self._consistency = model, ctc_head, consistency
         self._features, self._num_frames, self._stack = features.forward, features.num_frames, features.joined
         self._precision, self._fastemit = precision, fastemit
 
@@ -58,6 +72,9 @@ class Objective(nn.Module):
 
         penalties: those of `transducer_loss`.
         """
+        views = 2 if self._consistency and ctc_weight else 1
+        if views == 2:
+            batch, augmentation = batch.twice(), augmentation.twice()
         with autocast(self._precision, batch.inputs.device):
             features, lengths = self._features(batch.inputs, batch.input_lengths, augmentation)
             encoder_BTD, _ = self.model.encoder(features, lengths)
@@ -70,7 +87,7 @@ class Objective(nn.Module):
                 total = total + ctc_weight * self._ctc_loss(encoder_BTD, lengths, batch)
             elif self.ctc_head is not None:  # the processes wait for a gradient of every weight: here it is zero
                 total = total + 0.0 * sum(p.sum() for p in self.ctc_head.parameters())
-        return loss_B.detach(), total
+        return loss_B.detach().view(views, -1).mean(0), total / views
 
     def _num_encoder_frames(self, batch: Batch, augmentation: Augmentation) -> Tensor:
         """Count the encoder's frames (B,) on the CPU. The losses need them there, and must not wait for a GPU."""
@@ -80,10 +97,10 @@ class Objective(nn.Module):
         return num_frames
 
     def _ctc_loss(self, encoder_BTD: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
-        log_probs = torch.log_softmax(self.ctc_head(encoder_BTD).float(), -1).transpose(0, 1)
-        targets = batch.targets.to(log_probs.device)
-        return nn.functional.ctc_loss(
-            log_probs,
+        log_probs_BTV = torch.log_softmax(self.ctc_head(encoder_BTD).float(), -1)
+        targets = batch.targets.to(log_probs_BTV.device)
+        loss = nn.functional.ctc_loss(
+            log_probs_BTV.transpose(0, 1),
             targets,
             lengths,
             batch.target_lengths,
@@ -91,6 +108,22 @@ class Objective(nn.Module):
             "sum",
             zero_infinity=True,
         )
+        if not self._consistency:
+            return loss
+        return loss + self._consistency * view_divergence(log_probs_BTV, lengths)
+
+
+def view_divergence(log_probs_BTV: Tensor, lengths: Tensor) -> Tensor:
+    """Return the sum over the frames of D(other view || view), for both views: a number.
+
+    log_probs_BTV: the first half of the batch is one view of the utterances, the second half the other. lengths: (B,).
+    The gradient flows into the view and not into the other view, its target.
+    """
+    first, second = log_probs_BTV.chunk(2)
+    other_BTV = torch.cat((second, first)).detach()
+    divergence_BT = (other_BTV.exp() * (other_BTV - log_probs_BTV)).sum(-1)
+    valid_BT = valid_places(lengths.to(divergence_BT.device), divergence_BT.shape[1])
+    return divergence_BT.masked_fill(~valid_BT, 0.0).sum()
 
 
 class Stepper:
@@ -111,7 +144,8 @@ class Stepper:
         )  # fmt: skip
         self.ema = Ema(model, config.train.ema, config.train.ema_warmup)
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=config.precision == "float16")
-        objective = Objective(features, model, head, config.precision, config.train.fastemit)
+        train = config.train
+        objective = Objective(features, model, head, config.precision, train.fastemit, train.ctc_consistency)
         self._objective = processes.share_gradients(objective)
 
     def take(self, shares: Sequence[tuple[Share, Batch]], size: int, step: int, epoch: float, stop: Stop) -> Outcome:

@@ -58,6 +58,16 @@ def test_dropout_is_for_training():
     assert (predictor.eval()(targets) != 0).all()
 
 
+def test_masking_hides_all_outputs_of_some_utterances_in_training():
+    torch.manual_seed(0)
+    predictor = Predictor(7, PredictorConfig(embedding=4, hidden=5, layers=1, dropout=0.0, masking=0.4))
+    targets = torch.randint(7, (500, 3))
+    plain, masked = predictor.eval()(targets), predictor.train()(targets)
+    hidden = (masked == 0).all(2).all(1)
+    torch.testing.assert_close(masked[~hidden], plain[~hidden])
+    assert (masked[hidden] == 0).all() and 150 < int(hidden.sum()) < 250
+
+
 def test_one_hot_vectors_make_the_input_weight_an_embedding():
     predictor, other = make(1, 0.0, 0), make(1, 0.0, 20)
     assert {name for name, _ in predictor.named_parameters()} == {

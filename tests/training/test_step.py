@@ -18,7 +18,7 @@ from rnnt.loss import Penalties
 from rnnt.model import Transducer
 from rnnt.training.distributed import Processes
 from rnnt.training.share import Share
-from rnnt.training.step import Stepper
+from rnnt.training.step import Stepper, view_divergence
 from rnnt.training.stop import Stop
 from rnnt.training.weight_noise import noisy
 
@@ -272,3 +272,77 @@ def test_a_conformer_learns_a_batch_by_heart(stepper_of):
     losses = [stepper.take(share, 8, step, 0.0, Stop(announce=False)).loss for step in range(60)]
     assert losses[-1] < 0.5 * losses[0]
     assert all(buffer.isfinite().all() for buffer in stepper.model.buffers())
+
+
+def views_of(stepper, seed=0):
+    """The features of two views of a batch, by an augmentation that is the same for both but for its masks."""
+    batch = batch_of(range(8))
+    augmentation = Augmentation(stepper.config.augment, 8, torch.Generator().manual_seed(seed))
+    return batch.twice(), augmentation.twice()
+
+
+def test_two_views_have_one_speed_and_different_masks(stepper_of):
+    stepper = stepper_of(
+        "augment.speed_min=0.8", "augment.pitch_min=0.9", "augment.frequency_masks=1", "augment.frequency_width=6"
+    )
+    batch, augmentation = views_of(stepper)
+    assert batch.ids == [f"u{i}" for i in range(8)] * 2
+    features, lengths = Features(stepper.config.features)(batch.inputs, batch.input_lengths, augmentation)
+    first, second = features.chunk(2)
+    assert lengths[:8].tolist() == lengths[8:].tolist() and not torch.equal(first, second)
+    free = (first != 0) & (second != 0)
+    assert ((first != 0) != (second != 0)).any() and free.any()
+    torch.testing.assert_close(first[free], second[free])
+
+
+@pytest.mark.parametrize("epoch", [0.0, 1.0])
+def test_the_loss_of_two_views_is_the_written_out_one(stepper_of, epoch):
+    keys = ("train.ctc_weight=0.6", "train.ctc_consistency=0.25", "train.ctc_epochs=2")
+    stepper = stepper_of(*keys, "augment.frequency_masks=2", "augment.time_masks=1", "augment.time_width=0.3")
+    stepper.model.eval()
+    batch = batch_of(range(8))
+
+    def augmentation():
+        return Augmentation(stepper.config.augment, 8, torch.Generator().manual_seed(1))
+
+    weight = stepper._ctc_weight(epoch)
+    with torch.no_grad():
+        loss_B, total = stepper._objective(batch, augmentation(), weight, None)
+        both = batch.twice()
+        frames = Features(stepper.config.features)(both.inputs, both.input_lengths, augmentation().twice())
+        encoder, lengths = stepper.model.encoder(*frames)
+        losses = stepper.model.loss(encoder, lengths, both.targets, both.target_lengths)
+        probs = stepper.ctc_head(encoder).softmax(-1).double()
+    ctc = divergence = 0.0
+    for i, (length, target, symbols) in enumerate(zip(lengths.tolist(), both.targets, both.target_lengths)):
+        log_probs = probs[i, :length].log()[:, None]
+        given = log_probs, target[None, :symbols], torch.tensor([length]), symbols[None]
+        ctc += float(nn.functional.ctc_loss(*given, SYMBOLS, "sum", zero_infinity=True))
+        for t in range(length):
+            p, q = probs[(i + 8) % 16, t], probs[i, t]
+            divergence += float(sum(a * (a / b).log() for a, b in zip(p, q)))
+    torch.testing.assert_close(loss_B, losses.view(2, 8).mean(0), rtol=1e-5, atol=1e-5)
+    assert divergence > 0.01
+    assert float(total) == pytest.approx((float(losses.sum()) + weight * (ctc + 0.25 * divergence)) / 2, rel=1e-5)
+
+
+def test_a_view_moves_towards_the_other_and_not_the_other_away():
+    logits = torch.tensor([[[2.0, 0.0, -1.0]], [[0.0, 1.0, 0.5]]], requires_grad=True)
+    view_divergence(logits.log_softmax(-1), torch.tensor([1, 1])).backward()
+    p, q = logits.detach().softmax(-1)
+    torch.testing.assert_close(logits.grad, torch.stack((p - q, q - p)))  # of cross-entropy with a fixed target
+
+
+def test_padding_does_not_count_as_a_difference_of_views():
+    log_probs = torch.randn(4, 3, 5).log_softmax(-1)
+    lengths = torch.tensor([2, 3, 2, 3])
+    expected = view_divergence(log_probs, lengths)
+    log_probs[0, 2] = float("nan")
+    torch.testing.assert_close(view_divergence(log_probs, lengths), expected)
+
+
+def test_shares_and_the_whole_batch_have_one_loss_of_two_views(stepper_of):
+    keys = "train.ctc_weight=0.6", "train.ctc_consistency=0.2", "train.batch=8"
+    whole, shared = take(stepper_of(*keys)), take(stepper_of(*keys, "train.accumulation=2"), shares=2)
+    assert whole.loss == pytest.approx(shared.loss, rel=1e-5)
+    assert whole.grad_norm == pytest.approx(shared.grad_norm, rel=1e-4)
