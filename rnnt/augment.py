@@ -143,7 +143,7 @@ class Augmentation:
         from an exponential distribution, which is that of Gaussian noise in a Fourier bin.
         """
         config = self.config
-        if not config.noise_probability:
+        if not config.noise_probability or config.noise:  # noise with samples is part of the `Scene`
             return mel_BSF
         batch, frames, mels = mel_BSF.shape
         snr = self._uniform((batch, 1, 1), config.noise_snr_min, config.noise_snr_max)

@@ -51,9 +51,16 @@ class AugmentConfig:
     pitch_max: float = setting(1.0, "highest random factor on all frequencies; 1 is unchanged", between(0.5, 2))
     gain: float = setting(0.0, "dB by which the loudness varies up and down within an utterance", finite(0))
     tilt: float = setting(0.0, "dB by which the spectrum's slope and curvature vary within an utterance", finite(0))
+    noise: str = setting(
+        "", "noise: a folder of recordings, babble, speech-shaped or white; empty: stationary, in the mel bins"
+    )
     noise_probability: float = setting(0.0, "share of the utterances that get noise", between(0, 1))
     noise_snr_min: float = setting(5.0, "lowest signal-to-noise ratio of the added noise, in dB", finite())
     noise_snr_max: float = setting(40.0, "highest signal-to-noise ratio of the added noise, in dB", finite())
+    rooms: str = setting("", "rooms in which utterances are heard: simulated, or a folder of impulse responses")
+    rooms_probability: float = setting(0.5, "share of the utterances that are heard in a room", between(0, 1))
+    rooms_rt60_min: float = setting(0.15, "shortest reverberation time of a simulated room, in s", between(0.01, 10))
+    rooms_rt60_max: float = setting(0.8, "longest reverberation time of a simulated room, in s", between(0.01, 10))
     frequency_masks: int = setting(0, "SpecAugment masks over mel bins in each utterance", count(0, 1000))
     frequency_width: int = setting(20, "largest width of a SpecAugment mask over mel bins, in bins", count(0, 1024))
     time_masks: int = setting(0, "SpecAugment masks over frames in each utterance", count(0, 1000))
@@ -68,8 +75,12 @@ class AugmentConfig:
 
     def __post_init__(self):
         check("augment.", self)
-        for name in ("speed", "pitch", "noise_snr"):
+        for name in ("speed", "pitch", "noise_snr", "rooms_rt60"):
             check_order("augment.", self, f"{name}_min", f"{name}_max")
+        if self.noise and not (self.noise_probability or self.ends_probability or self.wordless_probability):
+            raise ValueError(
+                f"augment.noise is {self.noise}, but nothing uses it; set augment.noise_probability=0.5, or other share"
+            )
 
 
 @dataclass(frozen=True)

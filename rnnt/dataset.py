@@ -16,7 +16,7 @@ A split, DATA/<split>/, holds:
 import copy
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ class Dataset(Sequence[StoredUtterance]):
         self._characters: list[Characters | None] = [description.get("characters") for description in descriptions]
         self.lengths: np.ndarray = np.concatenate(list(map(read_lengths, self.folders, descriptions)))
         self._chosen: np.ndarray | None = None  # of a subset: the places of its utterances
+        self._change: Callable[[StoredUtterance], StoredUtterance] | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -115,6 +116,12 @@ class Dataset(Sequence[StoredUtterance]):
         chosen._chosen = places[indices]
         return chosen
 
+    def changed(self, change: Callable[[StoredUtterance], StoredUtterance]) -> "Dataset":
+        """Return a dataset of the same utterances whose audio is changed when it is read. It keeps its length."""
+        changed = copy.copy(self)
+        changed._change = change
+        return changed
+
     def __getitem__(self, index: int) -> StoredUtterance:
         """Read one utterance."""
         return self.read(index)[0]
@@ -128,13 +135,15 @@ class Dataset(Sequence[StoredUtterance]):
         given = shard.symbols(batch, row) if self.input == "symbols" else shard.audio(batch, row)
         if len(given) != self.lengths[index]:
             raise shard.damaged("an input is not as long as the list of lengths says")
+        identity, text, speaker = (shard.text(column, batch, row) for column in ("id", "text", "speaker"))
+        if self._change:
+            given = self._change(StoredUtterance(identity, given, text, speaker)).input
         start = 0
         if trim and self.input == "audio":
-            # An earlier version did not store the bounds.
-            stored = shard.has_speech_bounds
+            # An earlier version did not store the bounds, and they are those of the audio as it was.
+            stored = shard.has_speech_bounds and not self._change
             start, end = shard.speech(batch, row, len(given)) if stored else speech_bounds(given)
             given = given[start:end]
-        identity, text, speaker = (shard.text(column, batch, row) for column in ("id", "text", "speaker"))
         return StoredUtterance(identity, given, text, speaker), start
 
     def id(self, index: int) -> str:

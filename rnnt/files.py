@@ -155,14 +155,15 @@ def whole_lines(path: Path, keep: Callable[[bytes], bool]) -> int:
 
 
 @contextmanager
-def locked(path: Path, complaint: str) -> Iterator[None]:
+def locked(path: Path, complaint: str = "") -> Iterator[None]:
     """Hold a lock on the file `path`, which the system releases when this process ends, however it ends.
 
-    Raises ValueError with the `complaint` if another process holds it. A file system without locks protects nothing.
+    If another process holds it, raises ValueError with the `complaint`, or waits if that is empty. A file system
+    without locks protects nothing.
     """
     with path.open("ab") as file:  # not emptied: nothing is written, so a full disk is no obstacle
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if complaint else 0))
         except BlockingIOError:
             raise ValueError(complaint) from None
         except OSError as error:

@@ -12,6 +12,7 @@ import torch
 
 from rnnt.alphabet import Alphabet
 from rnnt.dataset import Dataset
+from rnnt.scene import Scene, Surroundings
 from rnnt.shard import StoredUtterance
 from rnnt.text import reason
 from rnnt.tokenizer import LONGEST_SYMBOL, Tokenizer, UnknownSymbolError
@@ -51,7 +52,7 @@ class Batch:
 
     inputs: (B, N) int16 samples, or (B, S) int32 numbers of symbols, on the device that computes. The others stay on
     the host for the loss to check: input_lengths (B,), targets (B, U) int64, target_lengths (B,). ids: of the
-    utterances.
+    utterances. scene: the surroundings in which they are heard; None for none.
     """
 
     inputs: torch.Tensor
@@ -59,13 +60,19 @@ class Batch:
     targets: torch.Tensor
     target_lengths: torch.Tensor
     ids: list[str]
+    scene: Scene | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch with its inputs on a device."""
-        return replace(self, inputs=self.inputs.to(device, non_blocking=True))
+        """Return the batch with its inputs and its scene on a device."""
+        scene = self.scene and self.scene.to(device)
+        return replace(self, inputs=self.inputs.to(device, non_blocking=True), scene=scene)
+
+    def heard(self) -> torch.Tensor:
+        """Return the inputs, audio as it sounds in the scene: then it is float32."""
+        return self.inputs if self.scene is None else self.scene.apply(self.inputs, self.input_lengths)
 
     def twice(self) -> "Batch":
         """Return a batch that holds all utterances, and then all of them again."""
@@ -131,10 +138,11 @@ class Recycler:
 class Loader:
     """Reads utterances of a dataset as batches, `ahead` of them in background threads.
 
-    trim: remove the silence at both ends. splice: returns changed utterances, given those of a batch and a seed; it is
-    called if `read` has a seed. alphabet: numbers the inputs of a dataset of symbols. `usable` (int32) are the indices
-    of the utterances whose text the tokenizer can encode; `unusable` lists (id, reason) of the others. To find these,
-    texts are read only if the dataset does not tell which characters they hold.
+    trim: remove the silence at both ends. splice: returns changed utterances, given those of a batch and a seed.
+    surroundings: draw the scene of a batch. Both are used if `read` has a seed. alphabet: numbers the inputs of a
+    dataset of symbols. `usable` (int32) are the indices of the utterances whose text the tokenizer can encode;
+    `unusable` lists (id, reason) of the others. To find these, texts are read only if the dataset does not tell which
+    characters they hold.
     """
 
     def __init__(
@@ -146,8 +154,9 @@ class Loader:
         ahead: int = 4,
         splice: Callable[[list[StoredUtterance], Sequence[int]], list[StoredUtterance]] | None = None,
         alphabet: Alphabet | None = None,
+        surroundings: Surroundings | None = None,
     ):
-        self._splice, self._alphabet = splice, alphabet
+        self._splice, self._alphabet, self._surroundings = splice, alphabet, surroundings
         self.dataset, self.tokenizer, self.device = dataset, tokenizer, device
         self._trim, self._ahead = trim, ahead
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -164,25 +173,33 @@ class Loader:
                 self.unusable.append((dataset.id(i), reason(error)))
         self.usable = np.delete(np.arange(len(dataset), dtype=np.int32), np.array(left_out, np.int64))
 
-    def read(self, indices: Iterable[int], seed: Sequence[int] | None = None) -> Batch:
-        """Read one batch. It stays on the host. seed: of its random changes; None for none."""
+    def read(self, indices: Iterable[int], seed: Sequence[int] | None = None, spliced: bool = True) -> Batch:
+        """Read one batch. It stays on the host. seed: of its random changes; None for none. spliced: False for none of
+        the changes of `splice`.
+        """
         utterances = [self.dataset.read(int(i), self._trim)[0] for i in indices]
-        if self._splice and seed is not None:
+        if self._splice and spliced and seed is not None:
             utterances = self._splice(utterances, seed)
         inputs = [utterance.input for utterance in utterances]
         if self._alphabet:
             inputs = [self._alphabet.encode(symbols) for symbols in inputs]
         targets = [self.tokenizer.encode(utterance.text) for utterance in utterances]
-        return collate(inputs, targets, [utterance.id for utterance in utterances], self._make)
+        batch = collate(inputs, targets, [utterance.id for utterance in utterances], self._make)
+        if self._surroundings and seed is not None:
+            return replace(batch, scene=self._surroundings.draw(batch.input_lengths.tolist(), batch.ids, seed))
+        return batch
 
     def batches(
-        self, plan: Iterable[Sequence[int]], seeds: Iterable[Sequence[int] | None] = repeat(None)
+        self,
+        plan: Iterable[Sequence[int]],
+        seeds: Iterable[Sequence[int] | None] = repeat(None),
+        spliced: bool = True,
     ) -> Iterator[Batch]:
         """Yield the batches of a plan, in its order, on the device. An error of a reader is raised here.
 
-        seeds: one for each batch, of its random changes; None for a batch without any.
+        seeds: one for each batch, of its random changes; None for a batch without any. spliced: as in `read`.
         """
-        items = zip(plan, seeds)
+        items = zip(plan, seeds, repeat(spliced))
         if self._stream is None:
             yield from read_ahead(items, lambda item: self.read(*item), self._ahead)
             return
@@ -190,9 +207,11 @@ class Loader:
             stream = torch.cuda.current_stream(self.device)
             stream.wait_event(copied)
             batch.inputs.record_stream(stream)  # made on another stream, which could give its memory away too early
+            if batch.scene is not None:
+                batch.scene.record_stream(stream)
             yield batch
 
-    def _send(self, item: tuple[Sequence[int], Sequence[int] | None]) -> tuple[Batch, torch.cuda.Event]:
+    def _send(self, item: tuple[Sequence[int], Sequence[int] | None, bool]) -> tuple[Batch, torch.cuda.Event]:
         """Start to copy a batch to the GPU while it computes; return it with the event of its arrival."""
         with torch.cuda.stream(self._stream):  # also makes the stream's device the current one of this thread
             return self.read(*item).to(self.device), self._stream.record_event()

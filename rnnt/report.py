@@ -58,14 +58,15 @@ def write_default_report(
     lines: Sequence[Line] = (),
     measure: Measure = WORDS,
     more: Mapping[str, object] | None = None,
+    conditions: str = "",
 ) -> Path:
     """Write the report on a model and splits into the first of `default_folders` that is free; return the folder.
 
-    models: one, or those of an ensemble. A folder with a report on the same models and data is free too. Raises as
-    `write_report` does.
+    models: one, or those of an ensemble. conditions: noise and rooms, in a word. A folder with a report on the same
+    models, data and conditions is free too. Raises as `write_report` does.
     """
-    subject = subject_of(models, data)
-    *preferred, last = default_folders(models, data)
+    subject = subject_of(models, data, conditions)
+    *preferred, last = default_folders(models, data, conditions)
     for folder in preferred:
         try:
             with locked_folder(folder):

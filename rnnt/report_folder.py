@@ -21,10 +21,14 @@ def split_names(data: Sequence[Path]) -> str:
     return "+".join(path.resolve().name for path in data)
 
 
-def subject_of(models: Sequence[Path], data: Sequence[Path]) -> str:
-    """Return a digest of the paths of a model, or of an ensemble's, and of splits. It tells different reports apart."""
+def subject_of(models: Sequence[Path], data: Sequence[Path], conditions: str = "") -> str:
+    """Return a digest of the paths of a model, or of an ensemble's, and of splits. It tells different reports apart.
+
+    conditions: noise and rooms in which the data is heard, in a word.
+    """
     members, splits = ([os.fsencode(path.resolve()) for path in paths] for paths in (models, data))
-    return hashlib.sha256(b"\0".join([b"\0\0".join(members), *splits])).hexdigest()[:16]
+    heard = [b"", os.fsencode(conditions)] if conditions else []
+    return hashlib.sha256(b"\0".join([b"\0\0".join(members), *splits, *heard])).hexdigest()[:16]
 
 
 def subject_in(folder: Path) -> str:
@@ -35,21 +39,22 @@ def subject_in(folder: Path) -> str:
         return ""
 
 
-def default_folders(models: Sequence[Path], data: Sequence[Path]) -> list[Path]:
+def default_folders(models: Sequence[Path], data: Sequence[Path], conditions: str = "") -> list[Path]:
     """Return folders next to that of a model, the first of an ensemble, for the report on it, in order of preference.
 
     The first is called evaluation-SPLIT for the best model of a run, evaluation-ensemble-SPLIT for several models, and
-    evaluation-MODEL-SPLIT for other models. The last one differs for all models and data.
+    evaluation-MODEL-SPLIT for other models; the conditions follow if there are any. The last one differs for all
+    models, data and conditions.
     """
     model, several = models[0], len(models) > 1
     whole = Path(os.path.abspath(model))  # has a name and a parent even if the model is "."
     parent = whole.parent if model.name in ("", "..") else model.parent
     of_run = whole.name == "best"
     name = "ensemble" if several else "" if of_run else whole.name
-    plain = "-".join(filter(None, ("evaluation", name, split_names(data))))
+    plain = "-".join(filter(None, ("evaluation", name, split_names(data), conditions)))
     sources = "+".join(dict.fromkeys(path.resolve().parent.name for path in data))
     names = [name for name in (plain, f"{plain}-of-{sources}") if len(os.fsencode(name)) <= _MOST_BYTES]
-    return [parent / name for name in (*names, f"evaluation-{subject_of(models, data)}")]
+    return [parent / name for name in (*names, f"evaluation-{subject_of(models, data, conditions)}")]
 
 
 @contextmanager

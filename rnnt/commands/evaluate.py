@@ -1,5 +1,6 @@
 """The verb `evaluate`."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,6 +60,16 @@ def evaluate_command(
     chunk_ms: Annotated[
         int | None, typer.Option(help="with --live: milliseconds of audio at once; default: 60", min=10)
     ] = None,
+    noise: Annotated[
+        str | None, typer.Option(help="mix in noise: a folder of recordings, babble, speech-shaped or white")
+    ] = None,
+    snr: Annotated[
+        float | None, typer.Option(help="signal-to-noise ratio of --noise in dB; default: 5", min=-100, max=100)
+    ] = None,
+    rooms: Annotated[
+        str | None, typer.Option(help="hear the data in rooms: simulated, or a folder of impulse responses")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="seed of --noise and --rooms", min=0)] = 0,
     device: Device = "auto",
 ) -> None:
     """Score a model on prepared splits: error rates, all pairs, and a page that shows the errors.
@@ -71,11 +82,14 @@ def evaluate_command(
 
     Find wrong texts: rnnt evaluate runs/mine --data data/train --suspicious
 
+    In noise and rooms: rnnt evaluate runs/mine --data data/test --noise babble --snr 5 --rooms simulated
+
     Choose weights: rnnt evaluate runs/mine --data data/valid --decoding beam --lm lm.arpa --tune
 
     Score streams: rnnt evaluate runs/live --data data/test --live --chunk-ms 60
     """
     from rnnt.comparison import compare, table_text, time_line
+    from rnnt.conditions import open_conditions
     from rnnt.dataset import Dataset
     from rnnt.decoding.decoder import configured_decoder, parse_decoders
     from rnnt.error_rate import by_speaker
@@ -99,6 +113,13 @@ def evaluate_command(
     if tune:
         others = {"blank_penalty": blank_penalty, "nbest": nbest or None, "hotwords": hotwords}
         _check_tuning(lm, decoding, weights | others)
+    if snr is not None and not noise:
+        raise ValueError("--snr is the level of the speech above --noise; give that too, such as --noise babble")
+    dataset, heard, label = Dataset(*data), "", ""
+    if noise or rooms:
+        conditions = open_conditions(noise, rooms, 5.0 if snr is None else snr, seed, dataset, folders[0].parent)
+        dataset, heard, label = dataset.changed(conditions.change), f" {conditions}", conditions.label
+        show(*conditions.notes, file=sys.stderr)
     with warnings_shown():
         recognizer = load(folders, device, hotwords=hotwords, lm=None if tune else lm, **weights)
     settings, scorers = recognizer.config.decoding, recognizer.scorers
@@ -109,14 +130,14 @@ def evaluate_command(
     measured = measure_of(replace(recognizer.config.scoring, **given))
     how = batch_size, lambda *of: adapting(track(*of), threads)
     if live:
-        evaluate_streams(recognizer, folders, data, out, decoders[0], chunk_ms or 60, *how, measured)
+        evaluate_streams(
+            recognizer, folders, data, dataset, heard, label, out, decoders[0], chunk_ms or 60, *how, measured
+        )
         return
     if tune:
-        result = evaluate_tuned(
-            recognizer, folders[0], lm, Dataset(*data), split_names(data), decoders[0], *how, measured
-        )
+        result = evaluate_tuned(recognizer, folders[0], lm, dataset, split_names(data), decoders[0], *how, measured)
     else:
-        result = recognizer.evaluate(Dataset(*data), *how, decoders, nbest, measured)
+        result = recognizer.evaluate(dataset, *how, decoders, nbest, measured)
     lines = compare(result) if result.pairs else []
     if lines:
         show(*(table_text(lines) if len(lines) > 1 else (str(lines[0].first), str(lines[0].second))))
@@ -141,19 +162,19 @@ def evaluate_command(
             first = found.truncated[0]
             show(f"{len(found.truncated)} transcripts{by} were truncated at decoding.max_symbols (first {first})")
     if known is not None:
-        found = time_errors(recognizer, Dataset(*data), known, how[1])
+        found = time_errors(recognizer, dataset, known, how[1])
         show(f"times: {found}")
         if found.skipped:
             name, why = found.skipped[0]
             show(f"{len(found.skipped)} utterances were not aligned (first {name}: {why})")
-    doubtful = find_suspicious(recognizer, Dataset(*data), result.pairs, *how) if suspicious else []
-    report = result.pairs, f"{', '.join(map(str, folders))} on {split_names(data)}", result.skipped
+    doubtful = find_suspicious(recognizer, dataset, result.pairs, *how) if suspicious else []
+    report = result.pairs, f"{', '.join(map(str, folders))} on {split_names(data)}{heard}", result.skipped
     table = lines if len(lines) > 1 or nbest else []
     try:
         if out is None:
-            out = write_default_report(folders, data, *report, table, measured)
+            out = write_default_report(folders, data, *report, table, measured, conditions=label)
         else:
-            write_report(out, *report, subject_of(folders, data), table, measured)
+            write_report(out, *report, subject_of(folders, data, label), table, measured)
         if suspicious:
             write_suspicious(out / SUSPICIOUS, doubtful)
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rnnt.commands.terminal import show
 
 if TYPE_CHECKING:
+    from rnnt.dataset import Dataset
     from rnnt.decoding.decoder import Decoder
     from rnnt.live_evaluation import LiveEvaluation
     from rnnt.measure import Measure
@@ -19,6 +20,9 @@ def evaluate_streams(
     recognizer: Recognizer,
     models: list[Path],
     data: list[Path],
+    dataset: Dataset,
+    heard: str,
+    label: str,
     out: Path | None,
     decoder: Decoder,
     chunk_ms: int,
@@ -28,9 +32,9 @@ def evaluate_streams(
 ) -> None:
     """Score streams of prepared splits, print the figures, and write the report.
 
-    out: the report's folder; None for the default one. Times of words that the data has are used, if they are of words.
+    dataset: that of the splits `data`. heard: the noise and the rooms in which it is heard, for the title; label: the
+    same for the names of files. out: the report's folder; None for the default one. Times of words that the data has are used, if they are of words.
     """
-    from rnnt.dataset import Dataset
     from rnnt.error_rate import score_pairs
     from rnnt.known_times import TIMES
     from rnnt.live_evaluation import evaluate_live
@@ -39,17 +43,17 @@ def evaluate_streams(
     from rnnt.time_errors import read_all_times
 
     known = read_all_times([folder for folder in data if (folder / TIMES).is_file()])
-    result = evaluate_live(recognizer, Dataset(*data), chunk_ms, batch_size, decoder, known, track)
+    result = evaluate_live(recognizer, dataset, chunk_ms, batch_size, decoder, known, track)
     if result.pairs:
         show(*(str(score_pairs(result.pairs, unit)) for unit in (measure.first, measure.second)))
         show(*_lines(result))
-    title = f"{', '.join(map(str, models))} on {split_names(data)}, streams in chunks of {chunk_ms} ms"
+    title = f"{', '.join(map(str, models))} on {split_names(data)}{heard}, streams in chunks of {chunk_ms} ms"
     report = result.pairs, title, result.skipped
     rest = (), measure, {"live": result.to_json()}
     if out is None:
-        out = write_default_report(models, data, *report, *rest)
+        out = write_default_report(models, data, *report, *rest, label)
     else:
-        write_report(out, *report, subject_of(models, data), *rest)
+        write_report(out, *report, subject_of(models, data, label), *rest)
     show(f"report: {out / 'report.html'}")
 
 

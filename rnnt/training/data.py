@@ -3,7 +3,7 @@
 import fnmatch
 from collections.abc import Iterator
 from functools import partial
-from itertools import compress, repeat
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from rnnt.config import Config, DataConfig
 from rnnt.dataset import Dataset
 from rnnt.loader import Batch, Loader, TooMuchTextError, encode_text, most_symbols
 from rnnt.sampler import Sampler
+from rnnt.scene import Surroundings
 from rnnt.splice import splice
 from rnnt.tokenizer import Tokenizer
 from rnnt.training.distributed import Processes
@@ -142,6 +143,7 @@ class TrainingData:
         config: Config,
         device: torch.device,
         alphabet: Alphabet | None = None,
+        surroundings: Surroundings | None = None,
     ):
         self.dataset = dataset
         no_space = tokenizer.kind == "characters" and not tokenizer.covers(" ")
@@ -151,7 +153,7 @@ class TrainingData:
         )  # fmt: skip
         self.loader = Loader(
             dataset, tokenizer, device, config.features.trim_silence, splice=None if alphabet else change,
-            alphabet=alphabet,
+            alphabet=alphabet, surroundings=surroundings,
         )  # fmt: skip
         self.omitted = LeftOut(self.loader, config.data)
         self.left_out = str(self.omitted)
@@ -189,8 +191,7 @@ class TrainingData:
         # Seeded by position: a resumed run draws the numbers that an undisturbed one would have drawn.
         steps = enumerate(todo, position.step)
         seeds = ((self._seed, step, share.number) for step, batch in steps for share in split(batch))
-        spliced = position.epoch >= self._splice_epoch
         plan = (share.indices for batch in todo for share in split(batch))
-        loaded = self.loader.batches(plan, seeds if spliced else repeat(None))
+        loaded = self.loader.batches(plan, seeds, spliced=position.epoch >= self._splice_epoch)
         for batch in todo:
             yield len(batch), [(share, next(loaded)) for share in split(batch)]

@@ -59,9 +59,10 @@ def lock_run(path: Path) -> AbstractContextManager:
 class RunFolder:
     """The folder `path` of a run. All processes read it, and the first one writes it while it holds the lock.
 
-    data: fingerprints of the training and the validation data, by the names train and valid. They are kept in
-    `fingerprints.json` with that of the tokenizer. resuming: the folder holds a run on this data that is continued. A
-    run that was killed before its first checkpoint has learned nothing: with other data it begins anew.
+    data: fingerprints of the training and the validation data, by the names train and valid, and of recordings that are
+    mixed in, by the names noise and rooms. They are kept in `fingerprints.json` with that of the tokenizer. resuming:
+    the folder holds a run on this data that is continued. A run that was killed before its first checkpoint has learned
+    nothing: with other data it begins anew.
 
     Raises ValueError if the run in the folder has other settings, or was trained on other data, or if the processes
     read different data.
@@ -101,10 +102,13 @@ class RunFolder:
         learned = self.has_best or bool(checkpoint.steps(self.path / "checkpoints"))
         changed = [name for name, found in self._fingerprints.items() if before.get(name, found) != found]
         if changed and learned:
-            splits = getattr(self.config.data, changed[0])
+            name = changed[0]
+            of_data = hasattr(self.config.data, name)
+            key = f"data.{name}" if of_data else f"augment.{name}"
+            given = ", ".join(getattr(self.config.data, name)) if of_data else getattr(self.config.augment, name)
             raise ValueError(
-                f"{self.path} holds a run on other data: the content of data.{changed[0]} ({', '.join(splits)}) has "
-                "changed since; give the same data, or choose another --out"
+                f"{self.path} holds a run on other data: the content of {key} ({given}) has changed since; give the "
+                "same data, or choose another --out"
             )
         return learned or (bool(before) and not changed)
 

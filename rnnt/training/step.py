@@ -76,7 +76,7 @@ class Objective(nn.Module):
         if views == 2:
             batch, augmentation = batch.twice(), augmentation.twice()
         with autocast(self._precision, batch.inputs.device):
-            features, lengths = self._features(batch.inputs, batch.input_lengths, augmentation)
+            features, lengths = self._features(batch.heard(), batch.input_lengths, augmentation)
             encoder_BTD, _ = self.model.encoder(features, lengths)
             lengths = self._num_encoder_frames(batch, augmentation)  # as the encoder has returned them, on the CPU
             loss_B = self.model.loss(

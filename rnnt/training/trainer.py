@@ -18,6 +18,7 @@ from rnnt.error_rate import score_pairs
 from rnnt.evaluation import Evaluation
 from rnnt.measure import measure_of
 from rnnt.recognizer import Recognizer, load
+from rnnt.scene import open_surroundings
 from rnnt.threads import Threads
 from rnnt.training import checkpoint
 from rnnt.training.data import TrainingData, open_splits
@@ -65,10 +66,15 @@ class Trainer:
         """Open the run in the folder `out`, or begin one."""
         config = self.config
         valid = self.valid_split.fingerprint if self.valid_split else ""
-        self.folder = RunFolder(out, config, self.processes, {"train": train_split.fingerprint, "valid": valid})
+        data = {"train": train_split.fingerprint, "valid": valid}
+        surroundings = open_surroundings(config.augment, config.features.sample_rate, train_split, out)
+        if surroundings is not None:
+            data |= surroundings.fingerprints
+            self.notes += surroundings.notes
+        self.folder = RunFolder(out, config, self.processes, data)
         tokenizer = self.folder.open_tokenizer(train_split.texts())
         alphabet = self.folder.open_alphabet(train_split.inputs())
-        self.data = TrainingData(train_split, tokenizer, config, self.device, alphabet)
+        self.data = TrainingData(train_split, tokenizer, config, self.device, alphabet, surroundings)
         if self.data.left_out:
             self.notes.append(f"{self.data.left_out}; {out / LEFT_OUT} lists them")
 
