@@ -66,9 +66,12 @@ class AugmentConfig:
     time_masks: int = setting(0, "SpecAugment masks over frames in each utterance", count(0, 1000))
     time_width: float = setting(0.03, "largest width of a mask over frames, as a share of the utterance", between(0, 1))
     time_frames: int = setting(0, "most frames of a mask over frames, however long the utterance; 0: any", count(0))
-    splice_epoch: int = setting(0, "first epoch with the three changes that follow, counted from 0", count(0))
+    splice_epoch: int = setting(0, "first epoch with the changes that follow, counted from 0", count(0))
     ends_probability: float = setting(0.0, "share of batches with silence or background added at ends", between(0, 1))
     ends_seconds: float = setting(3.0, "most seconds added at each end, within data.max_seconds", between(0, 600))
+    pauses_probability: float = setting(
+        0.0, "share of utterances with silence or background added in pauses between words", between(0, 1)
+    )
     join_probability: float = setting(0.0, "share of batches with utterances joined into longer ones", between(0, 1))
     join_utterances: int = setting(4, "most utterances joined into one, within data.max_seconds", count(2, 1000))
     wordless_probability: float = setting(0.0, "share of utterances replaced by silence, noise or hum", between(0, 1))
@@ -77,10 +80,6 @@ class AugmentConfig:
         check("augment.", self)
         for name in ("speed", "pitch", "noise_snr", "rooms_rt60"):
             check_order("augment.", self, f"{name}_min", f"{name}_max")
-        if self.noise and not (self.noise_probability or self.ends_probability or self.wordless_probability):
-            raise ValueError(
-                f"augment.noise is {self.noise}, but nothing uses it; set augment.noise_probability=0.5, or other share"
-            )
 
 
 @dataclass(frozen=True)

@@ -174,8 +174,9 @@ class Loader:
         self.usable = np.delete(np.arange(len(dataset), dtype=np.int32), np.array(left_out, np.int64))
 
     def read(self, indices: Iterable[int], seed: Sequence[int] | None = None, spliced: bool = True) -> Batch:
-        """Read one batch. It stays on the host. seed: of its random changes; None for none. spliced: False for none of
-        the changes of `splice`.
+        """Read one batch. It stays on the host.
+
+        seed: of its random changes; None for none. spliced: False for none of the changes of `splice`.
         """
         utterances = [self.dataset.read(int(i), self._trim)[0] for i in indices]
         if self._splice and spliced and seed is not None:

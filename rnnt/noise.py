@@ -77,7 +77,7 @@ class RecordedNoise:
                 return np.resize(np.concatenate([samples[start:], samples[:start]]), length)
             start = int(rng.integers(sound.length - length + 1))
             stretch = samples[start : start + length]
-            if np.mean(np.square(stretch, dtype=np.float32)) >= _LEAST_POWER * sound.power:
+            if np.sum(np.square(stretch, dtype=np.float32)) >= _LEAST_POWER * sound.power * length:
                 break
         return stretch.copy()
 

@@ -132,6 +132,11 @@ def open_surroundings(config: AugmentConfig, sample_rate: int, dataset: Dataset,
     """
     if not (config.noise or config.rooms):
         return None
+    users = ("noise", "ends", "pauses", "join", "wordless")
+    if config.noise and not any(getattr(config, f"{name}_probability") for name in users):
+        raise ValueError(
+            f"augment.noise is {config.noise}, but nothing uses it; set augment.noise_probability too, such as 0.5"
+        )
     noise, rooms, rt60 = None, None, (config.rooms_rt60_min, config.rooms_rt60_max)
     key = "augment.noise"
     try:

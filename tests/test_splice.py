@@ -119,3 +119,77 @@ def test_the_shortest_utterance_can_be_changed():
         one = StoredUtterance("one", np.ones(1, np.int16), "a")
         for u in spliced(seed, utterances=[one, one], **ALL):
             assert len(u.input) >= 1
+
+
+class Ramp:
+    """Noise whose samples count upwards, so that it is told from all others."""
+
+    name, fingerprint, note = "ramp", "", ""
+
+    def draw(self, length, rng, id=""):
+        return (np.arange(length) % 100 - 50).astype(np.int16)
+
+
+def is_ramp(samples):
+    steps = np.diff(samples.astype(float))
+    return len(steps) > 200 and np.median(np.abs(steps - np.median(steps))) <= 1 and np.median(steps) > 0
+
+
+def with_noise(seed, **settings):
+    return splice(UTTERANCES, (0, seed, 0), AugmentConfig(**settings), RATE, 10 * RATE, " ", Ramp())
+
+
+def test_half_of_the_background_is_noise_that_is_given():
+    found, levels = [], []
+    for seed in range(60):
+        settings = dict(ends_probability=1, ends_seconds=2, noise_snr_min=10, noise_snr_max=20)
+        for old, new in zip(UTTERANCES, with_noise(seed, **settings), strict=True):
+            windows = np.lib.stride_tricks.sliding_window_view(new.input, 200)
+            before = np.flatnonzero((windows == old.input[:200]).all(1))[0]
+            if before > 500:
+                found.append(is_ramp(new.input[:before]))
+                if found[-1]:
+                    power = [np.mean(x.astype(float) ** 2) for x in (old.input, new.input[:before])]
+                    levels.append(10 * np.log10(power[0] / power[1]))
+    assert 0.42 < np.mean(found) < 0.58
+    assert 9.9 < min(levels) < 11 and 19 < max(levels) < 20.1
+
+
+def test_half_of_the_utterances_without_words_are_noise_that_is_given():
+    found = [is_ramp(u.input) for seed in range(40) for u in with_noise(seed, wordless_probability=1)]
+    assert 0.4 < np.mean(found) < 0.6  # at the lowest levels, rounding hides the ramp
+
+
+def test_pauses_become_longer():
+    """The utterances pause for an eighth of a second; two pauses of one are made a quarter."""
+    long = UTTERANCES[7].input.copy()
+    pauses = [(3000, 4900), (7000, 8500)]
+    for start, end in pauses:
+        long[start:end] = np.rint(np.random.default_rng(start).normal(0, 20, end - start))
+    given = [StoredUtterance("u", long, "w")]
+    added = []
+    for seed in range(200):
+        (new,) = spliced(seed, utterances=given, pauses_probability=1)
+        assert new.text == "w" and new.input.dtype == np.int16
+        words = [long[: pauses[0][0]], long[pauses[0][1] : pauses[1][0]], long[pauses[1][1] :]]
+        place = 0
+        for word in words:
+            windows = np.lib.stride_tricks.sliding_window_view(new.input[place:], len(word))
+            place += int(np.flatnonzero((windows == word).all(1))[0]) + len(word)
+        assert place == len(new.input)
+        added.append((len(new.input) - len(long)) / RATE)
+    assert 0.15 < np.mean(np.array(added) == 0) < 0.35 and 1.6 < max(added) <= 2
+    assert min(x for x in added if x) >= 0.05
+    assert all(same(spliced(seed, pauses_probability=1), UTTERANCES) for seed in range(10))  # too short to be pauses
+    for seed in range(20):
+        (new,) = spliced(seed, len(long) / RATE + 0.3, given, pauses_probability=1)
+        assert len(new.input) <= len(long) + 0.3 * RATE
+
+
+def test_pauses_of_a_share_of_the_utterances():
+    long = np.concatenate([UTTERANCES[0].input, np.zeros(3000, np.int16), UTTERANCES[1].input])
+    changed = 0
+    for seed in range(100):
+        given = [StoredUtterance(f"u{i}", long, "w") for i in range(8)]
+        changed += sum(len(u.input) > len(long) for u in spliced(seed, utterances=given, pauses_probability=0.4))
+    assert 0.15 * 800 < changed < 0.25 * 800  # half of their pauses

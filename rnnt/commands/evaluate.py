@@ -120,6 +120,7 @@ def evaluate_command(
         conditions = open_conditions(noise, rooms, 5.0 if snr is None else snr, seed, dataset, folders[0].parent)
         dataset, heard, label = dataset.changed(conditions.change), f" {conditions}", conditions.label
         show(*conditions.notes, file=sys.stderr)
+        show(f"heard{heard}")
     with warnings_shown():
         recognizer = load(folders, device, hotwords=hotwords, lm=None if tune else lm, **weights)
     settings, scorers = recognizer.config.decoding, recognizer.scorers

@@ -150,6 +150,7 @@ class TrainingData:
         change = partial(
             splice, config=config.augment, sample_rate=dataset.sample_rate,
             longest=config.data.max_seconds * dataset.sample_rate, separator="" if no_space else " ",
+            noise=surroundings.noise if surroundings else None,
         )  # fmt: skip
         self.loader = Loader(
             dataset, tokenizer, device, config.features.trim_silence, splice=None if alphabet else change,

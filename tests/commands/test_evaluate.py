@@ -189,3 +189,59 @@ def test_a_model_that_is_named_twice_gets_one_line(call, run, others, prepared, 
     assert call("evaluate", run, others[0], run / "best", "--data", prepared / "valid") == 2
     shown = capsys.readouterr()
     assert shown.err == f"error: {run / 'best'} is named twice; an ensemble takes each model once\n" and not shown.out
+
+
+def test_the_data_is_heard_in_noise_and_rooms(call, run, prepared, tmp_path, capsys):
+    def scores(*options):
+        assert call("evaluate", run, "--data", prepared / "valid", "--out", tmp_path / "report", *options) == 0
+        return json.loads((tmp_path / "report" / "scores.json").read_text()), capsys.readouterr().out
+
+    quiet, text = scores()
+    assert "heard" not in text
+    noisy, text = scores("--noise", "white", "--snr", "-5", "--rooms", "simulated")
+    assert "heard in rooms (simulated) with noise (white) at -5 dB\n" in text
+    assert noisy["subject"] != quiet["subject"]
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "valid in rooms (simulated) with noise (white) at -5 dB" in page
+    loss = re.search(r"\nloss ([\d.]+) nats", text)[1]
+    again, text = scores("--noise", "white", "--snr", "-5", "--rooms", "simulated", "--batch-size", "1")
+    assert again == noisy and re.search(r"\nloss ([\d.]+) nats", text)[1] == loss
+    _, text = scores("--noise", "white", "--snr", "-5", "--rooms", "simulated", "--seed", "1")
+    assert re.search(r"\nloss ([\d.]+) nats", text)[1] != loss and "at -5 dB, seed 1\n" in text
+    _, text = scores("--noise", "white")
+    assert "heard with noise (white) at 5 dB\n" in text
+
+
+def test_a_report_in_noise_does_not_replace_the_other(call, run, prepared, capsys):
+    assert call("evaluate", run, "--data", prepared / "valid", "--noise", "babble") == 0
+    assert call("evaluate", run, "--data", prepared / "valid") == 0
+    assert "evaluation-valid-noise-babble-5dB/report.html" in capsys.readouterr().out
+    subjects = [
+        json.loads((run / name / "scores.json").read_text())["subject"]
+        for name in ("evaluation-valid", "evaluation-valid-noise-babble-5dB")
+    ]
+    assert subjects[0] != subjects[1]
+
+
+def test_noise_from_a_folder(call, run, prepared, recordings, tmp_path, capsys):
+    folder = tmp_path / "noise"
+    shutil.copytree(recordings, folder)
+    options = ["--data", prepared / "valid", "--noise", folder, "--out", tmp_path / "report"]
+    assert call("evaluate", run, *options) == 0
+    shown = capsys.readouterr()
+    assert f"{folder}: 2 of 42 recordings are left out (cut.wav: " in shown.err and "silent.wav: is silent" in shown.err
+    assert "heard with noise (noise) at 5 dB" in shown.out
+    assert (tmp_path / "noise-16000.noise" / "samples.i16").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--snr", "5"], "--snr is the level of the speech above --noise; give that too, such as --noise babble"),
+        (["--noise", "nowhere"], "nowhere: is no folder; name one that holds recordings of noise"),
+        (["--rooms", "nowhere"], "nowhere: is no folder; name one that holds impulse responses of rooms"),
+    ],
+)
+def test_noise_that_is_not_there_gets_one_line(call, run, prepared, tmp_path, capsys, options, message):
+    assert call("evaluate", run, "--data", prepared / "valid", "--out", tmp_path, *options) == 2
+    assert capsys.readouterr().err.splitlines() == [f"error: {message}"]
