@@ -119,7 +119,7 @@ def test_speech_has_little_below_its_lowest_band_and_above_its_highest():
 def test_names(dataset, tmp_path):
     assert isinstance(open_noise("babble", 16000, dataset, tmp_path), Babble)
     assert open_noise("white", 16000, dataset, tmp_path).name == "white"
-    with pytest.raises(ValueError, match="^pink: is no folder"):
+    with pytest.raises(ValueError, match=r"^pink: is no folder"):
         open_noise("pink", 16000, dataset, tmp_path)
     soundfile.write(tmp_path / "a.wav", np.ones(100, np.int16), 16000)
     with pytest.raises(ValueError, match=r"a.wav: lasts 0.006 s, less than 0.1 s"):

@@ -92,9 +92,7 @@ def test_damaged_files_are_made_again(folder, opened, decoded, name, content):
     assert len(opened()) == 3 and len(decoded) == 6
 
 
-def test_the_samples_are_kept_elsewhere_if_nothing_can_be_written_next_to_the_folder(
-    folder, opened, decoded, tmp_path
-):
+def test_the_samples_are_kept_elsewhere_if_nothing_can_be_written_next_to_the_folder(folder, opened, decoded, tmp_path):
     (folder.parent / "noise-16000.noise").write_text("in the way")
     opened()
     assert (tmp_path / "run" / "noise-16000.noise" / "samples.i16").exists()
@@ -133,7 +131,9 @@ def test_folders_that_give_nothing(tmp_path):
     assert complaint(tmp_path / "none") == f"{tmp_path / 'none'}: is no folder; name one that holds recordings of noise"
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("a")
-    assert complaint(tmp_path / "texts", "rooms").endswith("holds no audio; name a folder of impulse responses of rooms")
+    assert complaint(tmp_path / "texts", "rooms").endswith(
+        "holds no audio; name a folder of impulse responses of rooms"
+    )
     (tmp_path / "bad").mkdir()
     soundfile.write(tmp_path / "bad" / "a.wav", np.zeros(8000), 16000)
     assert complaint(tmp_path / "bad").endswith("none of its 1 recordings can be used (a.wav: is silent)")

@@ -157,7 +157,7 @@ def test_half_of_the_background_is_noise_that_is_given():
 
 def test_half_of_the_utterances_without_words_are_noise_that_is_given():
     found = [is_ramp(u.input) for seed in range(40) for u in with_noise(seed, wordless_probability=1)]
-    assert 0.4 < np.mean(found) < 0.6  # at the lowest levels, rounding hides the ramp
+    assert 0.3 < np.mean(found) < 0.5  # at the lowest levels, rounding hides the ramp
 
 
 def test_pauses_become_longer():

@@ -197,7 +197,7 @@ def test_the_data_is_heard_in_noise_and_rooms(call, run, prepared, tmp_path, cap
         return json.loads((tmp_path / "report" / "scores.json").read_text()), capsys.readouterr().out
 
     quiet, text = scores()
-    assert "heard" not in text
+    assert "\nheard" not in text
     noisy, text = scores("--noise", "white", "--snr", "-5", "--rooms", "simulated")
     assert "heard in rooms (simulated) with noise (white) at -5 dB\n" in text
     assert noisy["subject"] != quiet["subject"]
