@@ -75,8 +75,8 @@ class Batch:
         return self.inputs if self.scene is None else self.scene.apply(self.inputs, self.input_lengths)
 
     def twice(self) -> "Batch":
-        """Return a batch that holds all utterances, and then all of them again."""
-        tensors = (self.inputs, self.input_lengths, self.targets, self.target_lengths)
+        """Return a batch that holds all utterances, as they are heard, and then all of them again."""
+        tensors = (self.heard(), self.input_lengths, self.targets, self.target_lengths)
         return Batch(*(torch.cat((x, x)) for x in tensors), self.ids * 2)
 
 

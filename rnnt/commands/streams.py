@@ -33,7 +33,8 @@ def evaluate_streams(
     """Score streams of prepared splits, print the figures, and write the report.
 
     dataset: that of the splits `data`. heard: the noise and the rooms in which it is heard, for the title; label: the
-    same for the names of files. out: the report's folder; None for the default one. Times of words that the data has are used, if they are of words.
+    same for the names of files. out: the report's folder; None for the default one. Times that the data has are used if
+    they are those of words.
     """
     from rnnt.error_rate import score_pairs
     from rnnt.known_times import TIMES
