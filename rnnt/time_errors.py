@@ -45,6 +45,16 @@ class TimeErrors:
         """Return the share of boundaries with an error of at most so many seconds, early or late."""
         return float((np.abs(self.errors) <= seconds + _ROUNDING).mean())
 
+    def to_json(self) -> dict:
+        """Return the figures for `scores.json`; errors are in seconds, and None without boundaries."""
+        found = len(self.errors) > 0
+        within = {f"within_{ms}_ms": self.share_within(ms / 1000) if found else None for ms in WITHIN_MS}
+        errors = {
+            "mean": self.mean if found else None,
+            "median": float(np.median(self.errors)) if found else None,
+        }
+        return {"boundaries": len(self.errors), "utterances": self.utterances, **within, **errors}
+
     def __str__(self) -> str:
         if not len(self.errors):
             return "no boundaries"

@@ -60,7 +60,12 @@ def test_the_measures():
         "4 boundaries in 2 utterances: 25.0 % within 10 ms, 50.0 % within 20 ms, 75.0 % within 50 ms, "
         "mean error 35.0 ms, median -5.0 ms"
     )
-    assert str(TimeErrors(np.zeros(0), 0, [])) == "no boundaries"
+    shares = {"within_10_ms": 0.25, "within_20_ms": 0.5, "within_50_ms": 0.75}
+    errors = {"mean": pytest.approx(0.035), "median": pytest.approx(-0.005)}
+    assert found.to_json() == {"boundaries": 4, "utterances": 2, **shares, **errors}
+    nothing = TimeErrors(np.zeros(0), 0, [])
+    assert str(nothing) == "no boundaries"
+    assert nothing.to_json() == {"boundaries": 0, "utterances": 0, **dict.fromkeys([*shares, *errors])}
 
 
 def test_utterances_that_cannot_be_judged_are_skipped(recognizer, split, tmp_path, speech):

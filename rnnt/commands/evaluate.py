@@ -129,6 +129,7 @@ def evaluate_command(
     decoders = parse_decoders(decoding, settings, scorers) if decoding else [configured_decoder(settings, scorers)]
     given = {name: value for name, value in (("measure", measure), ("fold", fold)) if value is not None}
     measured = measure_of(replace(recognizer.config.scoring, **given))
+    label = "-".join(filter(None, (label, *given.values())))  # another measure is another report
     how = batch_size, lambda *of: adapting(track(*of), threads)
     if live:
         evaluate_streams(
@@ -162,9 +163,11 @@ def evaluate_command(
             by = f" by {found.decoder}" if len(lines) > 1 else ""
             first = found.truncated[0]
             show(f"{len(found.truncated)} transcripts{by} were truncated at decoding.max_symbols (first {first})")
+    figures = {}
     if known is not None:
         found = time_errors(recognizer, dataset, known, how[1])
         show(f"times: {found}")
+        figures["times"] = found.to_json()
         if found.skipped:
             name, why = found.skipped[0]
             show(f"{len(found.skipped)} utterances were not aligned (first {name}: {why})")
@@ -173,9 +176,9 @@ def evaluate_command(
     table = lines if len(lines) > 1 or nbest else []
     try:
         if out is None:
-            out = write_default_report(folders, data, *report, table, measured, conditions=label)
+            out = write_default_report(folders, data, *report, table, measured, figures, label)
         else:
-            write_report(out, *report, subject_of(folders, data, label), table, measured)
+            write_report(out, *report, subject_of(folders, data, label), table, measured, figures)
         if suspicious:
             write_suspicious(out / SUSPICIOUS, doubtful)
     except OSError as error:

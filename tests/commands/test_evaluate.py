@@ -74,6 +74,15 @@ def test_another_measure(call, run, prepared, tmp_path, capsys, options, labels,
     assert scores["decoders"][0][names[0]] == scores[names[0]]
 
 
+def test_each_measure_has_another_report(call, run, prepared, capsys):
+    found = set()
+    for options in ([], ["--measure", "symbols"], ["--measure", "sequences", "--fold", "timit-39"]):
+        assert call("evaluate", run, "--data", prepared / "valid", *options) == 0
+        found.add(capsys.readouterr().out.splitlines()[-1].removeprefix("report: "))
+    names = {"evaluation-valid", "evaluation-valid-symbols", "evaluation-valid-sequences-timit-39"}
+    assert {name.split("/")[-2] for name in found} == names
+
+
 def test_an_unknown_measure_is_named(call, run, prepared, capsys):
     for option, value in (("measure", "letters"), ("fold", "timit-61")):
         assert call("evaluate", run, "--data", prepared / "valid", f"--{option}", value) == 2
@@ -146,6 +155,8 @@ def test_times_are_judged_by_those_of_the_data(call, run, prepared, recordings, 
     assert call("evaluate", run, "--data", data, "--out", tmp_path / "report", "--times") == 0
     shown = capsys.readouterr().out
     assert f"times: {sum(len(text) - 1 for text in words.values())} boundaries in {len(words)} utterances: " in shown
+    figures = json.loads((tmp_path / "report" / "scores.json").read_text())["times"]
+    assert figures["utterances"] == len(words) and 0 <= figures["within_10_ms"] <= figures["within_50_ms"] <= 1
     (data / "times.jsonl").write_text("\n".join(lines[1:]))
     assert call("evaluate", run, "--data", data, "--out", tmp_path / "report", "--times") == 0
     assert f"1 utterances were not aligned (first {rows[0][0]}: its times are not known)" in capsys.readouterr().out
