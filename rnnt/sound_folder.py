@@ -19,7 +19,7 @@ from rnnt.tree import find_files
 _VERSION = 1
 _WANTED = {"noise": "recordings of noise", "rooms": "impulse responses of rooms"}
 _SAMPLES, _INDEX = "samples.i16", "sounds.json"
-_QUIETEST = 1.0  # power of a recording, in squared int16 steps, below which it counts as silent
+_STILL = 2  # int16 steps between the lowest and the highest sample of a silent recording: dither, or nothing
 _NAMED = 3  # recordings that are named in a line about those left out
 
 
@@ -170,19 +170,21 @@ def _decode(
 
 def _append(out: BinaryIO, path: Path, name: str, sample_rate: int, limits: tuple[float, float]) -> Sound:
     """Write the samples of a recording. Raises ValueError if it cannot be used, when some may have been written."""
-    start, length, power = out.tell() // 2, 0, 0.0
+    start, length, power, lowest, highest = out.tell() // 2, 0, 0.0, 0, 0
     for block in audio_blocks(path, sample_rate, name):
         with naming(Path(out.name)):
             out.write(block.tobytes())
+        low, high = int(block.min(initial=32767)), int(block.max(initial=-32768))
+        lowest, highest = (min(lowest, low), max(highest, high)) if length else (low, high)
         length += len(block)
         power += float(np.square(block, dtype=np.float64).sum())
-    _check(name, length / sample_rate, power / length, limits)
+    _check(name, length / sample_rate, highest - lowest, limits)
     return Sound(name, start, length, power / length)
 
 
-def _check(name: str, seconds: float, power: float, limits: tuple[float, float]) -> None:
+def _check(name: str, seconds: float, span: int, limits: tuple[float, float]) -> None:
     """Raise ValueError if a recording cannot be used."""
-    if power < _QUIETEST:
+    if span <= _STILL:
         raise ValueError(f"{name}: is silent")
     if seconds > limits[1]:
         raise ValueError(f"{name}: lasts {seconds:.1f} s, more than {limits[1]:g} s")

@@ -121,6 +121,6 @@ def test_names(dataset, tmp_path):
     assert open_noise("white", 16000, dataset, tmp_path).name == "white"
     with pytest.raises(ValueError, match=r"^pink: is no folder"):
         open_noise("pink", 16000, dataset, tmp_path)
-    soundfile.write(tmp_path / "a.wav", np.ones(100, np.int16), 16000)
+    soundfile.write(tmp_path / "a.wav", np.arange(100, dtype=np.int16), 16000)
     with pytest.raises(ValueError, match=r"a.wav: lasts 0.006 s, less than 0.1 s"):
         open_noise(str(tmp_path), 16000, dataset, tmp_path / "run")

@@ -147,3 +147,16 @@ def test_processes_that_start_together_decode_once(opened, decoded):
     for thread in threads:
         thread.join()
     assert len(set(found)) == 1 and len(found) == 4 and len(decoded) == 3
+
+
+def test_soft_is_not_silent(tmp_path):
+    """An impulse response is a few samples among zeros, and a microphone that nobody speaks into is not quite still."""
+    sparse, hum = np.zeros(80000, np.int16), np.rint(3 * np.sin(np.arange(8000))).astype(np.int16)
+    sparse[100] = 50
+    dither = np.random.default_rng(0).integers(-1, 2, 8000).astype(np.int16)
+    (tmp_path / "a").mkdir()
+    for name, samples in {"sparse": sparse, "hum": hum, "dither": dither, "offset": dither + 500}.items():
+        soundfile.write(tmp_path / "a" / f"{name}.wav", samples.astype(np.int16), 16000)
+    sounds = open_sound_folder(tmp_path / "a", 16000, "rooms", tmp_path / "run")
+    assert [sound.name for sound in sounds.sounds] == ["hum.wav", "sparse.wav"]
+    assert [name for name, _ in sounds.skipped] == ["dither.wav", "offset.wav"]
