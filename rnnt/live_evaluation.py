@@ -97,7 +97,7 @@ def evaluate_live(
     """Transcribe every utterance as a stream, in chunks, without endpoints.
 
     batch_size: streams that advance together. decoder: default: the configured one. known: times of words by the ids of
-    utterances. The words of other utterances are found by aligning the text. track(iterable, total, description) may
+    utterances; None: the ends of words are found by aligning the texts. track(iterable, total, description) may
     show the progress. Raises ValueError if the model cannot stream, or if the data has another sample rate.
     """
     recognizer.stream()
@@ -106,7 +106,7 @@ def evaluate_live(
         raise ValueError(f"the data is at {dataset.sample_rate} Hz, the model at {rate} Hz; prepare the data again")
     streams = batch_size or recognizer.config.decoding.batch
     decoder = decoder or configured_decoder(recognizer.config.decoding, recognizer.scorers)
-    work = _Work(recognizer, dataset, decoder, max(rate * chunk_ms // 1000, 1), known or {})
+    work = _Work(recognizer, dataset, decoder, max(rate * chunk_ms // 1000, 1), known)
     results = {}
     for result in track(work.results(streams), len(dataset), "streams"):
         results[result.index] = result
@@ -128,7 +128,12 @@ class _Work:
     """Runs batches of streams. computing: seconds that each chunk took. skipped: utterances without a result."""
 
     def __init__(
-        self, recognizer: Recognizer, dataset: Dataset, decoder: Decoder, size: int, known: Mapping[str, KnownTimes]
+        self,
+        recognizer: Recognizer,
+        dataset: Dataset,
+        decoder: Decoder,
+        size: int,
+        known: Mapping[str, KnownTimes] | None,
     ):
         self.recognizer, self.dataset, self.decoder, self.size, self.known = recognizer, dataset, decoder, size, known
         self.computing: list[float] = []
@@ -198,8 +203,10 @@ class _Work:
     def _ends(self, utterance: StoredUtterance) -> list[float]:
         """Return when each word of an utterance's text ends, in seconds."""
         words = utterance.text.split()
-        times = self.known.get(utterance.id, ())
-        if [word for word, _, _ in times] == words:
+        if self.known is not None:
+            times = self.known.get(utterance.id, ())
+            if [word for word, _, _ in times] != words:
+                raise ValueError("its times are not known, or are those of another text")
             return [end for _, _, end in times]
         aligned = self.recognizer.align(utterance.input.copy(), utterance.text).words
         if len(aligned) != len(words):

@@ -83,7 +83,9 @@ def test_wrong_words_have_no_delay_and_unknown_texts_are_listed(model, utterance
     known = {"u": tuple((word, 0.0, 0.0) for word in swapped)}
     result = evaluate_live(model, Dataset(tmp_path / "test"), known=known)
     assert len(result.delays) == len(first) - 1 and len(result.pairs) == 2
-    assert [name for name, _ in result.without_times] == ["z"] and "z" in result.without_times[0][1]
+    assert result.without_times == [("z", "its times are not known, or are those of another text")]
+    ((name, why),) = evaluate_live(model, Dataset(tmp_path / "test")).without_times
+    assert name == "z" and why.startswith("the text cannot be aligned: ")
     figures = result.to_json()
     assert (figures["equal"], figures["words"]) == (2, len(first) - 1)
     assert figures["delay_median"] == pytest.approx(float(np.median(result.delays)))

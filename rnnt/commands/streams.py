@@ -33,8 +33,8 @@ def evaluate_streams(
     """Score streams of prepared splits, print the figures, and write the report.
 
     dataset: that of the splits `data`. heard: the noise and the rooms in which it is heard, for the title; label: the
-    same for the names of files. out: the report's folder; None for the default one. Times that the data has are used if
-    they are those of words.
+    same for the names of files. out: the report's folder; None for the default one. If all splits have known times, the
+    ends of words are theirs.
     """
     from rnnt.error_rate import score_pairs
     from rnnt.known_times import TIMES
@@ -43,14 +43,14 @@ def evaluate_streams(
     from rnnt.report_folder import split_names, subject_of
     from rnnt.time_errors import read_all_times
 
-    known = read_all_times([folder for folder in data if (folder / TIMES).is_file()])
+    known = read_all_times(data) if all((folder / TIMES).is_file() for folder in data) else None
     result = evaluate_live(recognizer, dataset, chunk_ms, batch_size, decoder, known, track)
     if result.pairs:
         show(*(str(score_pairs(result.pairs, unit)) for unit in (measure.first, measure.second)))
-        show(*_lines(result))
+        show(*_lines(result, "aligned" if known is None else "known"))
     title = f"{', '.join(map(str, models))} on {split_names(data)}{heard}, streams in chunks of {chunk_ms} ms"
     report = result.pairs, title, result.skipped
-    rest = (), measure, {"live": result.to_json()}
+    rest = (), measure, {"live": result.to_json() | {"ends": "aligned" if known is None else "known"}}
     if out is None:
         out = write_default_report(models, data, *report, *rest, label)
     else:
@@ -58,15 +58,16 @@ def evaluate_streams(
     show(f"report: {out / 'report.html'}")
 
 
-def _lines(result: LiveEvaluation) -> list[str]:
-    """Return the figures of streams, a line for each."""
+def _lines(result: LiveEvaluation, ends: str) -> list[str]:
+    """Return the figures of streams, a line for each. ends: of words, how they were found."""
     figures, count = result.to_json(), len(result.pairs)
     chunk, share = f"chunk of {1000 * result.chunk_seconds:.0f} ms", 100 * result.equal / count
     lines = [f"{result.equal} of {count} streams ({share:.1f} %) have the symbols of offline decoding"]
     lines.append(f"algorithmic latency {1000 * result.latency:.0f} ms, {chunk}")
     if len(result.delays):
         middle, most = (f"{1000 * figures[name]:.0f} ms" for name in ("delay_median", "delay_90"))
-        lines.append(f"a word appears {middle} after its end (median; 90 %: {most}; {figures['words']:,} right words)")
+        words = f"{figures['words']:,} right words, {ends} ends"
+        lines.append(f"a word appears {middle} after its end (median; 90 %: {most}; {words})")
     if len(result.computing):
         middle, most = (f"{1000 * figures[name]:.1f} ms" for name in ("compute_median", "compute_99"))
         lines.append(

@@ -40,7 +40,7 @@ def test_the_figures_of_streams_are_printed_and_written(call, folder, split, tmp
     assert lines[2] == "7 of 7 streams (100.0 %) have the symbols of offline decoding"
     assert lines[3] == "algorithmic latency 66 ms, chunk of 100 ms"
     found = re.fullmatch(
-        r"a word appears (\d+) ms after its end \(median; 90 %: (\d+) ms; (\d+) right words\)", lines[4]
+        r"a word appears (\d+) ms after its end \(median; 90 %: (\d+) ms; (\d+) right words, known ends\)", lines[4]
     )
     assert re.fullmatch(
         r"computing a chunk of 100 ms takes [\d.]+ ms \(median; 99 %: [\d.]+ ms; up to 32 streams at once\)", lines[5]
