@@ -75,6 +75,7 @@ class AugmentConfig:
     join_probability: float = setting(0.0, "share of batches with utterances joined into longer ones", between(0, 1))
     join_utterances: int = setting(4, "most utterances joined into one, within data.max_seconds", count(2, 1000))
     wordless_probability: float = setting(0.0, "share of utterances replaced by silence, noise or hum", between(0, 1))
+    trim_probability: float = setting(0.0, "share of utterances whose silence at the ends is removed", between(0, 1))
 
     def __post_init__(self):
         check("augment.", self)

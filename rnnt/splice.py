@@ -1,7 +1,8 @@
-"""Random changes of training waveforms: silence at the ends and in pauses, joined utterances, none with words.
+"""Random changes of training waveforms: silence at the ends or none, longer pauses, joined utterances, none with words.
 
 Recordings of users begin and end with silence and hold several sentences; utterances of a corpus often do neither. A
-model that has only met the latter writes words into silence.
+model that has only met the latter writes words into silence. Other recordings end with the last word, which a model
+that waits for silence loses.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from rnnt.background import (
 from rnnt.config import AugmentConfig
 from rnnt.noise import Noise
 from rnnt.shard import StoredUtterance
+from rnnt.silence import speech_bounds
 
 _FRAME_SECONDS = 0.016  # of the spectrum of a background
 _STRETCH_SECONDS = (0.03, 0.08)  # of the background of an utterance: few are without a pause that is as long
@@ -32,6 +34,8 @@ _PAUSE_DB = 25.0  # that a pause is softer than the loud frames of its utterance
 _PAUSE_GAP = (0.05, 1.0)  # seconds that are put into a pause
 _GAIN_DB = 6.0  # by which a background may be louder or softer than it is in the recording
 _DBFS = (-95.0, -10.0)  # of noise and hum
+_TRIM_DB = (-50.0, -30.0)  # the level of silence that is removed, below the loudest place
+_TRIM_SECONDS = 0.02  # of a place whose level counts
 
 
 def splice(
@@ -52,6 +56,8 @@ def splice(
     """
     background = _Background(config, sample_rate, noise)
     rng = np.random.default_rng([*seed, 1])  # the trainer takes other numbers from the same seed
+    if config.trim_probability:
+        utterances = [_trimmed(u, config.trim_probability, sample_rate, rng) for u in utterances]
     join, ends = rng.random(2) < (config.join_probability, config.ends_probability)
     spliced = _join(utterances, background, longest, separator, rng) if join else list(utterances)
     wordless = rng.random(len(spliced)) < config.wordless_probability
@@ -105,6 +111,17 @@ class _Background:
     def _noise(self, length: int, dbfs: float, rng: np.random.Generator) -> np.ndarray:
         samples = self.noise.draw(length, rng)
         return _to_int16(scale_to(samples.astype(np.float32), dbfs)) if samples.any() else samples
+
+
+def _trimmed(
+    utterance: StoredUtterance, probability: float, sample_rate: int, rng: np.random.Generator
+) -> StoredUtterance:
+    """Remove the silence at the ends of an utterance, with this probability."""
+    draw, level = rng.random(), rng.uniform(*_TRIM_DB)
+    if draw >= probability:
+        return utterance
+    start, end = speech_bounds(utterance.input, level, round(_TRIM_SECONDS * sample_rate))
+    return replace(utterance, input=utterance.input[start:end])
 
 
 def _join(

@@ -59,6 +59,7 @@ RANGES = {
     "augment.join_probability": "[0, 1]",
     "augment.join_utterances": "[2, 1000]",
     "augment.wordless_probability": "[0, 1]",
+    "augment.trim_probability": "[0, 1]",
     "tokenizer.size": "[1, 1000000]",
     "model.encoder.lstm.hidden": "[1, 65536]",
     "model.encoder.lstm.pre_layers": "[1, 100]",

@@ -1,5 +1,7 @@
 """Spliced utterances: each share of a change, the bounds of lengths, texts, and draws that the seed alone decides."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -193,3 +195,29 @@ def test_pauses_of_a_share_of_the_utterances():
         given = [StoredUtterance(f"u{i}", long, "w") for i in range(8)]
         changed += sum(len(u.input) > len(long) for u in spliced(seed, utterances=given, pauses_probability=0.4))
     assert 0.15 * 800 < changed < 0.25 * 800  # half of their pauses
+
+
+def test_silence_at_the_ends_is_removed_and_no_word():
+    """Words are 3000 loud and pauses 30: 40 dB below, which some draws take for silence and others do not."""
+    loud = utterance(9, 1.0)
+    quiet = replace(loud, input=np.concatenate([np.zeros(3000, np.int16), loud.input, np.zeros(5000, np.int16)]))
+    starts, ends = set(), set()
+    for seed in range(40):
+        (new,) = spliced(seed, utterances=[quiet], trim_probability=1)
+        assert (new.id, new.text, new.speaker) == (quiet.id, quiet.text, quiet.speaker)
+        windows = np.lib.stride_tricks.sliding_window_view(quiet.input, len(new.input))
+        (start,) = np.flatnonzero((windows == new.input).all(1))
+        starts.add(int(start)), ends.add(int(start) + len(new.input))
+    # The last of its words ends after 7000 samples. Noise of 20 ms, the length of a window, is louder or softer.
+    assert starts <= set(range(3000 - 160, 3001))
+    assert all(abs(end - 10_000) <= 160 or abs(end - 11_000) <= 160 for end in ends) and max(ends) - min(ends) > 500
+
+
+def test_a_share_of_the_utterances_is_trimmed():
+    padded = [replace(u, input=np.pad(u.input, 2000)) for u in UTTERANCES]
+    changed = sum(
+        len(new.input) < len(old.input)
+        for seed in range(50)
+        for old, new in zip(padded, spliced(seed, utterances=padded, trim_probability=0.3), strict=True)
+    )
+    assert 80 < changed < 160
