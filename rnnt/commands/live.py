@@ -1,8 +1,10 @@
 """The verb `live`."""
 
 import shutil
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -26,6 +28,7 @@ from rnnt.text import visible
 if TYPE_CHECKING:
     import numpy as np
 
+    from rnnt.live import Stream
     from rnnt.transcript import Transcript
 
 _ERASE = "\r\x1b[K"  # the line on a terminal
@@ -35,6 +38,9 @@ def live_command(
     model: Annotated[Path, typer.Argument(help="a run or a model that streams")],
     rate: Annotated[int, typer.Option(help="samples per second of the audio")] = 16000,
     chunk_ms: Annotated[int, typer.Option(help="milliseconds of audio that are transcribed at once", min=10)] = 60,
+    microphone: Annotated[
+        bool, typer.Option("--microphone", help="hear the microphone; so it is if standard input is a terminal")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print an event a line, partial texts too")] = False,
     decoding: Decoding = None,
     hotwords: HotWords = None,
@@ -44,9 +50,12 @@ def live_command(
     ilm_weight: IlmWeight = None,
     device: Device = "cpu",
 ) -> None:
-    """Transcribe speech while it comes on standard input: 16-bit samples of one channel, little-endian, no header.
+    """Transcribe speech while it comes, from the microphone or as samples on standard input.
 
-    On a terminal, the text of the present utterance is rewritten in place. Each utterance that has ended is a line.
+    The samples have 16 bits, little-endian, one channel and no header. On a terminal, the text of the present utterance
+    is rewritten in place. Each utterance that has ended is a line. Control-C ends the stream of the microphone.
+
+    Example: rnnt live runs/mine
 
     Example: arecord -q -f S16_LE -r 16000 -c 1 -t raw | rnnt live runs/mine
     """
@@ -56,16 +65,47 @@ def live_command(
         recognizer = load(model, device, decoding, hotwords, lm, lm_weight, lodr_weight, ilm_weight)
     stream = recognizer.stream(rate)
     printer = _Printer(as_json)
-    for samples in _chunks(sys.stdin.buffer, max(rate * chunk_ms // 1000, 1)):
+    size = max(rate * chunk_ms // 1000, 1)
+    if microphone or sys.stdin.isatty():
+        from rnnt.audio.microphone import microphone_chunks
+
+        with warnings_shown(), _interruption() as interrupted:
+            _transcribe(stream, microphone_chunks(rate, size, interrupted), printer)
+    else:
+        _transcribe(stream, _chunks(sys.stdin.buffer, size), printer)
+    stream.finish()
+    for final in stream.finals():
+        printer.final(final)
+    printer.close()
+
+
+def _transcribe(stream: "Stream", chunks: "Iterable[np.ndarray]", printer: "_Printer") -> None:
+    for samples in chunks:
         stream.accept(samples)
         for final in stream.finals():
             printer.final(final)
         if printer.shows_partials:
             printer.partial(stream.partial)
-    stream.finish()
-    for final in stream.finals():
-        printer.final(final)
-    printer.close()
+
+
+@contextmanager
+def _interruption() -> Iterator[Callable[[], bool]]:
+    """Let Control-C end the loop of a block between two chunks. Gives a function that says whether it was pressed.
+
+    Pressed again, it ends the program.
+    """
+    pressed = []
+
+    def press(*_: object) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(True)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _chunks(source: BinaryIO, size: int) -> "Iterator[np.ndarray]":
