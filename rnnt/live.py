@@ -26,6 +26,7 @@ from rnnt.latency import streaming_settings, why_not_streaming
 from rnnt.live_segment import Heard, final_transcript, partial_transcript
 from rnnt.stream_states import join_states, split_state
 from rnnt.transcript import Transcript
+from rnnt.voice import Voice
 
 if TYPE_CHECKING:
     from rnnt.recognizer import Recognizer
@@ -54,6 +55,7 @@ class Stream:
         sample_rate: int,
         decoder: Decoder | None,
         rules: EndpointRules | None,
+        voice: bool,
     ):
         recognizer.require_input("audio")
         model, features = recognizer.model, recognizer.features
@@ -64,6 +66,8 @@ class Stream:
         self._rate = features.config.sample_rate
         self._audio = SampleStream(sample_rate, self._rate)
         self._rules = None if rules is None else rules.in_frames(recognizer.frame_seconds)
+        self._step = round(recognizer.frame_seconds * self._rate)  # samples of an encoder frame
+        self._voice = Voice(self._rate, self._step) if voice and rules is not None else None
         decoder = decoder or configured_decoder(recognizer.config.decoding, recognizer.scorers)
         self.search = decoder.make_search(recognizer.model)
         self.kind = decoder.config, tuple(map(id, decoder.scorers))  # streams of one kind can share a search
@@ -115,6 +119,8 @@ class Stream:
 
     def _hear(self, encoder_TD: torch.Tensor, features_TF: torch.Tensor, samples: np.ndarray) -> None:
         self._num_samples += len(samples)
+        if self._voice:
+            self._voice.accept(samples)
         found = [(self._heard.encoder, encoder_TD)]
         if self.recognizer.calibration.sounds:
             found += [(self._heard.features, features_TF), (self._heard.samples, samples)]
@@ -127,14 +133,18 @@ class Stream:
         if self._rules is None:
             return _NO_LIMIT
         (lasts,) = self.search.last_frames(self._hypotheses)
-        return frames_until(self._rules, self._heard.start, self._received, lasts)
+        return frames_until(self._rules, self._heard.start, self._received, lasts, self._voiced())
+
+    def _voiced(self) -> int:
+        """Return the last encoder frame in which speech was heard; -1 without any, or without a detector."""
+        return self._voice.last_frame(self._received) if self._voice else -1
 
     def _advanced(self, hypotheses: tuple, frames: int) -> None:
         """Take the state of the search after more encoder frames, and end the utterances that are over."""
         self._hypotheses, self._received = hypotheses, self._received + frames
         while self._rules is not None:
             (lasts,) = self.search.last_frames(self._hypotheses)
-            rule = endpoint_rule(self._rules, self._heard.start, self._received, lasts[0])
+            rule = endpoint_rule(self._rules, self._heard.start, self._received, lasts[0], self._voiced())
             if not rule:
                 return
             ((best, *_),) = self.search.finish(self._hypotheses)
@@ -155,8 +165,7 @@ class Stream:
             end = min(following * self.recognizer.frame_seconds, self._num_samples / self._rate)
             self._finals.append(final_transcript(self.recognizer, self._heard, done, until, round(end, 3)))
         self._hypotheses = self.search.settle(self._hypotheses, tokens, whole)
-        step = round(self.recognizer.frame_seconds * self._rate)
-        self._heard.cut(following - self._heard.start, self.recognizer.model.encoder.stride, step)
+        self._heard.cut(following - self._heard.start, self.recognizer.model.encoder.stride, self._step)
 
     def _conclude(self) -> Transcript:
         """End the last utterance, and put all together."""
@@ -166,7 +175,7 @@ class Stream:
             frames = self._received - self._heard.start
             self._finals.append(final_transcript(self.recognizer, self._heard, best, frames, seconds))
         self._result = _joined(self.recognizer, self._finals, seconds)
-        self._state = self._heard = None
+        self._state = self._heard = self._voice = None
         return self._result
 
 
@@ -175,12 +184,14 @@ def open_stream(
     sample_rate: int = 16000,
     decoder: Decoder | None = None,
     rules: EndpointRules | None = _DEFAULT_RULES,
+    voice: bool = False,
 ) -> Stream:
     """Return a stream of speech that the model transcribes while it comes.
 
     sample_rate: of the samples that `accept` gets. decoder: the model's configured one by default. rules: when an
-    utterance ends; None for never, then nothing is final before the end, and memory grows with the stream. Raises
-    ValueError for a rate that no recorder has, and for a model that cannot stream, with the settings to train one.
+    utterance ends; None for never, then nothing is final before the end, and memory grows with the stream. voice:
+    frames in which a detector hears speech are no silence for the rules (see `rnnt.voice`). Raises ValueError for a
+    rate that no recorder has, and for a model that cannot stream, with the settings to train one.
 
     >>> import numpy as np
     >>> from rnnt.recognizer import load
@@ -190,7 +201,7 @@ def open_stream(
     >>> stream.finish().seconds
     1.0
     """
-    return Stream(recognizer, sample_rate, decoder, rules)
+    return Stream(recognizer, sample_rate, decoder, rules, voice)
 
 
 def accept_together(streams: Sequence[Stream], chunks: Sequence[np.ndarray | torch.Tensor]) -> None:

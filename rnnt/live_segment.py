@@ -103,6 +103,8 @@ def _transcript(
     if best.tokens:
         ((words, symbols),) = timed_words(recognizer, [best.tokens], [alignment], [spoken], calibration)
     text, step = recognizer.tokenizer.decode(best.tokens), recognizer.frame_seconds
+    if start:
+        text = text.lstrip()  # the space between two utterances belongs to neither
     times = [round(frame * step, 3) for frame in best.frames]
     segments = [Segment(round(start * step, 3), end, text)] if best.tokens else []
     return Transcript(text, best.tokens, best.frames, times, best.log_probs, end, False, words, symbols, segments)

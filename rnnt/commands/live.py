@@ -41,6 +41,9 @@ def live_command(
     microphone: Annotated[
         bool, typer.Option("--microphone", help="hear the microphone; so it is if standard input is a terminal")
     ] = False,
+    vad: Annotated[
+        bool, typer.Option("--vad", help="an utterance ends only after silence by a detector of voice activity too")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print an event a line, partial texts too")] = False,
     decoding: Decoding = None,
     hotwords: HotWords = None,
@@ -63,7 +66,7 @@ def live_command(
 
     with warnings_shown():
         recognizer = load(model, device, decoding, hotwords, lm, lm_weight, lodr_weight, ilm_weight)
-    stream = recognizer.stream(rate)
+    stream = recognizer.stream(rate, voice=vad)
     printer = _Printer(as_json)
     size = max(rate * chunk_ms // 1000, 1)
     if microphone or sys.stdin.isatty():

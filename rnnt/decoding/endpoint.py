@@ -1,7 +1,7 @@
 """Rules for the end of an utterance in a stream: after a pause, or when it has become long. They are those of Kaldi.
 
-A frame that emits no symbol counts as silence. Endpoints follow from the frames of the symbols alone, so they do not
-depend on the chunks in which a stream came.
+A frame that emits no symbol counts as silence, unless a detector of voice activity hears speech in it. Endpoints follow
+from the frames of symbols and of speech alone, so they do not depend on the chunks in which a stream came.
 """
 
 import math
@@ -45,24 +45,27 @@ class FrameRules(NamedTuple):
     rule3: int
 
 
-def endpoint_rule(rules: FrameRules, start: int, received: int, last: int) -> int:
+def endpoint_rule(rules: FrameRules, start: int, received: int, last: int, voiced: int = -1) -> int:
     """Return the number of the rule by which the utterance ends now; 0 if it goes on.
 
     start: the utterance's first frame in the stream. received: frames of the stream so far. last: the frame of the
-    utterance's last symbol; -1 if it has none.
+    utterance's last symbol; -1 if it has none. voiced: the stream's last frame in which a detector heard speech; -1 if
+    there is none.
     """
-    if last < 0 and received - start >= rules.rule1:
+    if last < 0 and received - max(start, voiced + 1) >= rules.rule1:
         return 1
-    if last >= 0 and received - last - 1 >= rules.rule2:
+    if last >= 0 and received - max(last, voiced) - 1 >= rules.rule2:
         return 2
     return 3 if received - start >= rules.rule3 else 0
 
 
-def frames_until(rules: FrameRules, start: int, received: int, lasts: Sequence[int]) -> int:
+def frames_until(rules: FrameRules, start: int, received: int, lasts: Sequence[int], voiced: int = -1) -> int:
     """Return how many frames can come, at least 1, before the utterance may end.
 
-    start, received: as in `endpoint_rule`. lasts: the frame of the last symbol of each hypothesis, -1 without symbols.
+    start, received, voiced: as in `endpoint_rule`. lasts: the frame of the last symbol of each hypothesis, -1 without
+    symbols.
     """
-    ends = [start + rules.rule1 if last < 0 else last + 1 + rules.rule2 for last in lasts]
+    after = voiced + 1
+    ends = [max(start, after) + rules.rule1 if last < 0 else max(last + 1, after) + rules.rule2 for last in lasts]
     emitting = received + 1 + rules.rule2  # the end of one that emits a symbol at the next frame
     return max(min(*ends, emitting, start + rules.rule3) - received, 1)

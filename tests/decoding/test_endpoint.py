@@ -38,16 +38,33 @@ def test_each_rule_ends_an_utterance(start, received, last, rule):
     assert endpoint_rule(RULES, start, received, last) == rule
 
 
+@pytest.mark.parametrize(
+    ("start", "received", "last", "voiced", "rule"),
+    [
+        (10, 20, -1, 12, 0),  # a voice that says no word
+        (10, 21, -1, 12, 1),
+        (10, 18, -1, 9, 1),  # that of the utterance before
+        (10, 20, 14, 16, 0),
+        (10, 21, 14, 16, 2),
+        (10, 19, 14, 12, 2),
+        (10, 40, 14, 39, 3),
+    ],
+)
+def test_frames_with_a_voice_are_no_silence(start, received, last, voiced, rule):
+    assert endpoint_rule(RULES, start, received, last, voiced) == rule
+
+
 @pytest.mark.parametrize("last", [-1, 10, 12, 36, 39])
+@pytest.mark.parametrize("voiced", [-1, 9, 10, 14, 38])
 @pytest.mark.parametrize("rules", [RULES, FrameRules(4, 8, 30)])
-def test_no_rule_is_met_before_the_frames_that_can_come(rules, last):
+def test_no_rule_is_met_before_the_frames_that_can_come(rules, last, voiced):
     start = 10
-    received = max(last, start) + 1
-    wait = frames_until(rules, start, received, [last])
+    received = max(last, start, voiced) + 1
+    wait = frames_until(rules, start, received, [last], voiced)
 
     def ends(more):  # with a symbol at any of the frames to come, or none
         lasts = [last, *range(received, received + more)]
-        return any(endpoint_rule(rules, start, received + more, each) for each in lasts)
+        return any(endpoint_rule(rules, start, received + more, each, voiced) for each in lasts)
 
     assert not any(map(ends, range(1, wait))) and ends(wait)
 
