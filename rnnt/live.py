@@ -175,7 +175,7 @@ class Stream:
             frames = self._received - self._heard.start
             self._finals.append(final_transcript(self.recognizer, self._heard, best, frames, seconds))
         self._result = _joined(self.recognizer, self._finals, seconds)
-        self._state = self._heard = self._voice = None
+        self._state = self._hypotheses = self._heard = self._audio = self._voice = None
         return self._result
 
 
