@@ -69,6 +69,17 @@ def test_single_samples_give_the_transcript_of_the_whole(model, utterances, same
     same(run(model.stream(rules=None), samples[:, None]), model.transcribe([samples])[0])
 
 
+@QUICK
+@given(number=st.integers(0, 6), share=st.floats(0.05, 1), size=st.integers(1, 5000))
+def test_a_stream_that_ends_anywhere_has_the_last_words_of_offline_decoding(
+    model, utterances, same, number, share, size
+):
+    """Nothing follows the last word: neither silence nor the rest of an encoder frame."""
+    samples = utterances[number][: int(share * len(utterances[number]))]
+    chunks = divide(samples, range(size, len(samples), max(size, 500)))
+    same(run(model.stream(), chunks), model.transcribe([samples])[0])
+
+
 def test_scorers_steer_streams_as_files(make, utterances, same):
     recognizer = prepare(make(features={"normalization": "global"}, decoding={"method": "beam", "beam": 3}))
     plain = recognizer.transcribe(utterances)
