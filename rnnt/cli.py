@@ -12,6 +12,7 @@ from rnnt.commands.align import align_command
 from rnnt.commands.evaluate import evaluate_command
 from rnnt.commands.live import live_command
 from rnnt.commands.lm import lm_command
+from rnnt.commands.serve import serve_command
 from rnnt.commands.terminal import show
 from rnnt.commands.transcribe import transcribe_command
 from rnnt.text import complaint, one_line, visible
@@ -143,6 +144,7 @@ app.command("transcribe")(transcribe_command)
 app.command("align")(align_command)
 app.command("lm")(lm_command)
 app.command("live")(live_command)
+app.command("serve")(serve_command)
 
 
 @app.command("convert")

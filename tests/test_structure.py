@@ -38,7 +38,7 @@ LAYERS = [
     "recognizer",
     "comparison time_errors suspicion live_evaluation",
     "report report_folder plot alignment_picture convert nemo_config nemo calibrator tuning",
-    "training",
+    "training serve",
     "info demo",
     "commands",
     "cli",

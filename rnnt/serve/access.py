@@ -1,0 +1,85 @@
+"""What every request has to pass: the token, and the limit on the size of an upload."""
+
+from __future__ import annotations
+
+import hmac
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+_OPEN = ("/", "/health")  # also without a token; the page and its files hold no secret
+_PAGE = "/page/"
+_PROTOCOL = "openai-insecure-api-key."  # how a browser, which sets no header, sends a token for a WebSocket
+
+
+class TooLargeError(Exception):
+    """Raised when an upload is larger than the server takes."""
+
+
+class Access:
+    """Refuses requests without the token, and uploads that are too large. token: None for none."""
+
+    def __init__(self, app: ASGIApp, token: str | None, upload_bytes: int):
+        self._app, self._token, self._most = app, token, upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if not self._may_enter(scope, headers):
+            refusal = WebSocketClose(1008, "the token is missing or wrong")
+            if scope["type"] == "http":
+                message = "the token is missing or wrong; send it in the header Authorization: Bearer TOKEN"
+                refusal = error_response(401, message, "invalid_request_error", "invalid_api_key")
+            await refusal(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._most:
+            await too_large(self._most)(scope, receive, send)
+            return
+        await self._app(scope, self._counted(receive), send)
+
+    def _may_enter(self, scope: Scope, headers: Headers) -> bool:
+        if self._token is None:
+            return True
+        page = scope["path"] in _OPEN or scope["path"].startswith(_PAGE)
+        if scope["type"] == "http" and page:
+            return True
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        if scope["type"] == "websocket" and not given:
+            offered = [name for name in scope.get("subprotocols", []) if name.startswith(_PROTOCOL)]
+            given = offered[0].removeprefix(_PROTOCOL) if offered else ""
+        return hmac.compare_digest(given.encode(), self._token.encode())
+
+    def _counted(self, receive: Receive) -> Receive:
+        count = 0
+
+        async def counted() -> Message:
+            nonlocal count
+            message = await receive()
+            count += len(message.get("body", b""))
+            if count > self._most:
+                raise TooLargeError
+            return message
+
+        return counted
+
+
+def error_response(status: int, message: str, kind: str, code: str | None = None, **headers: str) -> JSONResponse:
+    """Return an error as OpenAI's clients read it."""
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return JSONResponse({"error": error}, status, headers)
+
+
+def too_large(most: int) -> JSONResponse:
+    """Return the answer to an upload that is too large."""
+    return error_response(
+        413, f"the upload is larger than {most:,} bytes; split the recording", "invalid_request_error"
+    )
