@@ -18,6 +18,8 @@ from rnnt.serve.metrics import Metrics
 from rnnt.serve.steering import Steering
 from rnnt.transcript import Transcript
 
+_RULES = EndpointRules()
+
 
 @dataclass(frozen=True)
 class Update:
@@ -64,7 +66,9 @@ class Session:
         self._count += len(samples)
         if self.seconds > self._longest:
             raise ValueError(f"a stream may last {self._longest:g} s; start another one")
-        return await self._engine._submit(self._stream, samples, last)
+        update = await self._engine._submit(self._stream, samples, last)
+        self._engine.metrics.audio.labels("live").inc(len(samples) / self._rate)
+        return update
 
     def close(self) -> None:
         """Free the stream's state. May be called again."""
@@ -79,7 +83,7 @@ class LiveEngine:
 
     def __init__(self, steering: Steering, limits: Limits, metrics: Metrics):
         self.recognizer, self._steering = steering.recognizer, steering
-        self._limits, self._metrics = limits, metrics
+        self._limits, self.metrics = limits, metrics
         self._change = threading.Condition()
         self._waiting: list[_Work] = []
         self._open: set[Stream] = set()
@@ -93,7 +97,7 @@ class LiveEngine:
         sample_rate: int,
         hotwords: tuple[str, ...] = (),
         lm: str = "",
-        rules: EndpointRules | None = EndpointRules(),
+        rules: EndpointRules | None = _RULES,
     ) -> Session:
         """Return a new stream. rules: of endpoints; None for none.
 
@@ -108,7 +112,7 @@ class LiveEngine:
             raise OverloadedError("the server is behind with its streams; try again later")
         stream = self.recognizer.stream(sample_rate, self._steering.decoder(hotwords, lm), rules)
         self._open.add(stream)
-        self._metrics.streams.set(len(self._open))
+        self.metrics.streams.set(len(self._open))
         return Session(self, stream, sample_rate, self._limits.stream_seconds)
 
     def lag(self) -> float:
@@ -140,7 +144,7 @@ class LiveEngine:
             self._open.discard(stream)
             self._waiting = [work for work in self._waiting if work.stream is not stream]
             self._change.notify()
-        self._metrics.streams.set(len(self._open))
+        self.metrics.streams.set(len(self._open))
 
     def _run(self) -> None:
         while True:
@@ -164,9 +168,9 @@ class LiveEngine:
     def _work(self, works: list[_Work]) -> None:
         begin = time.monotonic()
         for work in works:
-            self._metrics.waited.labels("live").observe(begin - work.since)
-        self._metrics.batch.labels("live").observe(len(works))
-        self._metrics.lag.set(begin - min(work.since for work in works))
+            self.metrics.waited.labels("live").observe(begin - work.since)
+        self.metrics.batch.labels("live").observe(len(works))
+        self.metrics.lag.set(begin - min(work.since for work in works))
         try:
             fed = [work for work in works if len(work.samples)]
             accept_together([work.stream for work in fed], [work.samples for work in fed])
@@ -175,9 +179,9 @@ class LiveEngine:
             updates = [Update(work.stream.partial, work.stream.finals(), results.get(id(work))) for work in works]
         except Exception as error:  # their states are not known any more
             _fail(works, RuntimeError(f"the model failed: {error}"))
-            self._metrics.errors.labels("engine").inc(len(works))
+            self.metrics.errors.labels("engine").inc(len(works))
             return
-        self._metrics.computed.labels("live").observe(time.monotonic() - begin)
+        self.metrics.computed.labels("live").observe(time.monotonic() - begin)
         for work, update in zip(works, updates):
             settle(work.done, update)
 

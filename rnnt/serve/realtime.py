@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from rnnt.audio.sample_stream import SampleStream
 from rnnt.decoding.endpoint import EndpointRules
 from rnnt.serve.audio import samples_of_base64
 from rnnt.serve.live_engine import LiveEngine, Session, Update
@@ -170,6 +171,7 @@ def _read_settings(session: object) -> _Settings:
     found.rate = form.get("rate", _RATE)
     if isinstance(found.rate, bool) or not isinstance(found.rate, int):
         raise ValueError(f"the rate is {str(found.rate)[:50]}; it must be a whole number")
+    SampleStream(found.rate, 16000)  # raises if no recorder has the rate
     if "turn_detection" in given:
         turns = given["turn_detection"]
         found.turns = turns is not None
