@@ -70,9 +70,8 @@ def _lines(result: LiveEvaluation, ends: str) -> list[str]:
         lines.append(f"a word appears {middle} after its end (median; 90 %: {most}; {words})")
     if len(result.computing):
         middle, most = (f"{1000 * figures[name]:.1f} ms" for name in ("compute_median", "compute_99"))
-        lines.append(
-            f"computing a {chunk} takes {middle} (median; 99 %: {most}; up to {result.streams} streams at once)"
-        )
+        streams = f"up to {result.streams} streams at once" if result.streams > 1 else "a single stream"
+        lines.append(f"computing a {chunk} takes {middle} (median; 99 %: {most}; {streams})")
     if result.without_times:
         name, why = result.without_times[0]
         lines.append(f"{len(result.without_times)} utterances have no times of words (first {name}: {why})")

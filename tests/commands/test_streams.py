@@ -56,10 +56,11 @@ def test_the_figures_of_streams_are_printed_and_written(call, folder, split, tmp
     assert 0 < live["compute_median"] <= live["compute_99"]
 
 
-def test_the_default_report_is_next_to_the_model(call, folder, split, capsys):
-    assert call("evaluate", folder, "--data", split, "--live", "--batch-size", "2") == 0
-    assert "up to 2 streams at once" in capsys.readouterr().out
-    assert json.loads((folder.parent / "evaluation-model-test" / "scores.json").read_text())["live"]["streams"] == 2
+@pytest.mark.parametrize(("batch", "streams"), [(1, "a single stream"), (2, "up to 2 streams at once")])
+def test_the_default_report_is_next_to_the_model(call, folder, split, batch, streams, capsys):
+    assert call("evaluate", folder, "--data", split, "--live", "--batch-size", batch) == 0
+    assert f"; {streams})" in capsys.readouterr().out
+    assert json.loads((folder.parent / "evaluation-model-test" / "scores.json").read_text())["live"]["streams"] == batch
 
 
 @pytest.mark.parametrize(
