@@ -213,7 +213,11 @@ class _Work:
         batch = collate(inputs, targets, [utterance.id for utterance, _ in read]).to(recognizer.device)
         ((encoder_BTD, lengths), *found), usages = self._decode(batch)
         try:
-            losses = recognizer.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths).tolist()
+            losses = [math.nan] * len(indices)
+            if recognizer.model.joint.durations:
+                unknown = [each or "a token-and-duration model has none" for each in unknown]
+            else:
+                losses = recognizer.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths).tolist()
         except (ValueError, RuntimeError) as error:
             if len(indices) > 1:
                 raise
@@ -257,7 +261,7 @@ class _Work:
         best = [[hypotheses[0].tokens for hypotheses in each] for each in found]
         gains = [[0.0] * len(lengths) for _ in found]
         rows = [row for row, texts in enumerate(zip(*best)) if any(text != texts[0] for text in texts)]
-        if not rows:
+        if not rows or self.recognizer.model.joint.durations:
             return gains
         places = torch.tensor(rows, device=encoder_BTD.device)
         frames = encoder_BTD[places], lengths[places.to(lengths.device)]

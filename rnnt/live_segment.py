@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from rnnt.decoding.alignment import Alignment, align, band_around
+from rnnt.decoding.durations import align_durations
 from rnnt.decoding.hypothesis import Hypothesis
 from rnnt.transcript import Segment, Transcript
 from rnnt.word_times import MARGIN, Spoken, spoken_audio, timed_words
@@ -82,8 +83,13 @@ def final_transcript(recognizer: Recognizer, heard: Heard, best: Hypothesis, fra
     encoder_1TD = torch.cat(heard.encoder)[None, :frames]
     length, count = torch.tensor([encoder_1TD.shape[1]]), torch.tensor([len(best.tokens)])
     targets_1U = torch.tensor([best.tokens])
-    band = band_around(torch.tensor([best.frames]) - heard.start, length, count, MARGIN)
-    (alignment,) = align(model, encoder_1TD, length, targets_1U, count, band, torch.stack(outputs, 1))
+    predictor_1UD = torch.stack(outputs, 1)
+    if model.joint.durations:
+        here = replace(best, frames=[frame - heard.start for frame in best.frames])
+        (alignment,) = align_durations(model, encoder_1TD, [here], predictor_1UD)
+    else:
+        band = band_around(torch.tensor([best.frames]) - heard.start, length, count, MARGIN)
+        (alignment,) = align(model, encoder_1TD, length, targets_1U, count, band, predictor_1UD)
     first = round(heard.start * recognizer.frame_seconds * config.sample_rate)
     spoken = Spoken(first, round(end * config.sample_rate) - first, None)
     if recognizer.calibration.sounds:

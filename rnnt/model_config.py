@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from rnnt.fields import Allowed, below_one, between, check, count, finite, one_of, setting
+from rnnt.fields import Allowed, below_one, between, check, count, explained, finite, one_of, setting
 
 WIDTH = 65_536  # the most units of a layer
+_LONGEST = 100  # duration, in encoder frames
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,21 @@ class JointConfig:
         "network (a hidden layer and an output layer) or additive (the sum of two scores, Graves 2012)",
         one_of("network", "additive"),
     )
+    durations: list[int] = field(
+        default_factory=list,
+        metadata=explained(
+            "encoder frames that a symbol may last in a token-and-duration model, such as [0,1,2,3,4]; [] for none"
+        ),
+    )
 
     def __post_init__(self):
         check("model.joint.", self)
+        known = all(0 <= duration <= _LONGEST for duration in self.durations)
+        if not known or len(set(self.durations)) < len(self.durations) or self.durations == [0]:
+            raise ValueError(
+                f"model.joint.durations is {self.durations}; it must be different numbers of frames from 0 to "
+                f"{_LONGEST}, not 0 alone"
+            )
 
 
 @dataclass(frozen=True)

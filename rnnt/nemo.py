@@ -2,8 +2,9 @@
 
 A .nemo is a tar archive with `model_config.yaml`, `model_weights.ckpt` (a dictionary, by torch.save) and the model of
 SentencePiece. Two classes are read, `EncDecRNNTBPEModel` and the transducer in `EncDecHybridRNNTCTCBPEModel`, if the
-encoder is FastConformer or Conformer and the predictor an LSTM. As here, the blank is the last symbol and a sequence
-starts with zeros.
+encoder is FastConformer or Conformer and the predictor an LSTM. They may be token-and-duration models (TDT), whose
+joint has outputs for durations after those for symbols. As here, the blank is the last symbol and a sequence starts
+with zeros.
 """
 
 import re

@@ -62,7 +62,6 @@ _ONLY = {
     "encoder.global_tokens": (0,),
     "decoder.normalization_mode": (None,),
     "decoder.blank_as_pad": (True,),
-    "joint.num_extra_outputs": (0,),
 }
 
 _COMPUTED = {  # `nemo_config` handles each of these
@@ -70,6 +69,7 @@ _COMPUTED = {  # `nemo_config` handles each of these
     "log_zero_guard_value",
     "encoder": "feat_in feat_out subsampling_conv_channels att_context_size conv_context_size",
     "decoder.prednet": "rnn_hidden_size",
+    "joint": "num_extra_outputs",
 }
 _WITHOUT_EFFECT = {  # they concern training, memory, speed or export, or follow from others
     "preprocessor": "dither pad_to pad_value rng nb_augmentation_prob nb_max_freq stft_exact_pad stft_conv "
@@ -101,6 +101,7 @@ def nemo_config(settings: dict, where: str, symbols: int) -> Config:
         _put(tree, ours, given[theirs])
     for ours, value in (_features(settings, where) | _encoder(settings, where)).items():
         _put(tree, ours, value)
+    _put(tree, "model.joint.durations", _durations(settings, where))
     _put(tree, "model.predictor.embedding", given["decoder.prednet.pred_hidden"])
     _put(tree, "tokenizer", {"kind": "sentencepiece", "size": symbols})
     most = find(settings, "decoding.greedy.max_symbols")
@@ -116,9 +117,6 @@ def require_transducer(settings: Any, where: str) -> None:
     if family not in _FAMILIES:
         what = "it does not say which model it is" if target is None else f"it is of the class {family}"
         raise ValueError(f"{where}: {what}; only {' and '.join(_FAMILIES)} can be converted")
-    durations = find(settings, "model_defaults.tdt_durations") or find(settings, "decoding.durations")
-    if durations or find(settings, "loss.loss_name") == "tdt":
-        raise ValueError(f"{where} is a token-and-duration transducer (TDT); these are not supported yet")
     for section, classes in _CLASSES.items():
         target = one_line(str(find(settings, f"{section}._target_")).rpartition(".")[2])[:100]
         if target not in classes:
@@ -204,6 +202,20 @@ def _encoder(settings: dict, where: str) -> dict[str, Any]:
         "norm": given.get("conv_norm_type", "batch_norm").removesuffix("_norm"),
     }
     return {"model.encoder.kind": "conformer"} | {f"model.encoder.conformer.{key}": own[key] for key in own}
+
+
+def _durations(settings: dict, where: str) -> list[int]:
+    """Return the durations of a token-and-duration transducer, in the order of its outputs; [] for other models."""
+    extra = find(settings, "joint.num_extra_outputs", 0)
+    names = ("loss.tdt_kwargs.durations", "model_defaults.tdt_durations", "decoding.durations")  # with equal lists
+    durations = next((value for value in (find(settings, name) for name in names) if value), [])
+    if not durations and find(settings, "loss.loss_name") == "tdt":
+        raise ValueError(f"{where}: model_config.yaml lacks {names[0]}; fetch it again")
+    if not isinstance(durations, list) or not all(type(duration) is int for duration in durations):
+        raise ValueError(f"{where}: its durations are {shown(durations)}, which are no whole numbers of frames")
+    if not _same(extra, len(durations)):  # other outputs are those of big blanks
+        raise _unsupported(where, {"joint.num_extra_outputs": extra, "durations": durations})
+    return durations
 
 
 def _unsupported(where: str, settings: dict[str, Any]) -> ValueError:

@@ -165,6 +165,9 @@ class EnsembleRecognizer(Recognizer):
 
     def __init__(self, members: Sequence[Recognizer], names: Sequence[str | Path]):
         first, *others = members
+        for member, name in zip(members, names, strict=True):
+            if member.model.joint.durations:
+                raise ValueError(f"{name} is a token-and-duration model, which can only decode alone; leave it out")
         for other, name in zip(others, names[1:], strict=True):
             if problem := _difference(first, other):
                 raise ValueError(f"{name} and {names[0]} cannot decode together: {problem}")

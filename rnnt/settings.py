@@ -21,6 +21,7 @@ PRESETS = Path(__file__).parent / "presets"
 
 # Keys of earlier versions, and where their settings are now.
 _MOVED = {f"model.encoder.{item.name}": f"model.encoder.lstm.{item.name}" for item in dataclasses.fields(LstmConfig)}
+_LISTS = {list[str]: "[train,train-*]", list[int]: "[0,1,2,3,4]"}  # types of lists, and an example of each
 _FOLLOWING = ("n_fft", "window", "hop", "high_hz")  # settings of features that follow features.sample_rate
 
 
@@ -89,7 +90,7 @@ def from_tree(tree: Any, where: str, places: dict[str, str] | None = None) -> Co
             raise ValueError(f"{place}: {key} is a section; set what is in it, such as {below[0]}")
         if key not in known:
             raise ValueError(f"{place}: {_unknown(key, list(known))}")
-        if isinstance(value, list) and known[key] != list[str]:
+        if isinstance(value, list) and known[key] not in _LISTS:
             raise ValueError(f"{place}: {key} is a list; give one value")
         for item in value if isinstance(value, list) else [value]:
             _require(_is_plain(item), f"{place}: {key} holds {repr(item)[:100]}; {_why_not_plain(item)}")
@@ -101,7 +102,7 @@ def from_tree(tree: Any, where: str, places: dict[str, str] | None = None) -> Co
         key = getattr(error, "full_key", "") or "a key"
         problem = _first_line(error.__cause__ or error)
         if "ListConfig" in problem:
-            problem = "it must be a list, such as [train,train-*]"
+            problem = f"it must be a list, such as {_LISTS[known[key]]}"
         raise ValueError(f"{places.get(key, where)}: {key}: {problem}") from None
     except ValueError as error:  # a value that is not allowed; the message has the keys that matter
         named = re.findall(r"[\w.]+", str(error))
@@ -240,7 +241,7 @@ def _default(item: dataclasses.Field) -> Any:
 
 def _written(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{','.join(value)}]"
+        return f"[{','.join(map(str, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value) or "''"
 
 

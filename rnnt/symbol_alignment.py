@@ -11,6 +11,7 @@ import torch
 from rnnt.alphabet import normalized
 from rnnt.decoding.alignment import align
 from rnnt.loader import collate, encode_text
+from rnnt.model.joint import require_no_durations
 from rnnt.text import one_line
 from rnnt.transduction import split_input
 
@@ -65,6 +66,7 @@ def align_symbols(recognizer: Recognizer, given: str | Sequence[str], text: str)
     [('c', 'C'), ('a', 'A'), ('b', 'B')]
     """
     recognizer.require_input("symbols")
+    require_no_durations(recognizer.model.joint.durations)
     _, symbols = split_input(recognizer.alphabet, given, 1)
     text = one_line(text)
     if not text:

@@ -16,6 +16,7 @@ from rnnt.decoding import greedy
 from rnnt.decoding.alignment import Alignment, align, band_around, whole_band
 from rnnt.decoding.viterbi import widest_path
 from rnnt.loader import encode_text
+from rnnt.model.joint import require_no_durations
 from rnnt.silence import speech_bounds
 from rnnt.text import one_line
 from rnnt.transcript import Transcript
@@ -46,6 +47,7 @@ def align_text(recognizer: Recognizer, audio: Audio, text: str) -> Transcript:
     ['mid', 'high']
     """
     recognizer.require_input("audio")
+    require_no_durations(recognizer.model.joint.durations)
     rate = recognizer.config.features.sample_rate
     samples = named_waveform(audio, rate, 0)
     seconds = len(samples) / rate

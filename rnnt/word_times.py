@@ -14,6 +14,7 @@ from rnnt.boundaries import Expected, state_edges
 from rnnt.calibration import Calibration
 from rnnt.decoding import Hypothesis
 from rnnt.decoding.alignment import Alignment, align, band_around
+from rnnt.decoding.durations import align_durations
 from rnnt.loader import pad_symbols
 from rnnt.sounds import MERGED, describe_frames, states
 from rnnt.tokenizer import SPACE_PIECE
@@ -33,6 +34,8 @@ def align_hypotheses(
     recognizer: Recognizer, hypotheses: Sequence[Hypothesis], encoder_BTD: torch.Tensor, lengths: torch.Tensor
 ) -> list[Alignment]:
     """Align decoded symbols with the encoder frames (B, T, D) that they were decoded from, lengths (B,)."""
+    if recognizer.model.joint.durations:
+        return align_durations(recognizer.model, encoder_BTD, hypotheses)
     targets_BU, target_lengths = pad_symbols([hypothesis.tokens for hypothesis in hypotheses])
     frames_BU, _ = pad_symbols([hypothesis.frames for hypothesis in hypotheses])
     band = band_around(frames_BU, lengths, target_lengths, MARGIN)
@@ -170,9 +173,14 @@ def word_states(
     length, rate = -(-num_samples // size), recognizer.config.features.sample_rate / size
     texts = [_spoken_text(recognizer.tokenizer.symbols[token]) for token in tokens]
     found, places = states(characters, [texts[first:end] for first, end in spans])
-    seconds = (np.array(alignment.expected) + 0.5) * recognizer.frame_seconds
-    emitted = seconds[np.array(spans, int).reshape(-1, 2) - (0, 1)]
-    bounds = (emitted - (calibration.start, calibration.end)) * rate + 0.5 / MERGED
+    first, last = (np.array(spans, int).reshape(-1, 2) - (0, 1)).T
+    begins = np.array(alignment.expected)
+    if alignment.ends is None:
+        emitted = np.stack([begins[first], begins[last]], 1) + 0.5
+        seconds = emitted * recognizer.frame_seconds - (calibration.start, calibration.end)
+    else:  # the model itself says how long symbols last
+        seconds = np.stack([begins[first], np.array(alignment.ends)[last]], 1) * recognizer.frame_seconds
+    bounds = seconds * rate + 0.5 / MERGED
     # Words that would overlap meet in the middle.
     overlap = bounds[1:, 0] < bounds[:-1, 1]
     middle = (bounds[1:, 0] + bounds[:-1, 1]) / 2

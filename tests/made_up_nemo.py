@@ -61,6 +61,17 @@ def nemo_settings(**encoder) -> dict:
     }  # fmt: skip
 
 
+def with_durations(settings: dict, durations: list[int]) -> dict:
+    """The settings as NeMo writes them for a token-and-duration model."""
+    return {
+        **settings,
+        "model_defaults": {**settings["model_defaults"], "tdt_durations": [*durations]},
+        "joint": {**settings["joint"], "num_extra_outputs": len(durations)},
+        "decoding": {**settings["decoding"], "model_type": "tdt", "durations": [*durations]},
+        "loss": {"loss_name": "tdt", "tdt_kwargs": {"durations": [*durations], "sigma": 0.02, "omega": 0.1}},
+    }
+
+
 def tokenizer_model() -> bytes:
     """A SentencePiece model as NeMo's script trains it."""
     model = io.BytesIO()
@@ -111,7 +122,10 @@ def random_weights(settings: dict, seed: int = 0) -> dict[str, torch.Tensor]:
             shapes[f"{layer}.{name}"] = (width,)
         shapes[f"{layer}.conv.batch_norm"] = (width,)
     shapes |= {"joint.pred": (joint, hidden), "joint.enc": (joint, width)}
-    shapes[f"joint.joint_net.{2 if settings['joint']['jointnet']['dropout'] else 1}"] = (PIECES + 1, joint)
+    shapes[f"joint.joint_net.{2 if settings['joint']['jointnet']['dropout'] else 1}"] = (
+        PIECES + 1 + settings["joint"].get("num_extra_outputs", 0),
+        joint,
+    )
     random = torch.Generator().manual_seed(seed)
     weights = {
         "preprocessor.featurizer.window": torch.hann_window(400, periodic=False),
@@ -310,3 +324,26 @@ def nemo_greedy(samples: np.ndarray, weights: dict, settings: dict) -> list[int]
             tokens.append(best)
             predicted, state = nemo_predict(best, state, w)
     return tokens
+
+
+def nemo_greedy_durations(samples: np.ndarray, weights: dict, settings: dict) -> tuple[list[int], list[int], list[int]]:
+    """The symbols of a token-and-duration model, their frames, and their durations."""
+    w = {name: value.double() for name, value in weights.items()}
+    frames = nemo_encode(nemo_features(samples, settings), w, settings["encoder"])
+    tokens, places, lasting = [], [], []
+    predicted, state = nemo_predict(None, nemo_start(w, settings), w)
+    t = 0
+    while t < len(frames):
+        logits = nemo_join(frames[t], predicted, w)
+        best = int(logits[: PIECES + 1].argmax())
+        duration = settings["decoding"]["durations"][int(logits[PIECES + 1 :].argmax())]
+        if best == PIECES:
+            t += max(duration, 1)
+            continue
+        tokens.append(best)
+        places.append(t)
+        lasting.append(duration)
+        predicted, state = nemo_predict(best, state, w)
+        full = places.count(t) == settings["decoding"]["greedy"]["max_symbols"]
+        t += max(duration, 1) if full else duration
+    return tokens, places, lasting

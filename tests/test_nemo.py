@@ -14,9 +14,11 @@ from made_up_nemo import (
     TOKENIZER,
     nemo_features,
     nemo_greedy,
+    nemo_greedy_durations,
     nemo_logits,
     nemo_settings,
     random_weights,
+    with_durations,
     write_nemo,
 )
 
@@ -92,6 +94,37 @@ def test_features_logits_and_symbols_are_those_of_nemo(encoder, tmp_path):
         )
         wanted = nemo_greedy(samples, weights, settings)
         assert found[i].tokens == wanted and wanted
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_symbols_and_times_of_a_token_and_duration_model_are_those_of_nemo(seed, tmp_path):
+    settings, _ = made_up(**CASES["128 mel bins, no biases"])
+    settings = with_durations(settings, [0, 1, 2, 3, 4])
+    weights = random_weights(settings, seed)
+    weights["joint.joint_net.1.weight"] *= 2
+    weights["joint.joint_net.1.bias"][PIECES] += 6  # more blanks
+    convert_nemo(write_nemo(tmp_path / "a.nemo", settings, weights), tmp_path / "model")
+    recognizer = rnnt.load(tmp_path / "model")
+    assert recognizer.model.joint.durations == (0, 1, 2, 3, 4)
+    batch = collate(AUDIO, targets=[[]] * len(AUDIO), ids=list("abcd"))
+    with recognizer.inference():
+        found = recognizer.decode(batch, *recognizer.encode(batch))
+    wanted = [nemo_greedy_durations(samples, weights, settings) for samples in AUDIO]
+    assert [(each.tokens, each.frames) for each in found] == [(tokens, frames) for tokens, frames, _ in wanted]
+    assert any(tokens for tokens, _, _ in wanted)
+    for samples, (tokens, frames, durations) in zip(AUDIO, wanted):
+        (transcript,) = recognizer.transcribe([samples])
+        words = transcript.words
+        spans = recognizer.tokenizer.word_spans(tokens)
+        assert len(words) == len(spans)
+        begins = [0.08 * frames[first] for first, _ in spans]
+        ends = [0.08 * (frames[end - 1] + max(durations[end - 1], 1)) for _, end in spans]
+        for word, before, begin, end, after in zip(words, [0, *ends], begins, ends, [*begins[1:], 9]):
+            assert 0 < word.confidence < 1
+            if before <= begin:  # words that overlap meet in the middle
+                assert word.start == pytest.approx(begin, abs=0.002)
+            if end <= after:
+                assert min(end, transcript.seconds) - 0.007 <= word.end <= end + 0.032  # words fade
 
 
 def test_hybrid_models_are_converted_without_their_ctc_layer(plain, tmp_path):

@@ -1,7 +1,7 @@
 """NeMo's settings become ours, and those that do not exist here are named."""
 
 import pytest
-from made_up_nemo import PIECES, nemo_settings
+from made_up_nemo import PIECES, nemo_settings, with_durations
 
 from rnnt.config import FeaturesConfig
 from rnnt.model_config import ConformerConfig, JointConfig, PredictorConfig
@@ -29,6 +29,44 @@ def test_all_settings_of_the_model():
     assert config.model.joint == JointConfig(hidden=20, activation="relu", dropout=0.2)
     assert (config.tokenizer.kind, config.tokenizer.size) == ("sentencepiece", PIECES)
     assert config.decoding.max_symbols_per_frame == 5
+
+
+def test_durations():
+    config = nemo_config(with_durations(nemo_settings(), [0, 2, 1]), "a.nemo", PIECES)
+    assert config.model.joint.durations == [0, 2, 1]
+    settings = with_durations(nemo_settings(), [0, 2, 1])
+    settings["loss"] = {"loss_name": "default"}  # NeMo writes the list in three places
+    assert nemo_config(settings, "a.nemo", PIECES).model.joint.durations == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("durations", "extra", "message"),
+    [
+        ([0, 1, 2], 0, "not supported: joint.num_extra_outputs=0, durations="),
+        ([], 2, "not supported: joint.num_extra_outputs=2"),
+        ([0, 1, 1], 3, r"durations is \[0, 1, 1\]; it must be different numbers"),
+        ([0, -1], 2, r"durations is \[0, -1\]; it must be different numbers"),
+        ([0], 1, r"durations is \[0\]; it must be"),
+        ([0, 1.5], 2, r"durations are \[0, 1.5\], which are no whole numbers"),
+        ("some", 4, "durations are some, which are no whole numbers"),
+        ([True, 2], 2, r"durations are \[True, 2\], which are no whole numbers"),
+    ],
+)
+def test_durations_that_cannot_be(durations, extra, message):
+    settings = with_durations(nemo_settings(), [])
+    for section, name in ((settings["loss"]["tdt_kwargs"], "durations"), (settings["model_defaults"], "tdt_durations")):
+        section[name] = durations
+    settings["joint"]["num_extra_outputs"] = extra
+    if not durations:
+        settings["loss"]["loss_name"] = "multiblank_rnnt"
+    with pytest.raises(ValueError, match=message) as error:
+        nemo_config(settings, "a.nemo", PIECES)
+    assert str(error.value).startswith("a.nemo") and "\n" not in str(error.value)
+
+
+def test_durations_that_are_missing():
+    with pytest.raises(ValueError, match=r"lacks loss\.tdt_kwargs\.durations; fetch it again"):
+        nemo_config(with_durations(nemo_settings(), []), "a.nemo", PIECES)
 
 
 def test_settings_that_are_missing_are_those_of_nemo():
@@ -156,9 +194,6 @@ def test_values_that_are_none(path, value, message):
             "of the class EncDecCTCModelBPE; only",
         ),
         ("target", None, "does not say which model it is"),
-        ("loss.loss_name", "tdt", "is a token-and-duration transducer"),
-        ("model_defaults.tdt_durations", [0, 1, 2], "is a token-and-duration transducer"),
-        ("decoding.durations", [0, 1, 2], "is a token-and-duration transducer"),
         (
             "encoder._target_",
             "nemo.collections.asr.modules.ConvASREncoder",

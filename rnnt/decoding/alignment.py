@@ -27,6 +27,7 @@ class Alignment:
     posteriors: probability of the symbol, given that a symbol is emitted in its place, as a mean over all paths. It
     does not depend on how certain the model is of the frame.
     log_prob: log-probability of the symbols, the sum over all paths; path_log_prob: that of the best path.
+    ends: the frame at which the symbol is over, of a model with durations; None for others.
     """
 
     frames: list[int]
@@ -35,6 +36,7 @@ class Alignment:
     posteriors: list[float]
     log_prob: float
     path_log_prob: float
+    ends: list[int] | None = None
 
 
 class Band(NamedTuple):

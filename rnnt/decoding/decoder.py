@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from rnnt.config import DecodingConfig
-from rnnt.decoding.beam import Beam, beam
-from rnnt.decoding.greedy import Greedy, greedy
+from rnnt.decoding.beam import Beam
+from rnnt.decoding.durations import DurationGreedy
+from rnnt.decoding.greedy import Greedy
 from rnnt.decoding.hypothesis import Hypothesis
 from rnnt.decoding.scorer import Scorer
 from rnnt.decoding.search import Search
@@ -36,7 +37,12 @@ class Decoder:
 
     def make_search(self, model: Transducer) -> Search:
         """Return the search itself, for streams."""
-        return (Beam if self.config.method == "beam" else Greedy)(model, self.config, self.scorers)
+        beam = self.config.method == "beam"
+        if model.joint.durations:
+            search = DurationGreedy
+        else:
+            search = Beam if beam else Greedy
+        return search(model, self.config, self.scorers)
 
     def search(
         self, model: Transducer, encoder_BTD: torch.Tensor, lengths: torch.Tensor, max_symbols: torch.Tensor
@@ -45,9 +51,8 @@ class Decoder:
 
         max_symbols: each utterance's limit (B,).
         """
-        if self.config.method == "beam":
-            return beam(model, encoder_BTD, lengths, self.config, self.scorers, max_symbols)
-        return [[best] for best in greedy(model, encoder_BTD, lengths, self.config, self.scorers, max_symbols)]
+        search = self.make_search(model)
+        return search.finish(search.advance(search.start(len(encoder_BTD), max_symbols), encoder_BTD, lengths))
 
 
 def configured_decoder(config: DecodingConfig, scorers: Mapping[str, Scorer] | None = None) -> Decoder:

@@ -55,14 +55,14 @@ class GreedyState(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Stream:
+class GreedyStream:
     """A stream on its way through a chunk."""
 
     number: int  # in the batch
     length: int  # of the chunk
     symbols: int  # emitted so far, in all chunks
     max_symbols: int
-    frame: int = 0  # the present one, counted from the start of the chunk
+    frame: int  # the present one, counted from the start of the chunk
     at_frame: int = 0  # symbols that it has emitted
     symbol: int | None = None  # that the present search in windows has found
     score: float = 0.0
@@ -78,20 +78,21 @@ class _Stream:
         for symbol, log_prob in zip(best, log_probs[: self.length - self.frame]):
             self.score += log_prob
             if symbol != blank:
-                self._emit(int(symbol), log_prob, max_per_frame)
+                self.emit(int(symbol), log_prob, max_per_frame)
                 return True
             self.frame, self.at_frame = self.frame + 1, 0
         return self.frame == self.length
 
-    def _emit(self, symbol: int, log_prob: float, max_per_frame: int) -> None:
+    def emit(self, symbol: int, log_prob: float, max_per_frame: int, duration: int = 0) -> None:
+        """Take a symbol of the present frame, and go on by its duration, or to the next frame if this one is full."""
         self.symbol = symbol
         self.symbols += 1
         self.tokens.append(symbol)
         self.frames.append(self.frame)
         self.log_probs.append(log_prob)
         self.at_frame += 1
-        if self.at_frame == max_per_frame:
-            self.frame, self.at_frame = self.frame + 1, 0
+        if duration or self.at_frame == max_per_frame:
+            self.frame, self.at_frame = self.frame + max(duration, 1), 0
 
 
 class Greedy:
@@ -104,6 +105,8 @@ class Greedy:
     decides which (as in NGPU-LM, arXiv 2505.22857). So hot words insert nothing in silence, and a language model leaves
     nothing out; `blank_weight` has no use here. A hypothesis's log-probabilities and score are the model's.
     """
+
+    stream_type: type[GreedyStream] = GreedyStream
 
     def __init__(self, model: Transducer, config: DecodingConfig | None = None, scorers: Sequence[Scorer] = ()):
         self.model = model
@@ -125,8 +128,9 @@ class Greedy:
         """Return the state after more frames (B, T, D) of each stream, the first `lengths` (B,) of which are valid."""
         projected_BTH = self.model.joint.project_encoder(encoder_BTD)
         lengths = lengths.cpu()
-        counts = (x.tolist() for x in (lengths, state.symbols, state.max_symbols))
-        streams = [_Stream(number, *each) for number, each in enumerate(zip(*counts))]
+        first = (state.decoded - state.received).clamp(min=0)  # above 0 only in a search with durations
+        counts = (x.tolist() for x in (lengths, state.symbols, state.max_symbols, first))
+        streams = [self.stream_type(number, *each) for number, each in enumerate(zip(*counts))]
         rows = [stream for stream in streams if stream.length and stream.symbols < stream.max_symbols]
         whole = state.predicted, state.predictor, state.scorers
         present = _select(whole, [row.number for row in rows])
@@ -153,7 +157,7 @@ class Greedy:
             state.max_symbols,
             torch.tensor([stream.symbols for stream in streams]),
             state.received + lengths,
-            state.decoded + torch.tensor([stream.frame for stream in streams]),
+            state.decoded + torch.tensor([stream.frame for stream in streams]) - first,
             state.score + torch.tensor([stream.score for stream in streams], dtype=torch.float64),
             tuple(_extend(*each) for each in zip(state.paths, streams, state.received.tolist())),
             scorers,
@@ -181,7 +185,7 @@ class Greedy:
     def _find_symbols(
         self,
         projected_BTH: torch.Tensor,
-        rows: list[_Stream],
+        rows: list[GreedyStream],
         predicted_RH: torch.Tensor,
         scores_RV: torch.Tensor | None,
     ) -> None:
@@ -203,14 +207,22 @@ class Greedy:
             waiting_RH = _select(predicted_RH, waiting)
             logits_RWV = self.model.joint(window_NH.view(len(waiting), len(ahead), -1), waiting_RH[:, None])
             logits_RWV = logits_RWV.to(torch.promote_types(logits_RWV.dtype, torch.float32))
-            log_probs_RWV = torch.log_softmax(logits_RWV, -1)
-            log_probs_RW, best_RW = _best(log_probs_RWV, self.config.blank_penalty)
-            if scores_RV is not None:
-                _steer(log_probs_RWV, log_probs_RW, best_RW, _select(scores_RV, waiting))
-            # One copy from the device for both. A float holds every symbol's number exactly.
-            found = torch.stack((best_RW.to(log_probs_RW.dtype), log_probs_RW)).tolist()
+            scores = None if scores_RV is None else _select(scores_RV, waiting)
+            # One copy from the device for all. A float holds every symbol's number exactly.
+            found = torch.stack(self.choose(logits_RWV, scores)).tolist()
             rules = self.model.blank, self.config.max_symbols_per_frame
             waiting = [i for i, *window in zip(waiting, *found) if not rows[i].read(*window, *rules)]
+
+    def choose(self, logits_RWV: torch.Tensor, scores_RV: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        """Return the best symbol of each frame of a window and its log-probability, (R, W) each, of one type.
+
+        scores_RV: the scorers' scores (R, V-1), None without scorers.
+        """
+        log_probs_RWV = torch.log_softmax(logits_RWV, -1)
+        log_probs_RW, best_RW = _best(log_probs_RWV, self.config.blank_penalty)
+        if scores_RV is not None:
+            _steer(log_probs_RWV, log_probs_RW, best_RW, scores_RV)
+        return best_RW.to(log_probs_RW.dtype), log_probs_RW
 
 
 @torch.inference_mode()
@@ -270,7 +282,7 @@ def _select(state: torch.Tensor | tuple, rows: list[int]) -> torch.Tensor | tupl
     return map_state(state, select)
 
 
-def _extend(path: _Path | None, stream: _Stream, received: int) -> _Path | None:
+def _extend(path: _Path | None, stream: GreedyStream, received: int) -> _Path | None:
     """Append the symbols of a chunk, whose first frame has the number `received`."""
     if not stream.tokens:
         return path

@@ -40,7 +40,7 @@ class InternalLm:
         with self._full_precision():
             silent_D = state[0].new_zeros(joint.encoder_width)
             logits = joint(joint.project_encoder(silent_D), state[0])
-            return torch.log_softmax(logits[:, :-1], -1) * self.weight
+            return torch.log_softmax(logits[:, : self.model.blank], -1) * self.weight
 
     def advance(self, state: State, symbols: torch.Tensor) -> State:
         """Return the state after one more symbol (n,) of each hypothesis."""

@@ -48,6 +48,7 @@ class EnsembleJoint(nn.Module):
 
     def __init__(self, joints: Sequence[Joint]):
         super().__init__()
+        self.durations = ()
         self.additive = False  # whatever the members are: their probabilities are added up, not their scores
         self.members = nn.ModuleList(joints)
         self.encoder_width = sum(joint.encoder_width for joint in joints)

@@ -17,6 +17,7 @@ from rnnt.device import set_precision
 from rnnt.error_rate import score_pairs
 from rnnt.evaluation import Evaluation
 from rnnt.measure import measure_of
+from rnnt.model.joint import require_no_durations
 from rnnt.recognizer import Recognizer, load
 from rnnt.scene import open_surroundings
 from rnnt.threads import Threads
@@ -48,6 +49,7 @@ class Trainer:
     """
 
     def __init__(self, config: Config, data: Path, out: Path, mlperf_log: Path | None = None):
+        require_no_durations(config.model.joint.durations)
         self.config = config
         self.processes = Processes(config.device)
         self.device = self.processes.device
