@@ -51,7 +51,7 @@ def others(value):
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, list):
-        return [[*value, "another"]]
+        return [[*value, "another"], [*value, 3]]
     if isinstance(value, str):
         names = ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "additive", "beam", "symbols", "partial"]
         return [*names, "zeros", "hamming", "mfcc", "conformer", "layer", "else"]

@@ -7,6 +7,7 @@ import torch
 
 from rnnt.config import DecodingConfig
 from rnnt.decoding.beam import Beam
+from rnnt.decoding.duration_beam import DurationBeam
 from rnnt.decoding.durations import DurationGreedy
 from rnnt.decoding.greedy import Greedy
 from rnnt.decoding.hypothesis import Hypothesis
@@ -39,7 +40,7 @@ class Decoder:
         """Return the search itself, for streams."""
         beam = self.config.method == "beam"
         if model.joint.durations:
-            search = DurationGreedy
+            search = DurationBeam if beam else DurationGreedy
         else:
             search = Beam if beam else Greedy
         return search(model, self.config, self.scorers)
