@@ -14,6 +14,7 @@ from rnnt.dataset import Dataset
 from rnnt.error_rate import Pair
 from rnnt.files import replacing
 from rnnt.loader import collate, encode_text, pad_symbols
+from rnnt.model.joint import require_no_durations
 from rnnt.sampler import batches_by_length
 from rnnt.text import tsv_line
 from rnnt.transcription import BATCH_SECONDS, BATCH_SYMBOLS
@@ -53,8 +54,10 @@ def find_suspicious(
     """Return the utterances whose decoded text is more probable than the given one, the largest excess first.
 
     pairs: of the evaluation of this dataset. Utterances that are in no pair, and those with a text that cannot be
-    encoded or has no finite loss, are left out. track(iterable, total, description) may show the progress.
+    encoded or has no finite loss, are left out. track(iterable, total, description) may show the progress. Raises
+    ValueError for a token-and-duration model, which has no loss.
     """
+    require_no_durations(recognizer.model.joint.durations)
     places = _places(dataset, pairs)
     differing = [i for i, pair in places.items() if pair.hypothesis != pair.reference]
     size = batch_size or recognizer.config.decoding.batch

@@ -42,6 +42,13 @@ def test_a_conformer_whose_sizes_do_not_fit_each_other_is_refused(changes, messa
         ConformerConfig(**changes)
 
 
+@pytest.mark.parametrize("durations", [[0], [1, 1], [0, -1], [0, 101]])
+def test_durations_are_different_numbers_of_frames(durations):
+    with pytest.raises(ValueError, match=r"^model\.joint\.durations is \[.*\]; it must be different numbers of frames"):
+        JointConfig(durations=durations)
+    assert JointConfig(durations=[0, 100, 1]).durations == [0, 100, 1]
+
+
 def test_limits_of_attention_that_fit():
     for left, right in ((-1, -1), (-1, 6), (70, -1), (0, 6), (70, 6), (5, 0)):
         assert ConformerConfig(attention_left=left, attention_right=right).attention_left == left

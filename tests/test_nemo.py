@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import shutil
 import tarfile
 
 import numpy as np
@@ -125,6 +126,48 @@ def test_symbols_and_times_of_a_token_and_duration_model_are_those_of_nemo(seed,
                 assert word.start == pytest.approx(begin, abs=0.002)
             if end <= after:
                 assert min(end, transcript.seconds) - 0.007 <= word.end <= end + 0.032  # words fade
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory):
+    """The folder of a converted token-and-duration model."""
+    folder = tmp_path_factory.mktemp("durations")
+    settings = with_durations(nemo_settings(), [0, 1, 2, 3, 4])
+    weights = random_weights(settings, 1)
+    weights["joint.joint_net.2.weight"] *= 2
+    convert_nemo(write_nemo(folder / "a.nemo", settings, weights), folder / "model")
+    return folder / "model"
+
+
+def test_what_follows_for_a_token_and_duration_model(lasting, prepared, call, capsys, tmp_path):
+    searches = "--decoding", "greedy", "--decoding", "beam:3+hotwords", "--hotwords", tmp_path / "words"
+    (tmp_path / "words").write_text("the cat\n")
+    assert call("evaluate", lasting, "--data", prepared / "valid", *searches, "--out", tmp_path / "report") == 0
+    shown = capsys.readouterr().out
+    assert "no loss" in shown and "a token-and-duration model has none" in shown and "beam:3+hotwords" in shown
+    recognizer = rnnt.load(lasting, decoding="beam:3")
+    together = recognizer.transcribe(AUDIO)
+    assert [item.text for item in together] == [recognizer.transcribe([samples])[0].text for samples in AUDIO]
+    assert any(item.text for item in together) and all(item.words for item in together if item.text)
+    assert call("info", lasting) == 0
+
+
+def test_what_a_token_and_duration_model_cannot_do(lasting, prepared, call, capsys, tmp_path):
+    sound, text = tmp_path / "a.wav", tmp_path / "a.txt"
+    soundfile.write(sound, AUDIO[0], 16000)
+    text.write_text("the cat")
+    for arguments in (
+        ("align", lasting, sound, text),
+        ("evaluate", lasting, "--data", prepared / "valid", "--suspicious", "--out", tmp_path / "report"),
+        ("train", "small", "--data", prepared, "--out", tmp_path / "run", "model.joint.durations=[0,1]"),
+    ):
+        assert call(*arguments) == 2
+        error = capsys.readouterr().err
+        assert "token-and-duration model, which can transcribe, but not be trained" in error
+        assert error.count("\n") == 1 and "Traceback" not in error
+    with pytest.raises(ValueError, match="is a token-and-duration model, which can only decode alone; leave it out"):
+        rnnt.load([shutil.copytree(lasting, tmp_path / "copy"), lasting])
+    assert not (tmp_path / "run").exists() and not (tmp_path / "report").exists()
 
 
 def test_hybrid_models_are_converted_without_their_ctc_layer(plain, tmp_path):

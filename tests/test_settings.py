@@ -102,6 +102,8 @@ def test_files_and_overrides_are_merged(file):
         ("train: {ema_warmup: maybe}", r"train\.ema_warmup: Value 'maybe' is not a valid bool"),
         ("optim: {lr: }", r"optim\.lr: .*None"),
         ("optim: {lr: -1}", r"settings\.yaml: optim\.lr is -1\.0; it must be finite and above 0$"),
+        ("model: {joint: {durations: 3}}", r"model\.joint\.durations: it must be a list, such as \[0,1,2,3,4\]$"),
+        ("model: {joint: {durations: [a]}}", r"model\.joint\.durations"),
         ("data: {train: all}", r"settings\.yaml: data\.train: it must be a list, such as \[train"),
         ("optim: 3", r"settings\.yaml: optim is a section; set what is in it, such as optim\.name"),
         ("model: {encoder: }", r"model\.encoder is a section"),

@@ -94,6 +94,7 @@ def evaluate_command(
     from rnnt.decoding.decoder import configured_decoder, parse_decoders
     from rnnt.error_rate import by_speaker
     from rnnt.measure import measure_of
+    from rnnt.model.joint import require_no_durations
     from rnnt.model_folder import find_models
     from rnnt.progress import track
     from rnnt.recognizer import load
@@ -123,6 +124,8 @@ def evaluate_command(
         show(f"heard{heard}")
     with warnings_shown():
         recognizer = load(folders, device, hotwords=hotwords, lm=None if tune else lm, **weights)
+    if suspicious or times:
+        require_no_durations(recognizer.model.joint.durations)
     settings, scorers = recognizer.config.decoding, recognizer.scorers
     if blank_penalty is not None:
         settings = replace(settings, blank_penalty=blank_penalty)

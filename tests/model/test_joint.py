@@ -8,9 +8,9 @@ from rnnt.model.joint import Joint
 from rnnt.model_config import JointConfig
 
 
-def make(kind, activation="relu"):
+def make(kind, activation="relu", durations=()):
     torch.manual_seed(0)
-    return Joint(3, 4, 7, JointConfig(6, activation, 0.3, kind)).double()
+    return Joint(3, 4, 7, JointConfig(6, activation, 0.3, kind, list(durations))).double()
 
 
 def arrays(joint):
@@ -62,3 +62,23 @@ def test_the_scores_of_nodes_are_those_of_the_logits(kind):
         if u < target_lengths[b]:
             wanted = log_probs[b, t, u, targets[b, u]]
             torch.testing.assert_close(torch.stack((label_BTU[b, t, u], label)), wanted.expand(2))
+
+
+@pytest.mark.parametrize("kind", ["network", "additive"])
+def test_scores_of_durations_follow_those_of_symbols(kind):
+    joint, x_TD, y_UD = make(kind, durations=[0, 1, 2]), torch.randn(5, 3).double(), torch.randn(2, 4).double()
+    logits = joint(joint.project_encoder(x_TD)[:, None], joint.project_predictor(y_UD))
+    assert logits.shape == (5, 2, 10) and joint.durations == (0, 1, 2)
+
+
+def test_durations_have_no_lattice():
+    joint = make("network", durations=[0, 1, 2])
+    x_BTH, y_BUH, targets_BU = torch.zeros(1, 3, 6), torch.zeros(1, 2, 6), torch.zeros(1, 1, dtype=torch.long)
+    lattices = targets_BU, torch.tensor([3]), torch.tensor([1])
+    for use in (
+        lambda: joint.output_parameters,
+        lambda: joint.node_scores(x_BTH, y_BUH, *lattices),
+        lambda: joint.scores_at_nodes(x_BTH, y_BUH, *lattices, torch.tensor([0])),
+    ):
+        with pytest.raises(ValueError, match="this is a token-and-duration model, which can transcribe, but not"):
+            use()
