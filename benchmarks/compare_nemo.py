@@ -153,9 +153,9 @@ def compare_searches(models: int, most: int, durations: list[int]) -> Iterator[s
             (theirs,) = reference(encoder_output=frames_BTD.transpose(1, 2), encoded_lengths=lengths)
             pairs = [(list(map(int, each.y_sequence)), list(map(int, each.timestamp))) for each in theirs]
             different[number] += sum(one != other for one, other in zip(ours, pairs))
-    for name, count in zip(("batch", "one utterance"), different):
+    for name, count in zip(("a batch", "one utterance"), different):
         yield (
-            f"durations {durations}, at most {most:2} symbols a frame, NeMo's search of a {name}: "
+            f"durations {durations}, at most {most:2} symbols a frame, NeMo's search of {name}: "
             f"{count} of {utterances} utterances differ ({symbols} symbols)"
         )
 

@@ -136,6 +136,11 @@ def _parameters(config: Config) -> str:
     return f"{_count(config, symbols):,} with {symbols} symbols ({tokenizer.kind}) and blank"
 
 
+def _durations(config: Config) -> str:
+    durations = config.model.joint.durations
+    return f"; durations of {', '.join(map(str, durations))} frames" if durations else ""
+
+
 def _count(config: Config, symbols: int) -> int:
     with torch.device("meta"):  # takes no memory and no time
         return Transducer(make_input(config).width, symbols + 1, config.model).num_parameters()
@@ -166,7 +171,8 @@ def _model(folder: Path) -> str:
             f"{visible(str(folder))}: a model of {recognizer.model.num_parameters():,} parameters",
             *_input_and_encoder(recognizer.features, recognizer.model.encoder),
             f"  streaming: {_streaming(recognizer.features, recognizer.model.encoder)}",
-            f"  output: {len(recognizer.tokenizer)} symbols ({recognizer.tokenizer.kind}) and blank",
+            f"  output: {len(recognizer.tokenizer)} symbols ({recognizer.tokenizer.kind}) and blank"
+            + _durations(recognizer.config),
         ]
     )
 

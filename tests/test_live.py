@@ -145,41 +145,6 @@ def test_an_lstm_streams_with_its_look_ahead(make, utterances, same):
         same(found, wanted)
 
 
-@pytest.mark.parametrize("decoding", DECODINGS.values(), ids=DECODINGS)
-def test_a_token_and_duration_model_streams(make, utterances, same, decoding):
-    recognizer = make(
-        features={"normalization": "running"},
-        model={
-            "encoder": {"hidden": 16, "pre_layers": 1, "post_layers": 1},
-            "predictor": {"embedding": 8, "hidden": 8, "layers": 1},
-            "joint": {"hidden": 16, "durations": [0, 1, 2, 3]},
-            "init_scale": 1.0,
-        },
-        decoding={"max_symbols_per_frame": 3, **decoding},
-    )
-    whole = [recognizer.transcribe([samples])[0] for samples in utterances]
-    assert sum(len(transcript.tokens) for transcript in whole) > 15
-    streams = [recognizer.stream(rules=None) for _ in utterances]
-    accept_together(streams, [samples[:20_000] for samples in utterances])
-    for stream, samples in zip(streams, utterances):
-        for chunk in np.array_split(samples[20_000:], 7):
-            stream.accept(chunk)
-        assert stream.partial.tokens or not stream.partial.text
-    for found, expected in zip(finish_together(streams), whole):
-        same(found, expected)
-
-
-@pytest.mark.parametrize("decoding", DECODINGS.values(), ids=DECODINGS)
-def test_endpoints_of_a_token_and_duration_model(make, long, decoding):
-    joint = {"hidden": 16, "durations": [0, 1, 2, 3]}
-    recognizer = make(features={"normalization": "running"}, model={"joint": joint}, decoding=decoding)
-    transcript = run(recognizer.stream(rules=SHORT), np.array_split(long, 40))
-    starts = [word.start for word in transcript.words]
-    assert transcript.tokens and starts == sorted(starts)
-    if decoding == DECODINGS["greedy"]:
-        assert transcript.tokens == run(recognizer.stream(rules=None), [long]).tokens
-
-
 def test_streams_with_different_searches_advance_together(make, utterances, same):
     recognizer = prepare(make(features={"normalization": "none"}))
     wide = configured_decoder(recognizer.config.decoding.__class__(method="beam", beam=4))
@@ -327,6 +292,41 @@ def test_bad_samples_are_refused_and_the_stream_goes_on(make, utterances, sample
     accept_together([stream, other], [utterances[0][5000:]] * 2)
     for found in finish_together([stream, other]):
         same(found, recognizer.transcribe([utterances[0]])[0])
+
+
+@pytest.mark.parametrize("decoding", DECODINGS.values(), ids=DECODINGS)
+def test_a_token_and_duration_model_streams(make, utterances, same, decoding):
+    recognizer = make(
+        features={"normalization": "running"},
+        model={
+            "encoder": {"hidden": 16, "pre_layers": 1, "post_layers": 1},
+            "predictor": {"embedding": 8, "hidden": 8, "layers": 1},
+            "joint": {"hidden": 16, "durations": [0, 1, 2, 3]},
+            "init_scale": 1.0,
+        },
+        decoding={"max_symbols_per_frame": 3, **decoding},
+    )
+    whole = [recognizer.transcribe([samples])[0] for samples in utterances]
+    assert sum(len(transcript.tokens) for transcript in whole) > 15
+    streams = [recognizer.stream(rules=None) for _ in utterances]
+    accept_together(streams, [samples[:20_000] for samples in utterances])
+    for stream, samples in zip(streams, utterances):
+        for chunk in np.array_split(samples[20_000:], 7):
+            stream.accept(chunk)
+        assert stream.partial.tokens or not stream.partial.text
+    for found, expected in zip(finish_together(streams), whole):
+        same(found, expected)
+
+
+@pytest.mark.parametrize("decoding", DECODINGS.values(), ids=DECODINGS)
+def test_endpoints_of_a_token_and_duration_model(make, long, decoding):
+    joint = {"hidden": 16, "durations": [0, 1, 2, 3]}
+    recognizer = make(features={"normalization": "running"}, model={"joint": joint}, decoding=decoding)
+    transcript = run(recognizer.stream(rules=SHORT), np.array_split(long, 40))
+    starts = [word.start for word in transcript.words]
+    assert transcript.tokens and starts == sorted(starts)
+    if decoding == DECODINGS["greedy"]:
+        assert transcript.tokens == run(recognizer.stream(rules=None), [long]).tokens
 
 
 def test_a_finished_stream_takes_nothing_and_repeats_its_result(make, utterances):

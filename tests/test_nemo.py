@@ -150,6 +150,7 @@ def test_what_follows_for_a_token_and_duration_model(lasting, prepared, call, ca
     assert [item.text for item in together] == [recognizer.transcribe([samples])[0].text for samples in AUDIO]
     assert any(item.text for item in together) and all(item.words for item in together if item.text)
     assert call("info", lasting) == 0
+    assert "symbols (sentencepiece) and blank; durations of 0, 1, 2, 3, 4 frames" in capsys.readouterr().out
 
 
 def test_what_a_token_and_duration_model_cannot_do(lasting, prepared, call, capsys, tmp_path):

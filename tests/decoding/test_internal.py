@@ -10,12 +10,12 @@ from rnnt.model_config import EncoderConfig, JointConfig, LstmConfig, ModelConfi
 V = 6
 
 
-def make_model(kind="network"):
+def make_model(kind="network", durations=()):
     torch.manual_seed(0)
     config = ModelConfig(
         EncoderConfig(lstm=LstmConfig(hidden=4, pre_layers=1, post_layers=1)),
         PredictorConfig(embedding=3, hidden=5, layers=2),
-        JointConfig(8, "tanh", 0.5, kind),
+        JointConfig(8, "tanh", 0.5, kind, list(durations)),
         init_scale=1.0,
     )
     model = Transducer(3, V, config).double().eval()
@@ -30,14 +30,15 @@ def plain(model, symbols):
     """Probabilities of the next symbol, without blank, if all encoder frames are zero."""
     frame = model.joint.project_encoder(torch.zeros(4, dtype=torch.float64))
     predicted = model.joint.project_predictor(model.predictor(torch.tensor([symbols], dtype=torch.long))[0, -1])
-    probs = model.joint(frame, predicted).softmax(-1)
+    probs = model.joint(frame, predicted)[:V].softmax(-1)
     return probs[:-1] / (1 - probs[-1])
 
 
+@pytest.mark.parametrize("durations", [[], [0, 1, 2]])
 @pytest.mark.parametrize("kind", ["network", "additive"])
 @torch.inference_mode()
-def test_equals_the_predictor_run_on_all_symbols(kind):
-    model = make_model(kind)
+def test_equals_the_predictor_run_on_all_symbols(kind, durations):
+    model = make_model(kind, durations)
     scorer = InternalLm(-0.4, model)
     assert scorer.blank_weight == -0.4
     histories = torch.randint(V - 1, (7, 5), generator=torch.Generator().manual_seed(1))
