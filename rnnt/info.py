@@ -166,13 +166,13 @@ def _streaming(features: Input, encoder: Encoder) -> str:
 
 def _model(folder: Path) -> str:
     recognizer = load(folder)
+    output = f"{len(recognizer.tokenizer)} symbols ({recognizer.tokenizer.kind}) and blank"
     return "\n".join(
         [
             f"{visible(str(folder))}: a model of {recognizer.model.num_parameters():,} parameters",
             *_input_and_encoder(recognizer.features, recognizer.model.encoder),
             f"  streaming: {_streaming(recognizer.features, recognizer.model.encoder)}",
-            f"  output: {len(recognizer.tokenizer)} symbols ({recognizer.tokenizer.kind}) and blank"
-            + _durations(recognizer.config),
+            f"  output: {output}{_durations(recognizer.config)}",
         ]
     )
 

@@ -250,8 +250,10 @@ def beam(
 ) -> list[list[Hypothesis]]:
     """Decode whole utterances: encoder frames (B, T, D) with lengths (B,) -> hypotheses of each, best first.
 
-    max_symbols: each utterance's limit (B,), else the config's.
+    max_symbols: each utterance's limit (B,), else the config's. Raises ValueError for a model with durations.
     """
+    if model.joint.durations:
+        raise ValueError("this is a token-and-duration model; decode it with DurationBeam, or with its recognizer")
     search = Beam(model, config, scorers)
     return search.finish(search.advance(search.start(len(encoder_BTD), max_symbols), encoder_BTD, encoder_lengths))
 

@@ -236,8 +236,10 @@ def greedy(
 ) -> list[Hypothesis]:
     """Decode whole utterances: encoder frames (B, T, D) with lengths (B,) -> a hypothesis for each.
 
-    max_symbols: each utterance's limit (B,), else the config's.
+    max_symbols: each utterance's limit (B,), else the config's. Raises ValueError for a model with durations.
     """
+    if model.joint.durations:
+        raise ValueError("this is a token-and-duration model; decode it with DurationGreedy, or with its recognizer")
     search = Greedy(model, config, scorers)
     state = search.advance(search.start(len(encoder_BTD), max_symbols), encoder_BTD, encoder_lengths)
     return [best for (best,) in search.finish(state)]

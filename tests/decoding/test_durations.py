@@ -8,6 +8,7 @@ from random_model import make_model
 from search_checks import Pairs, check_close, chunks_of, copies, encoded
 
 from rnnt.config import DecodingConfig
+from rnnt.decoding import beam, greedy
 from rnnt.decoding.decoder import configured_decoder
 from rnnt.decoding.durations import DurationGreedy, align_durations
 
@@ -146,6 +147,13 @@ def test_a_blank_that_lasts_for_nothing_goes_on_by_a_frame():
     frames, lengths = encoded([7], 3)
     (hypothesis,) = decode(model, frames, lengths, DecodingConfig(5))
     assert hypothesis.tokens == [] and hypothesis.score == pytest.approx(0.0, abs=1e-6) and not hypothesis.truncated
+
+
+def test_the_functions_for_plain_models_take_no_others():
+    frames, lengths = encoded([4], 0)
+    for function in (greedy, beam):
+        with pytest.raises(ValueError, match="this is a token-and-duration model; decode it with Duration"):
+            function(make_model(0, durations=[0, 1]), frames, lengths)
 
 
 def test_the_decoder_chooses_the_search_by_the_model():
