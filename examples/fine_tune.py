@@ -1,7 +1,7 @@
 """Train a model further on prepared utterances, in a loop that you can change.
 
-    rnnt prepare folder RECORDINGS --out data/mine
-    python examples/fine_tune.py runs/small data/mine/train models/mine
+rnnt prepare folder RECORDINGS --out data/mine
+python examples/fine_tune.py runs/small data/mine/train models/mine
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Transcribe audio files with a trained model and say when each token was heard.
 
-    python examples/transcribe.py runs/demo/run recording.wav another.flac
+python examples/transcribe.py runs/demo/run recording.wav another.flac
 """
 
 import sys
