@@ -231,11 +231,11 @@ class Features(nn.Module):
         """
         rows_B1 = torch.arange(len(padded_BN), device=padded_BN.device)[:, None]
         frames_BSW = padded_BN.unfold(1, self.config.n_fft, 1)[rows_B1, starts_BS]
-        spectrum = torch.view_as_real(torch.fft.rfft(frames_BSW * self._window(augmentation)[..., None, :]))
+        spectrum = torch.view_as_real(torch.fft.rfft(frames_BSW * self.window(augmentation)[..., None, :]))
         return spectrum.square_().sum(-1)
 
-    def _window(self, augmentation: Augmentation | NoAugmentation) -> torch.Tensor:
-        """Symmetric window: (W,), or (B, W) if every utterance has its own tempo."""
+    def window(self, augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION) -> torch.Tensor:
+        """Return the symmetric window: (W,), or (B, W) if every utterance has its own tempo."""
         n_fft, last = self.config.n_fft, self.config.window - 1
         middle = last / 2
         start = (n_fft - last - 1) // 2  # as in torch.stft
@@ -249,11 +249,16 @@ class Features(nn.Module):
         self, power_BSK: torch.Tensor, augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION
     ) -> torch.Tensor:
         """Sum the power spectra in the mel filters: (B, S, F). For cepstra, sum the magnitudes, and square the sums."""
-        hz = augmentation.frequencies(self.bins_hz[:, None])
+        filters = self.filters(augmentation)
         with float32_products("float32", power_BSK.device):  # features are never rounded, even in a run in TF32
             if self.config.kind == "mel":
-                return power_BSK @ mel_filters(hz, self.corners)
-            return (power_BSK.sqrt() @ htk_filters(hz, self.corners)).square()
+                return power_BSK @ filters
+            return (power_BSK.sqrt() @ filters).square()
+
+    def filters(self, augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION) -> torch.Tensor:
+        """Return the weights of the Fourier bins in each mel filter: (K, F), or (B, K, F) if each utterance has its own."""
+        weights = mel_filters if self.config.kind == "mel" else htk_filters
+        return weights(augmentation.frequencies(self.bins_hz[:, None]), self.corners)
 
     def log(self, mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Return the logarithm of mel powers (B, S, F), above the floors that the settings ask for."""

@@ -31,7 +31,7 @@ def normalize_loud(x_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tenso
     x_BSF = x_BSF.masked_fill(padding_BS[:, :, None], 0.0)
     level_BS = x_BSF.logsumexp(2).masked_fill(padding_BS, -math.inf)
     loud_BS = torch.sigmoid(4 * (level_BS - level_BS.amax(1, keepdim=True) + _LOUD_NEPERS))
-    near_BS = F.max_pool1d(loud_BS, 2 * _LOUD_FRAMES + 1, stride=1, padding=_LOUD_FRAMES)
+    near_BS = F.max_pool1d(loud_BS[:, None], 2 * _LOUD_FRAMES + 1, stride=1, padding=_LOUD_FRAMES)[:, 0]
     weight_BS1 = near_BS.masked_fill(padding_BS, 0.0)[:, :, None]
     count_B11 = weight_BS1.sum(1, keepdim=True)
     centred_BSF = x_BSF - (x_BSF * weight_BS1).sum(1, keepdim=True) / count_B11
