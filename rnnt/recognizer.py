@@ -125,10 +125,10 @@ class Recognizer(nn.Module):
         self, batch: Batch, encoder_BTD: torch.Tensor, lengths: torch.Tensor, decoder: Decoder
     ) -> list[list[Hypothesis]]:
         """Decode the batch with another decoder than the configured one. Return its hypotheses, best first."""
-        return decoder.search(self.model, encoder_BTD, lengths, self._max_symbols(batch.input_lengths))
+        return decoder.search(self.model, encoder_BTD, lengths, self.symbol_limits(batch.input_lengths))
 
-    def _max_symbols(self, input_lengths: torch.Tensor) -> torch.Tensor:
-        """Symbol limit for each utterance (B,).
+    def symbol_limits(self, input_lengths: torch.Tensor) -> torch.Tensor:
+        """Return the most symbols of each utterance (B,).
 
         `decoding.max_symbols` applies to recordings of up to 40 s and grows in proportion beyond that, so a long
         recording is not truncated for its length alone. Input symbols are counted as hundredths of a second.

@@ -16,6 +16,7 @@ from rnnt.loudness import peak_power
 from rnnt.mfcc import cepstra, frame_energy, with_deltas
 from rnnt.running_statistics import RunningSums, normalize_running, start_sums
 
+_TRIM_WINDOW = 2048  # samples, as in `speech_bounds`
 _ENDLESS = 1 << 40  # samples of a stream whose end is not known yet
 
 
@@ -38,6 +39,8 @@ class FrontEnd(nn.Module):
 
     def forward(self, audio_BN: torch.Tensor, num_samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the stacked frames (B, S, stack F) of whole utterances and their lengths (B,)."""
+        if self.config.trim_silence:
+            audio_BN, num_samples = trim(audio_BN, num_samples)
         hop, size = self.config.hop, audio_BN.shape[1]
         begun = 0 if self.config.whole_hops else hop - 1
         frames = torch.div(torch.ones_like(num_samples[:1]) * size + begun, hop, rounding_mode="floor").clamp(min=1)
@@ -132,3 +135,25 @@ class FrontEnd(nn.Module):
         prior = self.config.prior_seconds * self.config.sample_rate / self.config.hop
         x_BSF, sums = normalize_running(x_BSF, num_frames, sums, self.features.mean, self.features.std, prior)
         return x_BSF.masked_fill(~valid_places(num_frames, x_BSF.shape[1])[:, :, None], 0.0), sums
+
+
+def trim(audio_BN: torch.Tensor, num_samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the samples between the `speech_bounds` of each utterance, at the beginning of its row, and their number.
+
+    audio_BN: of 16 bits, in [-1, 1]. The energies are sums of whole numbers, so they are exact in float64.
+    """
+    valid_BN = valid_places(num_samples, audio_BN.shape[1])
+    energy_BN = (audio_BN * 32768).round().masked_fill(~valid_BN, 0.0).double().square()
+    sums_BN = F.pad(energy_BN, (1, _TRIM_WINDOW)).cumsum(1)
+    windows_BN = sums_BN[:, _TRIM_WINDOW:] - sums_BN[:, :-_TRIM_WINDOW]  # the energy from each sample on
+    place_1N = torch.arange(windows_BN.shape[1], device=audio_BN.device)[None]
+    inside_BN = place_1N <= num_samples[:, None] - _TRIM_WINDOW
+    windows_BN = windows_BN.masked_fill(~inside_BN, 0.0)
+    loud_BN = windows_BN > windows_BN.amax(1, keepdim=True) * 1e-6
+    whole = (num_samples <= _TRIM_WINDOW) | ~loud_BN.any(1)
+    start = torch.where(loud_BN, place_1N, torch.full_like(place_1N, _ENDLESS)).amin(1)
+    end = torch.where(loud_BN, place_1N, torch.zeros_like(place_1N)).amax(1) + _TRIM_WINDOW
+    start = torch.where(whole, torch.zeros_like(start), start)
+    end = torch.where(whole, num_samples, end)
+    place_BN = start[:, None] + torch.arange(audio_BN.shape[1], device=audio_BN.device)
+    return audio_BN.gather(1, torch.minimum(place_BN, torch.ones_like(place_BN) * (audio_BN.shape[1] - 1))), end - start

@@ -123,9 +123,10 @@ class DecoderJoint(nn.Module):
     another symbol after it, the same symbol and states go with the frames that follow.
     """
 
-    def __init__(self, model: Transducer):
+    def __init__(self, model: Transducer, blank_penalty: float = 0.0):
         super().__init__()
         self.embedding, self.lstm, self.joint = Embedding(model), model.predictor.lstm, model.joint
+        self.register_buffer("blank_bias", blank_bias(model.vocabulary, blank_penalty))
 
     def forward(
         self, encoder_BTD: torch.Tensor, symbols: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor
@@ -134,7 +135,12 @@ class DecoderJoint(nn.Module):
         output, after = run_forward(self.lstm, self.embedding(symbols[:, None]), (hidden, cell))
         joint = self.joint
         logits = joint(joint.project_encoder(encoder_BTD), joint.project_predictor(output))
-        return logits, *after
+        return logits + self.blank_bias, *after
+
+
+def blank_bias(vocabulary: int, penalty: float) -> torch.Tensor:
+    """Return the bias (V,) that makes blank less probable by `penalty` nats before the softmax."""
+    return F.pad(torch.zeros(vocabulary - 1), (0, 1), value=-penalty)
 
 
 def run_forward(lstm: nn.LSTM, x_BTI: torch.Tensor, state: tuple[torch.Tensor, ...]) -> tuple:
