@@ -1,6 +1,6 @@
 """Transcribe audio files, or spell words, with a model that `rnnt export --format onnx` wrote, without PyTorch.
 
-    python examples/onnx_greedy.py [--stream] DIR FILE...
+python examples/onnx_greedy.py [--stream] DIR FILE...
 """
 
 import json

@@ -10,6 +10,7 @@ import yaml
 
 from rnnt.commands.align import align_command
 from rnnt.commands.evaluate import evaluate_command
+from rnnt.commands.export import export_command
 from rnnt.commands.live import live_command
 from rnnt.commands.lm import lm_command
 from rnnt.commands.serve import serve_command
@@ -145,6 +146,7 @@ app.command("align")(align_command)
 app.command("lm")(lm_command)
 app.command("live")(live_command)
 app.command("serve")(serve_command)
+app.command("export")(export_command)
 
 
 @app.command("convert")

@@ -23,6 +23,7 @@ VERBS = {
     "lm",
     "align",
     "convert",
+    "export",
     "info",
     "settings",
     "demo",

@@ -39,7 +39,7 @@ LAYERS = [
     "comparison time_errors suspicion live_evaluation",
     "report report_folder plot alignment_picture convert nemo_config nemo calibrator tuning",
     "training serve",
-    "info demo",
+    "info demo export",
     "commands",
     "cli",
 ]

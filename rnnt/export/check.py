@@ -164,7 +164,10 @@ def result_table(results: Sequence[Result], label: str, unit: str) -> list[str]:
         for each in results
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows)]
-    return ["  ".join(x.ljust(w) if i == 0 else x.rjust(w) for i, (x, w) in enumerate(zip(row, widths))) for row in (head, *rows)]
+    return [
+        "  ".join(x.ljust(w) if i == 0 else x.rjust(w) for i, (x, w) in enumerate(zip(row, widths)))
+        for row in (head, *rows)
+    ]
 
 
 class _TorchEngine:

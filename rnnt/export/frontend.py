@@ -99,7 +99,11 @@ class FrontEnd(nn.Module):
         return samples_BN[:, 1:] - self.config.preemphasis * before_BN
 
     def _mirror(
-        self, samples_BN: torch.Tensor, place_BP: torch.Tensor, num_samples_B1: torch.Tensor, first_B1: torch.Tensor | int
+        self,
+        samples_BN: torch.Tensor,
+        place_BP: torch.Tensor,
+        num_samples_B1: torch.Tensor,
+        first_B1: torch.Tensor | int,
     ) -> torch.Tensor:
         """Return the samples at these places (B, P) of padded streams. first_B1: the place of the first sample given."""
         last_B1 = num_samples_B1 - 1

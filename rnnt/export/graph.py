@@ -161,7 +161,9 @@ def why_no_stream(recognizer: Recognizer) -> str:
         return recognizer.features.why_not_streaming
     encoder = recognizer.model.encoder
     if not isinstance(encoder, LstmEncoder):
-        return f"model.encoder.kind={recognizer.config.model.encoder.kind} has no exported stream; its recordings do run"
+        return (
+            f"model.encoder.kind={recognizer.config.model.encoder.kind} has no exported stream; its recordings do run"
+        )
     if encoder.lookahead is None:
         return "model.encoder.lstm.bidirectional=true needs whole utterances"
     return ""

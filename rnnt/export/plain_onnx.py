@@ -1,18 +1,20 @@
 """The format `onnx`: graphs from the waveform on, and what a program needs to know to run them.
 
-    encoder.onnx         audio (B, N), num_samples (B,) -> encoder (B, T, D), lengths (B,)
-    decoder_joint.onnx   encoder (B, T, D), symbols (B,), hidden, cell (B, L, H) -> logits (B, T, V), next_hidden, ...
-    encoder-stream.onnx  a chunk and states -> rows and next states, if the model streams (see `graph.StreamEncoder`)
-    tokens.txt           the symbols; blank is the last
-    config.json          the settings that the programs need
-    alphabet.json        the input symbols of a model that reads symbols; encoder.onnx then takes symbols (B, S)
+encoder.onnx         audio (B, N), num_samples (B,) -> encoder (B, T, D), lengths (B,)
+decoder_joint.onnx   encoder (B, T, D), symbols (B,), hidden, cell (B, L, H) -> logits (B, T, V), next_hidden, ...
+encoder-stream.onnx  a chunk and states -> rows and next states, if the model streams (see `graph.StreamEncoder`)
+tokens.txt           the symbols; blank is the last
+config.json          the settings that the programs need
+alphabet.json        the input symbols of a model that reads symbols; encoder.onnx then takes symbols (B, S)
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rnnt.export.format import Format, Graphs
 from rnnt.export.graph import (
     STREAM_STATES,
     AudioEncoder,
@@ -22,6 +24,7 @@ from rnnt.export.graph import (
     why_no_stream,
 )
 from rnnt.export.onnx_file import trace
+from rnnt.export.runtime import Engine, PlainEngine, StreamEngine, open_session
 from rnnt.export.tokens import token_names, tokens_text
 from rnnt.files import write_file, write_json
 from rnnt.recognizer import Recognizer
@@ -98,7 +101,21 @@ def stream_sizes(module: StreamEncoder) -> dict[str, int]:
     return {"step": module.step, "prefix": module.frontend.extra, "late": module.late}
 
 
-def write_plain(recognizer: Recognizer, graphs: dict[str, Any], folder: Path, weights: str) -> None:
+def plain_engines(recognizer: Recognizer, graphs: Graphs) -> dict[str, Callable[[], Engine]]:
+    """Return functions that open the graphs for whole utterances and, if the model streams, for chunks."""
+    blank = recognizer.model.blank
+
+    def sessions(encoder: str) -> tuple[Any, Any]:
+        return tuple(open_session(graphs[name].SerializeToString()) for name in (encoder, DECODER))
+
+    engines: dict[str, Callable[[], Engine]] = {"onnx": lambda: PlainEngine(*sessions(ENCODER), blank)}
+    if STREAM in graphs:
+        sizes = stream_sizes(StreamEncoder(recognizer))
+        engines["onnx, in chunks"] = lambda: StreamEngine(*sessions(STREAM), blank, **sizes)
+    return engines
+
+
+def write_plain(recognizer: Recognizer, graphs: Graphs, folder: Path, weights: str) -> None:
     """Write the files of the format. weights: float32, float16 or int8."""
     for name, graph in graphs.items():
         write_file(folder / name, graph.SerializeToString())
@@ -109,3 +126,6 @@ def write_plain(recognizer: Recognizer, graphs: dict[str, Any], folder: Path, we
         recognizer.alphabet.save(folder)
     write_file(folder / "tokens.txt", tokens_text(token_names(recognizer.tokenizer)))
     write_json(folder / "config.json", about)
+
+
+PLAIN = Format("onnx", plain_graphs, plain_engines, write_plain)

@@ -61,10 +61,35 @@ class PlainEngine:
     def logits(self, frames_TD: np.ndarray, state: State) -> tuple[np.ndarray, Callable[[int], State]]:
         """Return the logits (T, V)."""
         symbol, states = state
-        logits, *after = self._decoder.run(
-            None, {"encoder": frames_TD[None], "symbols": np.array([symbol]), **states}
-        )
+        logits, *after = self._decoder.run(None, {"encoder": frames_TD[None], "symbols": np.array([symbol]), **states})
         return logits[0], lambda following: (following, dict(zip(states, after)))
+
+
+class StreamEngine(PlainEngine):
+    """The graphs encoder-stream.onnx and decoder_joint.onnx: utterances are encoded in chunks."""
+
+    def __init__(self, encoder: Any, decoder: Any, blank: int, step: int, prefix: int, late: int, rows: int = 4):
+        """step, prefix, late: as in config.json. rows: encoder frames of a chunk."""
+        super().__init__(encoder, decoder, blank)
+        self._sizes = step, prefix, late, rows * step
+        kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+        self._zeros = {x.name: np.zeros((1, *x.shape[1:]), kinds[x.type]) for x in encoder.get_inputs()[2:]}
+
+    def encode(self, given: np.ndarray) -> np.ndarray:
+        """Encode one utterance, chunk by chunk."""
+        step, prefix, late, size = self._sizes
+        samples, state = given.astype(np.float32), dict(self._zeros)
+        past = state["past"] = state["past"].copy()
+        past[0, past.shape[1] - prefix :][: len(samples)] = samples[:prefix]
+        found = []
+        for start in range(0, len(samples) + late * step, size):
+            place = start + prefix
+            chunk = np.pad(samples[place : place + size], (0, size - len(samples[place : place + size])))
+            total = np.array([len(samples) if place + size > len(samples) else -1])
+            rows, first, end, *after = self._encoder.run(None, {"audio": chunk[None], "num_samples": total, **state})
+            found.append(rows[0, first[0] : end[0]])
+            state = dict(zip(state, after))
+        return np.concatenate(found)
 
 
 def greedy_symbols(engine: Engine, frames_TD: np.ndarray, per_frame: int, most: int) -> list[int]:

@@ -21,7 +21,7 @@ from rnnt.training import checkpoint
 from rnnt.training.distributed import Processes
 
 LEFT_OUT = "left-out.tsv"
-_FINGERPRINTS = "fingerprints.json"
+FINGERPRINTS = "fingerprints.json"
 _MAY_CHANGE = (
     "device", "train.epochs", "train.steps", "train.target_wer", "train.validate_every", "train.validate_from",
     "train.checkpoint_every", "train.keep_checkpoints", "train.max_skipped", "train.accumulation", "decoding.batch",
@@ -84,7 +84,7 @@ class RunFolder:
 
     def _read_fingerprints(self) -> dict[str, str]:
         """The fingerprints of the run in the folder; none if an earlier version began it."""
-        path = self.path / _FINGERPRINTS
+        path = self.path / FINGERPRINTS
         if not path.exists():
             return {}
         try:
@@ -178,13 +178,13 @@ class RunFolder:
         """Write what was learned from the texts, then config.yaml: a folder that has this file is taken for a run."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.resuming:  # so that a kill leaves no tokenizer with the fingerprints of other data
-            (self.path / _FINGERPRINTS).unlink(missing_ok=True)
+            (self.path / FINGERPRINTS).unlink(missing_ok=True)
         tokenizer.save(self.path)
         learned = {"tokenizer": tokenizer.fingerprint}
         if alphabet is not None:
             alphabet.save(self.path)
             learned["alphabet"] = alphabet.fingerprint
-        write_json(self.path / _FINGERPRINTS, self._fingerprints | learned)
+        write_json(self.path / FINGERPRINTS, self._fingerprints | learned)
         write_file(self.path / "config.yaml", to_yaml(self.config))
 
     def write_left_out(self, omitted: Iterable[tuple[str, str]]) -> None:
