@@ -256,7 +256,7 @@ class Features(nn.Module):
             return (power_BSK.sqrt() @ filters).square()
 
     def filters(self, augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION) -> torch.Tensor:
-        """Return the weights of the Fourier bins in each mel filter: (K, F), or (B, K, F) if each utterance has its own."""
+        """Return the weights of the Fourier bins in each mel filter: (K, F); (B, K, F) if each utterance has its own."""
         weights = mel_filters if self.config.kind == "mel" else htk_filters
         return weights(augmentation.frequencies(self.bins_hz[:, None]), self.corners)
 

@@ -48,8 +48,8 @@ def export_model(
     """Export a model into the folder `out`, which must be new or empty.
 
     kind: one of `FORMATS`. weights: float32, float16 or int8, which needs a dataset. tolerance: by how much the error
-    rate on the dataset may rise. Raises ValueError if the model cannot be exported so, or if it rises by more; OSError if
-    the folder cannot be written. The folder is there only if all went well.
+    rate on the dataset may rise. Raises ValueError if the model cannot be exported so, or if it rises by more;
+    OSError if the folder cannot be written. The folder is there only if all went well.
     """
     if kind not in FORMATS:
         raise ValueError(f"no format {kind[:50]!r}; give one of {', '.join(FORMATS)}")

@@ -61,8 +61,8 @@ class FrontEnd(nn.Module):
         num_samples: torch.Tensor,
         past_BP: torch.Tensor,
         received: torch.Tensor,
-        sums: RunningSums,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, RunningSums]:
+        sums: RunningSums | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, RunningSums | None]:
         """Return the stacked frames (B, S, stack F) of one more chunk of each stream, and how many are valid (B,).
 
         N is a multiple of the samples of a stacked frame, and the same in each call. num_samples: (B,), all samples of
@@ -105,7 +105,7 @@ class FrontEnd(nn.Module):
         num_samples_B1: torch.Tensor,
         first_B1: torch.Tensor | int,
     ) -> torch.Tensor:
-        """Return the samples at these places (B, P) of padded streams. first_B1: the place of the first sample given."""
+        """Return the samples at these places (B, P) of padded streams. first_B1: the place of the first of samples_BN."""
         last_B1 = num_samples_B1 - 1
         inside_BP = (place_BP >= 0) & (place_BP <= last_B1)
         place_BP = torch.where(place_BP < 0, torch.minimum(-place_BP, last_B1), place_BP)

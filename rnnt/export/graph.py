@@ -16,9 +16,6 @@ from rnnt.model.predictor import OneHot
 from rnnt.recognizer import Recognizer
 from rnnt.running_statistics import RunningSums
 
-STREAM_STATES = ("past", "received", "count", "total", "squares", "pre_hidden", "pre_cell", "post_hidden", "post_cell")
-
-
 class AudioEncoder(nn.Module):
     """Waveforms (B, N) in [-1, 1] and their lengths (B,) -> encoder frames (B, T, D) and their lengths."""
 
@@ -45,18 +42,20 @@ class StreamEncoder(nn.Module):
         self.step = features.config.hop * features.config.stack * encoder.stride  # samples of an encoder frame
         self.late = encoder.lookahead // encoder.stride  # rows that a frame comes late
 
-    def start(self, batch: int) -> tuple[torch.Tensor, ...]:
-        """Return the states before the first chunk, named `STREAM_STATES`: zeros."""
-        front, features = self.frontend, self.frontend.features
-        values = features.config.values
-        whole = torch.zeros(batch, values, dtype=torch.int64)
-        pre, post = (
-            (torch.zeros(batch, 0, 0),) * 2 if stack.lstm is None else start_lstm(stack.lstm, batch)
-            for stack in (self.encoder.pre, self.encoder.post)
-        )
-        past = torch.zeros(batch, front.left + front.extra + 1)
-        states = past, whole[:, 0], whole[:, 0], whole, whole, *pre, *post
-        return tuple(x.clone() for x in states)
+    def start(self, batch: int) -> dict[str, torch.Tensor]:
+        """Return the states before the first chunk, by their names: zeros."""
+        front = self.frontend
+        states = {"past": torch.zeros(batch, front.left + front.extra + 1)}
+        counts = torch.zeros(batch, front.config.values, dtype=torch.int64)
+        states["received"] = counts[:, 0].clone()
+        if front.config.normalization == "running":
+            states |= {"count": counts[:, 0].clone(), "total": counts, "squares": counts.clone()}
+        for name in ("pre", "post"):
+            lstm = getattr(self.encoder, name).lstm
+            if lstm is not None:
+                hidden, cell = start_lstm(lstm, batch)
+                states |= {f"{name}_hidden": hidden, f"{name}_cell": cell.clone()}
+        return states
 
     def forward(
         self, audio_BN: torch.Tensor, num_samples: torch.Tensor, *states: torch.Tensor
@@ -65,11 +64,13 @@ class StreamEncoder(nn.Module):
 
         num_samples: (B,), of the whole stream, or -1 if its end is not known yet.
         """
-        past_BP, received, count, total, squares, *lstm = states
-        sums = RunningSums(count, total, squares)
-        x_BSF, lengths, past_BP, sums = self.frontend.chunk(audio_BN, num_samples, past_BP, received, sums)
+        past_BP, received, *rest = states
+        running = self.frontend.config.normalization == "running"
+        sums, lstm = (RunningSums(*rest[:3]), rest[3:]) if running else (None, rest)
+        pre, post = self.encoder.pre, self.encoder.post
+        x_BSF, _, past_BP, sums = self.frontend.chunk(audio_BN, num_samples, past_BP, received, sums)
         stride, size = self.encoder.stride, x_BSF.shape[1]
-        x_BSD, pre = _run(self.encoder.pre, x_BSF, lstm[:2])
+        x_BSD, before_states = _run(pre, x_BSF, lstm[:2] if pre.lstm is not None else [])
         done = torch.div(received, self.step // stride, rounding_mode="floor")  # stacked frames before
         owed = torch.ones_like(received) * size
         ended = (num_samples >= 0).long()
@@ -79,7 +80,7 @@ class StreamEncoder(nn.Module):
         left = (inputs + self.encoder.lookahead - done).clamp(min=0)
         x_BSD = x_BSD.masked_fill(~valid_places(torch.where(ended > 0, left, owed), size)[:, :, None], 0.0)
         x_BTD = x_BSD.reshape(x_BSD.shape[0], -1, x_BSD.shape[2] * stride)
-        x_BTD, post = _run(self.encoder.post, x_BTD, lstm[2:])
+        x_BTD, after_states = _run(post, x_BTD, lstm[-2:] if post.lstm is not None else [])
         rows = torch.div(size, stride, rounding_mode="floor")
         before = torch.div(received, self.step, rounding_mode="floor") - self.late  # the number of the first row
         outputs = torch.div(inputs + stride - 1, stride, rounding_mode="floor")
@@ -87,7 +88,7 @@ class StreamEncoder(nn.Module):
         first = torch.minimum((-before).clamp(min=0), whole)
         end = torch.where(ended > 0, torch.minimum((outputs - before).clamp(min=0), whole), whole)
         received = received + audio_BN.shape[1]
-        return x_BTD, first, end, past_BP, received, *sums, *pre, *post
+        return x_BTD, first, end, past_BP, received, *(sums if running else ()), *before_states, *after_states
 
 
 class SymbolReader(nn.Module):

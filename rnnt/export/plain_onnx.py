@@ -16,7 +16,6 @@ import torch
 
 from rnnt.export.format import Format, Graphs
 from rnnt.export.graph import (
-    STREAM_STATES,
     AudioEncoder,
     DecoderJoint,
     StreamEncoder,
@@ -86,12 +85,11 @@ def _decoder(recognizer: Recognizer, about: dict[str, Any]) -> Any:
 def _stream(recognizer: Recognizer, about: dict[str, Any]) -> Any:
     module = StreamEncoder(recognizer)
     states = module.start(2)
-    # An LSTM that does not exist has no state.
-    names = [name for name, state in zip(STREAM_STATES, states) if state.shape[1:].numel()]
+    names = list(states)
     inputs, outputs = ("audio", "num_samples", *names), ("encoder", "first", "end", *(f"next_{x}" for x in names))
     axes = {name: {0: "B"} for name in (*inputs, *outputs)}
     axes |= {"audio": {0: "B", 1: "N"}, "encoder": {0: "B", 1: "T"}}
-    example = torch.randn(2, 4 * module.step) * 0.1, torch.tensor([-1, 3 * module.step]), *states
+    example = torch.randn(2, 4 * module.step) * 0.1, torch.tensor([-1, 3 * module.step]), *states.values()
     about = about | stream_sizes(module)
     return trace(module, example, inputs, outputs, axes, about)
 

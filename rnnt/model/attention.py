@@ -64,14 +64,14 @@ class RelativeAttention(nn.Module):
 
     def _split(self, x_BTD: torch.Tensor) -> torch.Tensor:
         """(B, T, D) -> (B, heads, T, D / heads)."""
-        return x_BTD.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return x_BTD.reshape(*x_BTD.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 def _by_key(scores: torch.Tensor, num_keys: int) -> torch.Tensor:
     """Scores (..., T, P) of distances -> scores (..., T, K) of keys: key k of query i is at place k + T - 1 - i."""
     queries, distances = scores.shape[-2:]
     flat = F.pad(scores, (0, 1)).flatten(-2)[..., queries - 1 : queries - 1 + queries * distances]
-    return flat.unflatten(-1, (queries, distances))[..., :num_keys]
+    return flat.reshape(scores.shape)[..., :num_keys]
 
 
 def encode_distances(queries: int, keys: int, width: int, like: torch.Tensor) -> torch.Tensor:
