@@ -19,12 +19,14 @@ class FeaturesConfig:
     preemphasis: float = setting(0.97, "share of the previous sample to subtract from each sample", between(0, 1))
     n_fft: int = setting(512, "points of the Fourier transform", count(2, _WINDOW))
     window: int = setting(320, "samples in the symmetric window, at most n_fft", count(2, _WINDOW))
-    window_type: str = setting("hann", "shape of the window: hann or hamming", one_of("hann", "hamming"))
+    window_type: str = setting(
+        "hann", "shape of the window: hann, hamming or povey (Kaldi's)", one_of("hann", "hamming", "povey")
+    )
     hop: int = setting(160, "samples from one frame to the next", count(1, _WINDOW))
     padding: str = setting(
         "reflect",
-        "what lies before and after the audio: reflect (the audio backwards) or zeros",
-        one_of("reflect", "zeros"),
+        "what lies before and after the audio: reflect (the audio backwards), zeros, or kaldi (reflected as Kaldi does)",
+        one_of("reflect", "zeros", "kaldi"),
     )
     whole_hops: bool = setting(False, "leave out the last frame if the audio ends before its hop does")
     kind: str = setting(
@@ -37,6 +39,11 @@ class FeaturesConfig:
     low_hz: float = setting(0.0, "lower edge of the lowest mel bin, in Hz", finite(0))
     high_hz: float = setting(8000.0, "upper edge of the highest mel bin, in Hz", positive())
     log_floor: float = setting(1e-20, "power added to each mel bin before the logarithm", finite(0))
+    log_guard: str = setting(
+        "add",
+        "how log_floor guards the logarithm: add (to each power) or max (no power is below it)",
+        one_of("add", "max"),
+    )
     peak_floor: float = setting(
         0.0, "noise floor added to every mel bin, in dB below the utterance's loudest frame; 0 adds none", finite(0)
     )

@@ -11,13 +11,14 @@ from rnnt.dataset import Dataset
 from rnnt.export.check import Reference, Result, check_engine, damage, read_references, result_table
 from rnnt.export.format import Format, Graphs, graph_bytes
 from rnnt.export.int8 import fit_int8
+from rnnt.export.onnx_asr import ONNX_ASR
 from rnnt.export.plain_onnx import PLAIN
 from rnnt.export.weights import halve
 from rnnt.files import replacing_folder, sync_file, write_json
 from rnnt.measure import measure_of
 from rnnt.recognizer import Recognizer
 
-FORMATS = {each.name: each for each in (PLAIN,)}
+FORMATS = {each.name: each for each in (PLAIN, ONNX_ASR)}
 REPORT = "export.json"
 _Track = Callable[[Iterable, int, str], Iterable]
 

@@ -55,40 +55,6 @@ class FrontEnd(nn.Module):
             x_BSF = self.features.normalize(x_BSF, num_frames)
         return self.features.stack(x_BSF, num_frames)
 
-    def chunk(
-        self,
-        audio_BN: torch.Tensor,
-        num_samples: torch.Tensor,
-        past_BP: torch.Tensor,
-        received: torch.Tensor,
-        sums: RunningSums | None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, RunningSums | None]:
-        """Return the stacked frames (B, S, stack F) of one more chunk of each stream, and how many are valid (B,).
-
-        N is a multiple of the samples of a stacked frame, and the same in each call. num_samples: (B,), all samples of
-        a stream that ends within this chunk or has ended before; a negative number if the end is not known yet.
-        past_BP: the samples before the chunk, P = left + extra + 1. received: (B,), samples in earlier chunks. The
-        first `extra` samples of a stream are not in a chunk, but in the past of the first one. Returns also the new
-        past and the new sums of `normalization=running`.
-        """
-        hop, size = self.config.hop, audio_BN.shape[1]
-        samples_BN = torch.cat((past_BP, audio_BN), 1)
-        first_B1 = received[:, None] - self.left
-        emphasized_BN = self._emphasize(samples_BN, first_B1)
-        place_BP = first_B1 + torch.arange(size - hop + self.config.window, device=audio_BN.device)
-        total = torch.where(num_samples < 0, torch.full_like(num_samples, _ENDLESS), num_samples)
-        padded_BP = self._mirror(emphasized_BN, place_BP, total[:, None], first_B1)
-        most = torch.ones_like(received) * torch.div(size, hop, rounding_mode="floor")
-        owed = self.features.num_frames(total) - torch.div(received, hop, rounding_mode="floor")
-        num_frames = torch.minimum(owed.clamp(min=0), most)
-        x_BSF = self._values(padded_BP, num_frames)
-        if self.config.normalization == "running":
-            x_BSF, sums = self._run(x_BSF, num_frames, sums)
-        else:
-            x_BSF = self.features.normalize(x_BSF, num_frames)
-        x_BTF, lengths = self.features.stack(x_BSF, num_frames)
-        return x_BTF, lengths, samples_BN[:, -past_BP.shape[1] :], sums
-
     def _emphasize(self, samples_BN: torch.Tensor, first_B1: torch.Tensor) -> torch.Tensor:
         """Add the dither and pre-emphasis. first_B1: the place in its stream of the second sample that is given."""
         place_BN = (first_B1 - 1 + torch.arange(samples_BN.shape[1], device=samples_BN.device)).clamp(min=-1)
@@ -139,6 +105,44 @@ class FrontEnd(nn.Module):
         prior = self.config.prior_seconds * self.config.sample_rate / self.config.hop
         x_BSF, sums = normalize_running(x_BSF, num_frames, sums, self.features.mean, self.features.std, prior)
         return x_BSF.masked_fill(~valid_places(num_frames, x_BSF.shape[1])[:, :, None], 0.0), sums
+
+
+class ChunkFrontEnd(FrontEnd):
+    """Computes the same for streams, chunk by chunk."""
+
+    def forward(
+        self,
+        audio_BN: torch.Tensor,
+        num_samples: torch.Tensor,
+        past_BP: torch.Tensor,
+        received: torch.Tensor,
+        sums: RunningSums | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, RunningSums | None]:
+        """Return the stacked frames (B, S, stack F) of one more chunk of each stream, and how many are valid (B,).
+
+        N is a multiple of the samples of a stacked frame, and the same in each call. num_samples: (B,), all samples of
+        a stream that ends within this chunk or has ended before; a negative number if the end is not known yet.
+        past_BP: the samples before the chunk, P = left + extra + 1. received: (B,), samples in earlier chunks. The
+        first `extra` samples of a stream are not in a chunk, but in the past of the first one. Returns also the new
+        past and the new sums of `normalization=running`.
+        """
+        hop, size = self.config.hop, audio_BN.shape[1]
+        samples_BN = torch.cat((past_BP, audio_BN), 1)
+        first_B1 = received[:, None] - self.left
+        emphasized_BN = self._emphasize(samples_BN, first_B1)
+        place_BP = first_B1 + torch.arange(size - hop + self.config.window, device=audio_BN.device)
+        total = torch.where(num_samples < 0, torch.full_like(num_samples, _ENDLESS), num_samples)
+        padded_BP = self._mirror(emphasized_BN, place_BP, total[:, None], first_B1)
+        most = torch.ones_like(received) * torch.div(size, hop, rounding_mode="floor")
+        owed = self.features.num_frames(total) - torch.div(received, hop, rounding_mode="floor")
+        num_frames = torch.minimum(owed.clamp(min=0), most)
+        x_BSF = self._values(padded_BP, num_frames)
+        if self.config.normalization == "running":
+            x_BSF, sums = self._run(x_BSF, num_frames, sums)
+        else:
+            x_BSF = self.features.normalize(x_BSF, num_frames)
+        x_BTF, lengths = self.features.stack(x_BSF, num_frames)
+        return x_BTF, lengths, samples_BN[:, -past_BP.shape[1] :], sums
 
 
 def trim(audio_BN: torch.Tensor, num_samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rnnt.export.frontend import FrontEnd
+from rnnt.export.frontend import ChunkFrontEnd, FrontEnd
 from rnnt.frames import valid_places
 from rnnt.model import Transducer
 from rnnt.model.lstm import LstmEncoder, LstmStack, start_lstm
 from rnnt.model.predictor import OneHot
 from rnnt.recognizer import Recognizer
 from rnnt.running_statistics import RunningSums
+
 
 class AudioEncoder(nn.Module):
     """Waveforms (B, N) in [-1, 1] and their lengths (B,) -> encoder frames (B, T, D) and their lengths."""
@@ -38,7 +39,7 @@ class StreamEncoder(nn.Module):
     def __init__(self, recognizer: Recognizer):
         super().__init__()
         encoder, features = recognizer.model.encoder, recognizer.features
-        self.frontend, self.encoder = FrontEnd(features), encoder
+        self.frontend, self.encoder = ChunkFrontEnd(features), encoder
         self.step = features.config.hop * features.config.stack * encoder.stride  # samples of an encoder frame
         self.late = encoder.lookahead // encoder.stride  # rows that a frame comes late
 
@@ -68,7 +69,7 @@ class StreamEncoder(nn.Module):
         running = self.frontend.config.normalization == "running"
         sums, lstm = (RunningSums(*rest[:3]), rest[3:]) if running else (None, rest)
         pre, post = self.encoder.pre, self.encoder.post
-        x_BSF, _, past_BP, sums = self.frontend.chunk(audio_BN, num_samples, past_BP, received, sums)
+        x_BSF, _, past_BP, sums = self.frontend(audio_BN, num_samples, past_BP, received, sums)
         stride, size = self.encoder.stride, x_BSF.shape[1]
         x_BSD, before_states = _run(pre, x_BSF, lstm[:2] if pre.lstm is not None else [])
         done = torch.div(received, self.step // stride, rounding_mode="floor")  # stacked frames before
