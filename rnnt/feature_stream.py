@@ -89,7 +89,7 @@ def finish_features(features: Features, state: FeatureState) -> tuple[torch.Tens
 def _complete_frames(features: Features, received: torch.Tensor) -> torch.Tensor:
     """Count the frames (B,) whose Fourier windows are complete after this many samples."""
     config, half = features.config, features.config.n_fft // 2
-    count = torch.div(received + half - config.n_fft, config.hop, rounding_mode="floor") + 1
+    count = torch.div(received + half - features.late - config.n_fft, config.hop, rounding_mode="floor") + 1
     # The first frames also need the samples that are reflected before the start.
     return torch.where(received > half, count, 0)
 
@@ -110,14 +110,19 @@ def _frames(
     size = int(count.max()) if len(count) else 0
     if not size:
         return samples_BN.new_zeros(len(samples_BN), 0, config.values)
-    start = first * config.hop - half
+    start = first * config.hop - half + features.late
     place_BN = start[:, None] + torch.arange((size - 1) * config.hop + config.n_fft, device=start.device)
     end_B1 = total[:, None] - 1
     # Half a window is reflected at both ends; a shorter stream repeats its first or last sample instead.
-    place_BN = torch.where(place_BN < 0, torch.minimum(-place_BN, end_B1), place_BN)
-    place_BN = torch.where(place_BN > end_B1, (2 * end_B1 - place_BN).clamp(min=0), place_BN)
+    outside_BN = (place_BN < 0) | (place_BN > end_B1)
+    twice = int(config.padding == "kaldi")  # the samples at both ends are repeated
+    place_BN = torch.where(place_BN < 0, torch.minimum(-place_BN - twice, end_B1), place_BN)
+    place_BN = torch.where(place_BN > end_B1, (2 * end_B1 + twice - place_BN).clamp(min=0), place_BN)
     place_BN = place_BN - received[:, None] + config.n_fft
     window_BN = samples_BN.gather(1, place_BN.clamp(0, samples_BN.shape[1] - 1))
+    if config.padding == "zeros":
+        window_BN = window_BN.masked_fill(outside_BN, 0.0)
+    window_BN = features.emphasize_padded(window_BN)
     starts_1S = config.hop * torch.arange(size, device=start.device)[None]
     return features.log(features.mel_power(features.power(window_BN, starts_1S)), count)
 

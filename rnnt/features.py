@@ -29,7 +29,7 @@ from rnnt.config import FeaturesConfig
 from rnnt.device import float32_products
 from rnnt.frames import stack_frames, valid_places
 from rnnt.loudness import normalize_loud, peak_power
-from rnnt.mel import mel_corners, mel_filters
+from rnnt.mel import guarded_log, mel_corners, mel_filters
 from rnnt.mfcc import cepstra, frame_energy, htk_corners, htk_filters, with_deltas
 from rnnt.running_statistics import RunningSums, normalize_running, start_sums
 
@@ -42,6 +42,7 @@ class Features(nn.Module):
     def __init__(self, config: FeaturesConfig):
         super().__init__()
         self.config = config
+        self.late = config.hop // 2 if config.padding == "kaldi" else 0  # samples of a hop before a window's middle
         corners = (mel_corners if config.kind == "mel" else htk_corners)(config.mels, config.low_hz, config.high_hz)
         bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * config.sample_rate / config.n_fft
         noise = torch.randn(_DITHER_SAMPLES, generator=torch.Generator().manual_seed(0))
@@ -152,22 +153,23 @@ class Features(nn.Module):
 
         before_B1 = audio_BN.new_zeros(len(audio_BN), 1)
         samples_BN = self.emphasize(audio_BN, before_B1, torch.zeros(1, dtype=torch.int64, device=device))
-        padded_BN = self.pad(samples_BN, num_samples)
-        starts_BS = augmentation.starts(torch.arange(frames, device=device) * self.config.hop)
+        padded_BN = self.emphasize_padded(self.pad(samples_BN, num_samples))
+        starts_BS = augmentation.starts(torch.arange(frames, device=device) * self.config.hop) + self.late
         starts_BS = starts_BS.clamp(max=padded_BN.shape[1] - self.config.n_fft)  # frames after an utterance's last
         return self.power(padded_BN, starts_BS, augmentation), num_frames
 
     def num_frames(self, num_samples: torch.Tensor) -> torch.Tensor:
         """Count the frames (B,) of utterances of this many samples (B,): one per hop, at least one.
 
-        A last hop that has only begun counts as well, unless the setting `whole_hops` is true.
+        A last hop that has only begun counts as well, unless the setting `whole_hops` is true. With padding=kaldi, it
+        counts if half of it is there.
         """
         hop = self.config.hop
-        begun = 0 if self.config.whole_hops else hop - 1
+        begun = self.late or (0 if self.config.whole_hops else hop - 1)
         return torch.div(num_samples + begun, hop, rounding_mode="floor").clamp(min=1)
 
     def emphasize(self, audio_BN: torch.Tensor, before_B1: torch.Tensor, position_B: torch.Tensor) -> torch.Tensor:
-        """Add the dither to a chunk of each stream and apply pre-emphasis: float32 samples (B, N).
+        """Add the dither to a chunk of each stream and, unless padding=kaldi, apply pre-emphasis: float32 (B, N).
 
         audio_BN: int16, or float in [-1, 1]. before_B1: the sample before the chunk, of the same dtype; ignored at
         position 0. position_B: number of samples of the stream before the chunk, int64; (1,) if it is the same for all
@@ -179,11 +181,17 @@ class Features(nn.Module):
             place_BN = position_B[:, None] - 1 + torch.arange(samples_BN.shape[1], device=samples_BN.device)
             samples_BN += config.dither * self.dither[place_BN % _DITHER_SAMPLES]
         emphasized_BN = samples_BN[:, 1:]
-        if config.preemphasis:
+        if config.preemphasis and config.padding != "kaldi":
             before_BN = samples_BN[:, :-1]
             before_BN[:, :1].masked_fill_(position_B[:, None] == 0, 0.0)
             emphasized_BN = emphasized_BN - config.preemphasis * before_BN
         return emphasized_BN
+
+    def emphasize_padded(self, padded_BN: torch.Tensor) -> torch.Tensor:
+        """Apply pre-emphasis to padded samples with padding=kaldi, where it comes after the padding."""
+        if self.config.padding != "kaldi":
+            return padded_BN
+        return padded_BN - self.config.preemphasis * F.pad(padded_BN[:, :-1], (1, 0))
 
     def pad(self, samples_BN: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
         """Pad each utterance by half a Fourier window at both ends: (B, N + 2 (n_fft // 2)), zero after that.
@@ -206,7 +214,7 @@ class Features(nn.Module):
         half = self.config.n_fft // 2
         if self.config.padding == "zeros":
             return samples_BN.new_zeros(len(samples_BN), half)
-        place_B = torch.arange(half, 0, -1, device=samples_BN.device)
+        place_B = torch.arange(half, 0, -1, device=samples_BN.device) - int(self.late > 0)
         return samples_BN.gather(1, place_B[None].clamp(max=num_samples[:, None] - 1))
 
     def reflect_end(self, samples_BN: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
@@ -217,7 +225,8 @@ class Features(nn.Module):
         if self.config.padding == "zeros":
             return samples_BN.new_zeros(len(samples_BN), self.config.n_fft // 2)
         offsets = torch.arange(self.config.n_fft // 2, device=samples_BN.device)
-        return samples_BN.gather(1, (num_samples[:, None] - 2 - offsets).clamp(min=0))
+        last_B1 = num_samples[:, None] - 2 + int(self.late > 0)
+        return samples_BN.gather(1, (last_B1 - offsets).clamp(min=0))
 
     def power(
         self,
@@ -241,9 +250,10 @@ class Features(nn.Module):
         start = (n_fft - last - 1) // 2  # as in torch.stft
         offsets = torch.arange(n_fft, device=self.dither.device) - start - middle
         place = augmentation.window_offsets(offsets) + middle
-        mean = 0.5 if self.config.window_type == "hann" else 0.54
+        mean = 0.54 if self.config.window_type == "hamming" else 0.5
         window = mean - (1 - mean) * torch.cos(2 * math.pi * place / last)
-        return window.masked_fill((place < 0) | (place > last), 0.0)
+        window = window.masked_fill((place < 0) | (place > last), 0.0)
+        return window**0.85 if self.config.window_type == "povey" else window
 
     def mel_power(
         self, power_BSK: torch.Tensor, augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION
@@ -256,7 +266,7 @@ class Features(nn.Module):
             return (power_BSK.sqrt() @ filters).square()
 
     def filters(self, augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION) -> torch.Tensor:
-        """Return the weights of the Fourier bins in each mel filter: (K, F); (B, K, F) if each utterance has its own."""
+        """Return the weights of the Fourier bins in each mel filter: (K, F), or (B, K, F) with their augmentation."""
         weights = mel_filters if self.config.kind == "mel" else htk_filters
         return weights(augmentation.frequencies(self.bins_hz[:, None]), self.corners)
 
@@ -265,7 +275,7 @@ class Features(nn.Module):
         config = self.config
         if config.peak_floor:  # what is softer looks alike, whether it is background hiss or digital silence
             mel_BSF = mel_BSF + peak_power(mel_BSF, num_frames) * 10 ** (-config.peak_floor / 10)
-        return torch.log(mel_BSF + config.log_floor)
+        return guarded_log(mel_BSF, config.log_floor, config.log_guard)
 
     def normalize(self, x_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Subtract the mean and divide by the standard deviation that the setting `normalization` names."""

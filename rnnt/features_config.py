@@ -25,7 +25,7 @@ class FeaturesConfig:
     hop: int = setting(160, "samples from one frame to the next", count(1, _WINDOW))
     padding: str = setting(
         "reflect",
-        "what lies before and after the audio: reflect (the audio backwards), zeros, or kaldi (reflected as Kaldi does)",
+        "what surrounds the audio: reflect (the audio backwards), zeros, or kaldi (as reflect, but as Kaldi does it)",
         one_of("reflect", "zeros", "kaldi"),
     )
     whole_hops: bool = setting(False, "leave out the last frame if the audio ends before its hop does")
@@ -67,6 +67,11 @@ class FeaturesConfig:
                     f"features.normalization is {self.normalization}, which compares powers; if features.kind is mfcc, "
                     "it must be one of utterance, global, running, none"
                 )
+        if self.padding == "kaldi" and (self.window_type == "hamming" or not self.whole_hops):
+            raise ValueError(
+                "features.padding=kaldi needs features.whole_hops=true, and features.window_type hann or povey, "
+                "which are 0 at the ends"
+            )
         for name, least in (("sample_rate / 1000", self.sample_rate / 1000), ("n_fft / 64", self.n_fft / 64)):
             if self.hop < least:  # a second of audio would take gigabytes
                 raise ValueError(f"features.hop is {self.hop}; it must be at least features.{name} ({least:g})")

@@ -27,3 +27,8 @@ def mel_filters(hz: torch.Tensor, corners: torch.Tensor) -> torch.Tensor:
     low, peak, high = corners[:-2], corners[1:-1], corners[2:]
     triangles = torch.minimum((hz - low) / (peak - low), (high - hz) / (high - peak)).clamp(min=0)
     return triangles * (2 / (high - low))
+
+
+def guarded_log(power: torch.Tensor, floor: float, guard: str) -> torch.Tensor:
+    """Return the logarithm of powers: guard "add" adds the floor to each, and "max" raises those below it."""
+    return torch.log(power.clamp(min=floor) if guard == "max" else power + floor)

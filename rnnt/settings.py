@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rnnt.config import Config, DecodingConfig, FeaturesConfig
+from rnnt.features_presets import FEATURE_PRESETS
 from rnnt.model_config import LstmConfig
 from rnnt.plain_yaml import parse_yaml, read_yaml
 from rnnt.text import one_line
@@ -56,7 +57,7 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
         key, sign, text = item.partition("=")
         _require(bool(sign), f"{shown} is no setting; write it as key=value, such as optim.lr=0.002")
         key = _MOVED.get(key, key)
-        _require(key in known, f"{shown}: {_unknown(key, known)}")
+        _require(key in (*known, "features"), f"{shown}: {_unknown(key, known)}")
         try:
             value = parse_yaml(text)
         except ValueError as error:
@@ -225,6 +226,9 @@ def _number(value: Any) -> float:
 def _renewed(tree: dict) -> dict:
     """Return a copy whose settings have moved from the keys of earlier versions to those of today."""
     tree = copy.deepcopy(tree)
+    if isinstance(name := tree.get("features"), str):
+        _require(name in FEATURE_PRESETS, f"no features {name[:50]!r}; there are {', '.join(FEATURE_PRESETS)}")
+        tree["features"] = dict(FEATURE_PRESETS[name])
     for old, new in _MOVED.items():
         (*sections, name), (section, _) = old.split("."), new.split(".")[-2:]
         holder = tree

@@ -133,6 +133,11 @@ class SentencePiece:
         """
         return [self._spelling(token) for token in range(self._size)]
 
+    @property
+    def scores(self) -> list[tuple[str, float]]:
+        """The pieces of the model with their scores, as SentencePiece's own .vocab files list them."""
+        return [(piece, self._processor.get_score(i)) for i, piece in enumerate(self.symbols[: self.learned])]
+
     def _spelling(self, token: int) -> bytes:
         pieces = self._processor
         if token >= self.learned or any(x(token) for x in (pieces.is_unknown, pieces.is_control, pieces.is_unused)):

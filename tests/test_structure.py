@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
-    "text files fields threads usage arrow model_config features_config phones",
+    "text files fields threads usage arrow model_config features_config phones features_presets",
     "config device progress frames loudness voice stream_states silence sounds boundaries reestimation calibration",
     "transcript characters",
     "plain_yaml tree background archive",

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from rnnt.features import Features
 from rnnt.frames import valid_places
 from rnnt.loudness import peak_power
+from rnnt.mel import guarded_log
 from rnnt.mfcc import cepstra, frame_energy, with_deltas
 from rnnt.running_statistics import RunningSums, normalize_running, start_sums
 
@@ -30,7 +31,8 @@ class FrontEnd(nn.Module):
         window = features.window().double()
         first = (config.n_fft - config.window) // 2
         self.left = config.n_fft // 2 - first  # samples of a window before its frame's middle
-        self.extra = max(config.window - self.left - config.hop, 0)  # samples after the last hop that it reaches
+        self.late = features.late
+        self.extra = max(config.window - self.left - config.hop + self.late, 0)  # samples after the last hop it reaches
         place_W = torch.arange(first, first + config.window, dtype=torch.float64)
         angle_KW = 2 * torch.pi * torch.arange(config.n_fft // 2 + 1)[:, None] * place_W / config.n_fft
         waves = torch.cat((angle_KW.cos(), angle_KW.sin())) * window[first : first + config.window]
@@ -42,10 +44,11 @@ class FrontEnd(nn.Module):
         if self.config.trim_silence:
             audio_BN, num_samples = trim(audio_BN, num_samples)
         hop, size = self.config.hop, audio_BN.shape[1]
-        begun = 0 if self.config.whole_hops else hop - 1
+        begun = self.late or (0 if self.config.whole_hops else hop - 1)
         frames = torch.div(torch.ones_like(num_samples[:1]) * size + begun, hop, rounding_mode="floor").clamp(min=1)
         emphasized_BN = self._emphasize(F.pad(audio_BN, (1, 0)), torch.zeros_like(num_samples)[:, None])
-        place_1P = torch.arange((frames.max() - 1) * hop + self.config.window, device=audio_BN.device)[None] - self.left
+        place_P = torch.arange((frames.max() - 1) * hop + self.config.window, device=audio_BN.device)
+        place_1P = place_P[None] - self.left + self.late
         padded_BP = self._mirror(emphasized_BN, place_1P, num_samples[:, None], 0)
         num_frames = self.features.num_frames(num_samples)
         x_BSF = self._values(padded_BP, num_frames)
@@ -61,6 +64,8 @@ class FrontEnd(nn.Module):
         if self.config.dither:
             noise = self.features.dither
             samples_BN = samples_BN + self.config.dither * noise[(place_BN + len(noise)) % len(noise)]
+        if self.config.padding == "kaldi":  # the padding comes first
+            return samples_BN[:, 1:]
         before_BN = (samples_BN * (place_BN >= 0))[:, :-1]
         return samples_BN[:, 1:] - self.config.preemphasis * before_BN
 
@@ -71,15 +76,20 @@ class FrontEnd(nn.Module):
         num_samples_B1: torch.Tensor,
         first_B1: torch.Tensor | int,
     ) -> torch.Tensor:
-        """Return the samples at these places (B, P) of padded streams. first_B1: the place of the first of samples_BN."""
-        last_B1 = num_samples_B1 - 1
+        """Return the samples (B, P) at these places of padded streams, after pre-emphasis.
+
+        first_B1: the place of the first of samples_BN.
+        """
+        last_B1, twice = num_samples_B1 - 1, int(self.config.padding == "kaldi")
         inside_BP = (place_BP >= 0) & (place_BP <= last_B1)
-        place_BP = torch.where(place_BP < 0, torch.minimum(-place_BP, last_B1), place_BP)
-        place_BP = torch.where(place_BP > last_B1, (2 * last_B1 - place_BP).clamp(min=0), place_BP)
+        place_BP = torch.where(place_BP < 0, torch.minimum(-place_BP - twice, last_B1), place_BP)
+        place_BP = torch.where(place_BP > last_B1, (2 * last_B1 + twice - place_BP).clamp(min=0), place_BP)
         place_BP = (place_BP - first_B1).clamp(min=0)
         place_BP = torch.minimum(place_BP, torch.ones_like(place_BP) * (samples_BN.shape[1] - 1))
         found_BP = samples_BN.gather(1, place_BP)
-        return found_BP if self.config.padding == "reflect" else found_BP * inside_BP
+        if self.config.padding == "zeros":
+            return found_BP * inside_BP
+        return self.features.emphasize_padded(found_BP)  # the window is 0 at the first, which lacks a sample before it
 
     def _values(self, padded_BP: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Return the frames (B, S, F) of padded streams, not normalized."""
@@ -93,7 +103,7 @@ class FrontEnd(nn.Module):
             mel_BSF = (power_BSK.sqrt() @ self.filters).square()
         if config.peak_floor:
             mel_BSF = mel_BSF + peak_power(mel_BSF, num_frames) * 10 ** (-config.peak_floor / 10)
-        log_BSF = torch.log(mel_BSF + config.log_floor)
+        log_BSF = guarded_log(mel_BSF, config.log_floor, config.log_guard)
         if config.kind == "mel":
             return log_BSF
         energy_BS1 = torch.log(frame_energy(power_BSK, config.n_fft) + config.log_floor)
@@ -130,7 +140,7 @@ class ChunkFrontEnd(FrontEnd):
         samples_BN = torch.cat((past_BP, audio_BN), 1)
         first_B1 = received[:, None] - self.left
         emphasized_BN = self._emphasize(samples_BN, first_B1)
-        place_BP = first_B1 + torch.arange(size - hop + self.config.window, device=audio_BN.device)
+        place_BP = first_B1 + self.late + torch.arange(size - hop + self.config.window, device=audio_BN.device)
         total = torch.where(num_samples < 0, torch.full_like(num_samples, _ENDLESS), num_samples)
         padded_BP = self._mirror(emphasized_BN, place_BP, total[:, None], first_B1)
         most = torch.ones_like(received) * torch.div(size, hop, rounding_mode="floor")
