@@ -18,7 +18,9 @@ def sound(samples):
 
 
 @pytest.mark.parametrize("samples", [500, 15999, 16000, 16081, 24079])
-@pytest.mark.parametrize(("preset", "window", "high"), [("sherpa-offline", "povey", -400), ("sherpa-online", "hanning", 0)])
+@pytest.mark.parametrize(
+    ("preset", "window", "high"), [("sherpa-offline", "povey", -400), ("sherpa-online", "hanning", 0)]
+)
 def test_sherpa_as_kaldi_native_fbank(preset, window, high, samples):
     """The options are those that sherpa-onnx sets for NeMo's transducers (offline-recognizer-transducer-nemo-impl.h)."""
     knf = pytest.importorskip("kaldi_native_fbank")

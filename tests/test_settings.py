@@ -54,7 +54,7 @@ def others(value):
         return [[*value, "another"], [*value, 3]]
     if isinstance(value, str):
         names = ["none", "words", "tanh", "adamw", "cosine", "bfloat16", "additive", "beam", "symbols", "partial"]
-        return [*names, "zeros", "hamming", "mfcc", "conformer", "layer", "else"]
+        return [*names, "zeros", "max", "hamming", "mfcc", "conformer", "layer", "else"]
     if isinstance(value, int):
         return [value + 3, value - 3, 2 * value, value // 2, value + 2]
     return [value + 0.125, value - 0.125, value / 2, value * 2]

@@ -54,7 +54,7 @@ class FeatureEncoder(nn.Module):
         return encoder_BTD.transpose(1, 2), lengths
 
 
-class Decoder(nn.Module):
+class NemoDecoder(nn.Module):
     """The last symbol (B, 1) and states (L, B, H) -> the predictor's output (B, H, 1), and the states after it."""
 
     def __init__(self, recognizer: Recognizer):
@@ -70,7 +70,7 @@ class Decoder(nn.Module):
         return output_B1H.transpose(1, 2), length + 0, *(x.transpose(0, 1) for x in after)
 
 
-class Joiner(nn.Module):
+class NemoJoiner(nn.Module):
     """Encoder frames (B, D, T) and predictor outputs (B, H, U) -> logits (B, T, U, V)."""
 
     def __init__(self, recognizer: Recognizer):
@@ -86,12 +86,12 @@ class Joiner(nn.Module):
         return self.joint(encoder_BT1H, predictor_B1UH) + self.blank_bias
 
 
-class DecoderJoiner(nn.Module):
+class NemoDecoderJoint(nn.Module):
     """The decoder and the joiner as one graph."""
 
     def __init__(self, recognizer: Recognizer):
         super().__init__()
-        self.decoder, self.joiner = Decoder(recognizer), Joiner(recognizer)
+        self.decoder, self.joiner = NemoDecoder(recognizer), NemoJoiner(recognizer)
         self.register_buffer("blank_bias", self.joiner.blank_bias)
 
     def forward(
@@ -118,7 +118,7 @@ def trace_encoder(
 
 
 def decoder_example(recognizer: Recognizer) -> tuple[torch.Tensor, ...]:
-    """Return inputs of `Decoder`: the first symbol of one utterance."""
+    """Return inputs of `NemoDecoder`: the first symbol of one utterance."""
     lstm = recognizer.model.predictor.lstm
     states = (torch.zeros(lstm.num_layers, 1, lstm.hidden_size),) * 2
     first = torch.full((1, 1), recognizer.model.blank, dtype=torch.int32)

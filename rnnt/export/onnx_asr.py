@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from rnnt.export.format import Format, Graphs
-from rnnt.export.nemo_graphs import DecoderJoiner, decoder_example, log_mel, require_features, trace_encoder
+from rnnt.export.nemo_graphs import NemoDecoderJoint, decoder_example, log_mel, require_features, trace_encoder
 from rnnt.export.onnx_file import trace
 from rnnt.export.runtime import Engine, State, open_session
 from rnnt.export.tokens import token_names, tokens_text
@@ -42,7 +42,7 @@ def onnx_asr_graphs(recognizer: Recognizer) -> dict[str, Any]:
     axes = {"encoder_outputs": {0: "B", 2: "T"}, "targets": {0: "B"}, "target_length": {0: "B"}}
     axes |= {"outputs": {0: "B", 1: "T"}, "prednet_lengths": {0: "B"}}
     axes |= {name: {1: "B"} for name in (*inputs[3:], *outputs[2:])}
-    decoder = trace(DecoderJoiner(recognizer), example, inputs, outputs, axes, about)
+    decoder = trace(NemoDecoderJoint(recognizer), example, inputs, outputs, axes, about)
     return {ENCODER: encoder, DECODER: decoder}
 
 

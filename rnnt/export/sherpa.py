@@ -19,7 +19,7 @@ from torch import nn
 
 from rnnt.export.format import Format, Graphs
 from rnnt.export.graph import run_forward, why_no_stream
-from rnnt.export.nemo_graphs import Decoder, Joiner, decoder_example, log_mel, require_features, trace_encoder
+from rnnt.export.nemo_graphs import NemoDecoder, NemoJoiner, decoder_example, log_mel, require_features, trace_encoder
 from rnnt.export.onnx_file import trace
 from rnnt.export.runtime import Engine, State, open_session
 from rnnt.export.sherpa_readme import readme
@@ -114,10 +114,14 @@ def _decoders(recognizer: Recognizer) -> dict[str, Any]:
     outputs = ("outputs", "prednet_lengths", "next_states.1", "next_states.2")
     axes = {name: {1: "B"} for name in (*inputs[2:], *outputs[2:])}
     axes |= {"targets": {0: "B"}, "target_length": {0: "B"}, "outputs": {0: "B"}, "prednet_lengths": {0: "B"}}
-    decoder = trace(Decoder(recognizer), decoder_example(recognizer), inputs, outputs, axes, {})
+    decoder = trace(NemoDecoder(recognizer), decoder_example(recognizer), inputs, outputs, axes, {})
     example = torch.randn(1, model.encoder.width, 1), torch.randn(1, model.predictor.width, 1)
-    axes = {"encoder_outputs": {0: "B", 2: "T"}, "decoder_outputs": {0: "B", 2: "U"}, "outputs": {0: "B", 1: "T", 2: "U"}}
-    joiner = trace(Joiner(recognizer), example, tuple(axes)[:2], ("outputs",), axes, {})
+    axes = {
+        "encoder_outputs": {0: "B", 2: "T"},
+        "decoder_outputs": {0: "B", 2: "U"},
+        "outputs": {0: "B", 1: "T", 2: "U"},
+    }
+    joiner = trace(NemoJoiner(recognizer), example, tuple(axes)[:2], ("outputs",), axes, {})
     return {DECODER: decoder, JOINER: joiner}
 
 

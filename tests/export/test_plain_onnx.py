@@ -49,19 +49,6 @@ def test_encoder_is_that_of_torch_for_any_batch_and_length(make, utterances, fea
         np.testing.assert_allclose(found[:count], expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("silent", [3000, 0])
-def test_silence_is_trimmed_in_the_graph(make, speech, silent):
-    recognizer = make(features={"trim_silence": True})
-    audio = np.concatenate([np.zeros(silent, np.int16), speech(1.0, 1), np.zeros(2 * silent, np.int16)])
-    engine = plain_engines(recognizer, plain_graphs(recognizer))["onnx"]()
-    from rnnt.silence import trim_silence
-
-    expected = encoded(recognizer, trim_silence(audio))
-    np.testing.assert_allclose(engine.encode(audio / 32768), expected, atol=2e-4)
-    for short in (np.zeros(4000, np.int16), speech(0.05, 2)):  # silence alone, and less than a window
-        np.testing.assert_allclose(engine.encode(short / 32768), encoded(recognizer, short), atol=2e-4)
-
-
 @pytest.mark.parametrize(
     "features",
     [
@@ -87,31 +74,9 @@ def test_chunks_give_the_frames_of_the_whole(make, speech, features, lstm):
         np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
-def test_streams_of_different_ages_share_a_batch(make, speech):
-    recognizer = fitted(make(features={"normalization": "running"}))
-    graphs = plain_graphs(recognizer)
-    session = open_session(graphs[STREAM].SerializeToString())
-    from rnnt.export.graph import StreamEncoder
-
-    module = StreamEncoder(recognizer)
-    names = [x.name for x in session.get_inputs()]
-    audio = [speech(1.0, seed)[:12000].astype(np.float32) / 32768 for seed in (1, 2)]
-    step = 2 * module.step
-
-    def run(rows, totals, states):
-        return session.run(None, dict(zip(names, [np.stack(rows), np.array(totals), *states])))
-
-    zeros = [x.numpy() for x in module.start(1).values()]
-    alone = [run([each[:step]], [-1], zeros) for each in audio]
-    later = run([audio[0][step : 2 * step]], [-1], alone[0][3:])
-    mixed = run(
-        [audio[0][step : 2 * step], audio[1][:step]], [-1, -1], [np.concatenate(x) for x in zip(alone[0][3:], zeros)]
-    )
-    np.testing.assert_allclose(mixed[0][0], later[0][0], atol=1e-5)
-    np.testing.assert_allclose(mixed[0][1], alone[1][0][0], atol=1e-5)
-
-
-@pytest.mark.parametrize("model", [{"predictor": {"embedding": 0, "hidden": 8, "layers": 1}}, {"joint": {"kind": "additive"}}, {}])
+@pytest.mark.parametrize(
+    "model", [{"predictor": {"embedding": 0, "hidden": 8, "layers": 1}}, {"joint": {"kind": "additive"}}, {}]
+)
 def test_greedy_search_finds_the_symbols_of_torch(make, utterances, model):
     layers = {"encoder": {"hidden": 16, "pre_layers": 1, "post_layers": 1}, "init_scale": 1.0}
     random = layers | {"predictor": {"hidden": 8, "layers": 1}, "joint": {"hidden": 16}}

@@ -69,14 +69,16 @@ def test_online_finds_the_tokens_of_torch(make, speech, tmp_path):
             online.decode_stream(stream)
         (expected,) = recognizer.transcribe([np.concatenate([audio, silence])])
         found = online.tokens(stream)
-        assert len(found) > 2 and ["a b c".split().index(x.strip()) for x in found] == expected.tokens[: len(found)]
+        assert [["a", "b", "c"].index(x.strip()) for x in found] == expected.tokens[: len(found)]
         assert all(frame >= 24 for frame in expected.frames[len(found) :])
         total += len(found)
     assert total > 10
 
 
 def test_other_features_are_refused(make, spell):
-    with pytest.raises(ValueError, match=r"sherpa-onnx computes other .*features=sherpa-offline \(here .*padding=kaldi"):
+    with pytest.raises(
+        ValueError, match=r"sherpa-onnx computes other .*features=sherpa-offline \(here .*padding=kaldi"
+    ):
         SHERPA.graphs(make())
     with pytest.raises(ValueError, match="sherpa-onnx runs models of audio"):
         SHERPA.graphs(spell())
