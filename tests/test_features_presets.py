@@ -1,6 +1,11 @@
 """Features of other programs, value by value."""
 
+from importlib.resources import files
+
+import kaldi_native_fbank as knf
 import numpy as np
+import onnx_asr
+import onnxruntime
 import pytest
 import torch
 
@@ -22,8 +27,7 @@ def sound(samples):
     ("preset", "window", "high"), [("sherpa-offline", "povey", -400), ("sherpa-online", "hanning", 0)]
 )
 def test_sherpa_as_kaldi_native_fbank(preset, window, high, samples):
-    """The options are those that sherpa-onnx sets for NeMo's transducers (offline-recognizer-transducer-nemo-impl.h)."""
-    knf = pytest.importorskip("kaldi_native_fbank")
+    """The options are those that sherpa-onnx sets for NeMo's transducers."""
     options = knf.FbankOptions()
     frame, mel = options.frame_opts, options.mel_opts
     frame.dither, frame.snip_edges, frame.samp_freq, frame.window_type = 0, False, 16000, window
@@ -42,11 +46,6 @@ def test_sherpa_as_kaldi_native_fbank(preset, window, high, samples):
 @pytest.mark.parametrize("mels", [80, 128])
 @pytest.mark.parametrize("samples", [500, 15999, 16000, 24079])
 def test_nemo_as_onnx_asr(samples, mels):
-    onnx_asr = pytest.importorskip("onnx_asr")
-    from importlib.resources import files
-
-    import onnxruntime
-
     graph = files(onnx_asr).joinpath("preprocessors", "data", f"nemo{mels}.onnx").read_bytes()
     session = onnxruntime.InferenceSession(graph)
     inputs = [x.name for x in session.get_inputs()]

@@ -5,8 +5,9 @@
     README.md     the commands
 
 Its recognizers of recordings and of streams compute different features. So a model is for one of them: that whose
-features it was trained with, `sherpa-offline` (the recognizer `nemo_transducer`) or `sherpa-online`. The graphs normalize the features themselves, as the model's setting says. A stream's cache_last_channel holds the
-states of the LSTM layers, (B, layers, 2, width); the other caches are not used.
+features it was trained with, `sherpa-offline` (the recognizer `nemo_transducer`) or `sherpa-online`. The graphs
+normalize the features themselves, as the model's setting says. A stream's cache_last_channel holds the states of the
+LSTM layers, (B, layers, 2, width). The other caches are not used.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,6 @@ from rnnt.recognizer import Recognizer
 from rnnt.tokenizer import SentencePiece
 
 ENCODER, DECODER, JOINER = "encoder.onnx", "decoder.onnx", "joiner.onnx"
-MOST_SYMBOLS = 10  # of a frame; sherpa-onnx's limit
 CHUNK_ROWS = 4  # encoder frames of a chunk of a stream
 _FREE = ("mels", "dither", "normalization")
 
@@ -121,7 +121,7 @@ def _decoders(recognizer: Recognizer) -> dict[str, Any]:
         "decoder_outputs": {0: "B", 2: "U"},
         "outputs": {0: "B", 1: "T", 2: "U"},
     }
-    joiner = trace(NemoJoiner(recognizer), example, tuple(axes)[:2], ("outputs",), axes, {})
+    joiner = trace(NemoJoiner(recognizer), example, ("encoder_outputs", "decoder_outputs"), ("outputs",), axes, {})
     return {DECODER: decoder, JOINER: joiner}
 
 

@@ -47,7 +47,7 @@ def test_blank_starts_a_sequence_as_zeros_do(make):
         logits, hidden, _ = module(frames, torch.tensor([model.blank] * 2), zeros, zeros)
         output, (expected, _) = model.predictor.start(2)
         wanted = model.joint(model.joint.project_encoder(frames), model.joint.project_predictor(output)[:, None])
-    wanted[..., -1] -= 0.25
+        wanted[..., -1] -= 0.25
     torch.testing.assert_close(logits, wanted)
     torch.testing.assert_close(hidden, expected)
 

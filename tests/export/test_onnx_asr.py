@@ -3,14 +3,13 @@
 import json
 
 import numpy as np
+import onnx_asr
 import pytest
 
 from rnnt.export.exporting import export_model
 from rnnt.export.onnx_asr import ONNX_ASR
 from rnnt.export.runtime import greedy_symbols
 from rnnt.features_presets import FEATURE_PRESETS
-
-onnx_asr = pytest.importorskip("onnx_asr")
 
 
 def test_finds_the_tokens_of_torch(make, utterances, tmp_path):

@@ -39,6 +39,6 @@ def reference(engine, frames, per_frame, most):
 @pytest.mark.parametrize(("per_frame", "most"), [(1, 300), (3, 300), (3, 5)])
 def test_windows_find_what_single_frames_find(frames, patience, per_frame, most):
     rng = np.random.default_rng(frames)
-    table = rng.standard_normal((frames, 4)) + [0, 0, 0, 1]
+    table = rng.standard_normal((frames, 4)) + np.array([0, 0, 0, 1])
     expected = reference(Table(patience), table, per_frame, most)
     assert greedy_symbols(Table(patience), table, per_frame, most) == expected

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sherpa_onnx
 import torch
 
 from rnnt.export.exporting import export_model
@@ -9,7 +10,6 @@ from rnnt.export.runtime import greedy_symbols
 from rnnt.export.sherpa import SHERPA
 from rnnt.features_presets import FEATURE_PRESETS
 
-sherpa_onnx = pytest.importorskip("sherpa_onnx")
 DECODING = {"max_symbols_per_frame": 10}
 
 
