@@ -69,8 +69,7 @@ class Trainer:
         config = self.config
         valid = self.valid_split.fingerprint if self.valid_split else ""
         data = {"train": train_split.fingerprint, "valid": valid}
-        surroundings = open_surroundings(config.augment, config.features.sample_rate, train_split, out)
-        if surroundings is not None:
+        if surroundings := open_surroundings(config.augment, config.features.sample_rate, train_split, out):
             data |= surroundings.fingerprints
             self.notes += surroundings.notes
         self.folder = RunFolder(out, config, self.processes, data)
@@ -79,7 +78,6 @@ class Trainer:
         self.data = TrainingData(train_split, tokenizer, config, self.device, alphabet, surroundings)
         if self.data.left_out:
             self.notes.append(f"{self.data.left_out}; {out / LEFT_OUT} lists them")
-
         torch.manual_seed(config.seed)
         self.recognizer = Recognizer(config, tokenizer, alphabet).to(self.device)
         self.model = self.recognizer.model
