@@ -104,7 +104,7 @@ def test_a_folder_that_is_called_like_a_preset_comes_first(call, tmp_path, monke
 def test_what_is_neither_a_folder_nor_a_preset_is_refused(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, message in (
-        ("digit", "error: digit does not exist, and no preset has this name; there are conformer-small, demo, "),
+        ("digit", "error: digit does not exist, and no preset has this name; there are an4, conformer-small, "),
         ("gone.yaml", "error: no configuration file gone.yaml"),
         ("small/x", "error: small/x does not exist"),
     ):
