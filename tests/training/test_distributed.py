@@ -14,6 +14,7 @@ SETTINGS = (
     "augment.time_masks=2", "augment.frequency_masks=1", "augment.frequency_width=4", "model.encoder.lstm.dropout=0.2",
     "model.predictor.dropout=0.2", "model.joint.dropout=0.2", "optim.lr=0.003", "train.epochs=1", "train.ema=0.9",
     "train.ctc_weight=0.3", "train.ctc_epochs=0.5", "train.weight_noise=0.01",
+    "train.ctc_consistency=0.2", "model.predictor.masking=0.3",
 )  # fmt: skip
 STEPS = 7  # of an epoch: 26 utterances in batches of 4; two are left for one batch, so of 4 processes two have none
 

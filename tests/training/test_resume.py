@@ -29,7 +29,7 @@ FULL = (
     "model.predictor.dropout=0.2", "model.joint.dropout=0.2", "optim.name=lamb", "train.ema=0.9",
     "train.accumulation=2", "train.ctc_weight=0.3", "train.ctc_epochs=2", "train.checkpoint_every=3",
     "train.curriculum_epochs=1", "train.curriculum_seconds=0.6", "features.normalization=global",
-    "train.weight_noise=0.01",
+    "train.weight_noise=0.01", "train.ctc_consistency=0.2", "model.predictor.masking=0.3",
 )  # fmt: skip
 
 

@@ -326,6 +326,23 @@ def test_the_loss_of_two_views_is_the_written_out_one(stepper_of, epoch):
     assert float(total) == pytest.approx((float(losses.sum()) + weight * (ctc + 0.25 * divergence)) / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize("encoder", [[], CONFORMER], ids=["lstm", "conformer"])
+def test_two_views_of_partial_transcripts(stepper_of, encoder):
+    stepper = stepper_of("train.ctc_weight=0.6", "train.ctc_consistency=0.25", "augment.frequency_masks=1", *encoder)
+    stepper.model.eval()  # without dropout, and with a batch normalization that does not see the batch
+    batch, augmentation = views_of(stepper)
+    penalties = Penalties(1.0, 3.0)
+    loss_B, total = stepper._objective(
+        batch_of(range(8)), Augmentation(stepper.config.augment, 8, torch.Generator().manual_seed(0)), 0.6, penalties
+    )
+    frames = Features(stepper.config.features)(batch.inputs, batch.input_lengths, augmentation)
+    encoder_BTD, lengths = stepper.model.encoder(*frames)
+    losses = stepper.model.loss(encoder_BTD, lengths, batch.targets, batch.target_lengths, penalties=penalties)
+    torch.testing.assert_close(loss_B, losses.detach().view(2, 8).mean(0), rtol=1e-5, atol=1e-5)
+    total.backward()
+    assert all(parameter.grad is not None for parameter in stepper.parameters)
+
+
 def test_a_view_moves_towards_the_other_and_not_the_other_away():
     logits = torch.tensor([[[2.0, 0.0, -1.0]], [[0.0, 1.0, 0.5]]], requires_grad=True)
     view_divergence(logits.log_softmax(-1), torch.tensor([1, 1])).backward()
