@@ -56,6 +56,10 @@ def export_model(
     if kind not in FORMATS:
         raise ValueError(f"no format {kind[:50]!r}; give one of {', '.join(FORMATS)}")
     check_out(out)
+    if recognizer.model.joint.durations:
+        raise ValueError(
+            "this is a token-and-duration model, which cannot be exported; export a model without durations"
+        )
     if weights == "int8" and dataset is None:
         raise ValueError("--int8 measures what it loses on a split; give one with --check DATA/split")
     chosen = FORMATS[kind]

@@ -41,6 +41,16 @@ def test_float32_is_checked_and_written(model, split, tmp_path):
     assert "WER" in lines[0] and lines[1].startswith("torch") and lines[2].startswith("onnx")
 
 
+@pytest.mark.parametrize("kind", exporting.FORMATS)
+def test_a_token_and_duration_model_is_refused(make, kind, tmp_path):
+    model = make(model={"joint": {"durations": [0, 1, 2]}})
+    with pytest.raises(
+        ValueError, match="this is a token-and-duration model, which cannot be exported; export a model"
+    ):
+        export_model(model, kind, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_graph_that_errs_is_refused_by_name(model, split, tmp_path, monkeypatch):
     import onnx
 
