@@ -1,6 +1,7 @@
 """The verb `export`."""
 
 import json
+import shutil
 
 import pytest
 
@@ -33,6 +34,7 @@ def test_mistakes_are_named(call, run, tmp_path, capsys, speller):
 
 def test_prints_a_table_and_checks_on_the_validation_data_by_itself(call, run, prepared, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    run = shutil.copytree(run, tmp_path / "far" / "from" / "data" / "run")
     assert call("export", run, "--fp16", "--out", tmp_path / "out") == 0
     assert "not checked: no validation data was found; give it with --check" in capsys.readouterr().out
     (tmp_path / "data").symlink_to(prepared)
