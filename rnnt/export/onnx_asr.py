@@ -57,8 +57,8 @@ class OnnxAsrEngine:
     def encode(self, given: np.ndarray) -> np.ndarray:
         """Encode one utterance."""
         mel = log_mel(self._features, given, True)
-        frames, lengths = self._encoder.run(None, {"audio_signal": mel, "length": np.array([mel.shape[2]])})
-        return frames[0, :, : lengths[0]].T
+        (frames_DT,), (length,) = self._encoder.run(None, {"audio_signal": mel, "length": np.array([mel.shape[2]])})
+        return frames_DT[:, :length].T
 
     def start(self) -> State:
         """Return the last symbol and the states."""

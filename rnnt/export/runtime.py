@@ -51,8 +51,9 @@ class PlainEngine:
     def encode(self, given: np.ndarray) -> np.ndarray:
         """Encode one utterance."""
         values = given.astype(np.float32 if self._inputs[0] == "audio" else np.int64)
-        frames, lengths = self._encoder.run(None, dict(zip(self._inputs, (values[None], np.array([len(values)])))))
-        return frames[0, : lengths[0]]
+        given = dict(zip(self._inputs, (values[None], np.array([len(values)]))))
+        (frames_TD,), (length,) = self._encoder.run(None, given)
+        return frames_TD[:length]
 
     def start(self) -> State:
         """Return the last symbol and the predictor's states."""
@@ -86,8 +87,9 @@ class StreamEngine(PlainEngine):
             place = start + prefix
             chunk = np.pad(samples[place : place + size], (0, size - len(samples[place : place + size])))
             total = np.array([len(samples) if place + size > len(samples) else -1])
-            rows, first, end, *after = self._encoder.run(None, {"audio": chunk[None], "num_samples": total, **state})
-            found.append(rows[0, first[0] : end[0]])
+            given = {"audio": chunk[None], "num_samples": total, **state}
+            (rows_TD,), (first,), (end,), *after = self._encoder.run(None, given)
+            found.append(rows_TD[first:end])
             state = dict(zip(state, after))
         return np.concatenate(found)
 

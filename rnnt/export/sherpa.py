@@ -160,8 +160,8 @@ class SherpaEngine:
     def encode(self, given: np.ndarray) -> np.ndarray:
         """Encode one utterance."""
         mel = log_mel(self._features, given, False)
-        frames, lengths, *_ = self._encode(mel)
-        return frames[0, :, : lengths[0]].T
+        (frames_DT,), (length,) = self._encode(mel)[:2]
+        return frames_DT[:, :length].T
 
     def start(self) -> State:
         """Return the predictor's output for blank, and the states after it."""
