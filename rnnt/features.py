@@ -284,8 +284,7 @@ class Features(nn.Module):
         if self.config.normalization == "global":
             return (x_BSF - self.mean) / (self.std + 1e-5)
         if self.config.normalization == "running":
-            # One row for all: an exported graph would fix the number of rows.
-            return self.normalize_more(x_BSF, num_frames, start_sums(1, self.mean))[0]
+            return self.normalize_more(x_BSF, num_frames, start_sums(1, self.mean))[0]  # a traced graph fixes len()
         if self.config.normalization == "loud":
             return normalize_loud(x_BSF, num_frames)
         padding_BS1 = ~valid_places(num_frames, x_BSF.shape[1])[:, :, None]
