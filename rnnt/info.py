@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from rnnt.config import Config
 from rnnt.dataset import Dataset
@@ -20,6 +19,7 @@ from rnnt.model.transducer import make_encoder
 from rnnt.model_folder import find_model, read_config
 from rnnt.recognizer import load
 from rnnt.settings import find_preset, load_config, presets
+from rnnt.shapes import shapes_only
 from rnnt.symbol_input import Input, make_input
 from rnnt.text import duration, visible
 from rnnt.tokenizer import load_chosen_tokenizer
@@ -105,7 +105,7 @@ def _preset(name: str) -> str:
     lines = find_preset(name).read_text(encoding="utf-8").splitlines()
     comment = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
     features = make_input(config)
-    with torch.device("meta"):  # takes no memory and no time
+    with shapes_only():  # takes no memory and no time
         encoder = make_encoder(features.width, config.model.encoder)
     train = config.train
     return "\n".join(
@@ -142,7 +142,7 @@ def _durations(config: Config) -> str:
 
 
 def _count(config: Config, symbols: int) -> int:
-    with torch.device("meta"):  # takes no memory and no time
+    with shapes_only():  # takes no memory and no time
         return Transducer(make_input(config).width, symbols + 1, config.model).num_parameters()
 
 

@@ -21,6 +21,7 @@ from rnnt.model import Transducer
 from rnnt.nemo_config import find, nemo_config, require_transducer, shown
 from rnnt.plain_yaml import parse_yaml
 from rnnt.recognizer import Recognizer
+from rnnt.shapes import shapes_only
 from rnnt.text import reason
 from rnnt.tokenizer import SentencePiece
 
@@ -47,7 +48,7 @@ def convert_nemo(path: Path, out: Path) -> Recognizer:
     filters = state.pop("preprocessor.featurizer.fb", None)
     if filters is not None and not _same_filters(filters, features):
         raise ValueError(f"{path}: its mel filters are not those that its settings say; they do not exist here")
-    with torch.device("meta"):  # the settings of a stranger may ask for more than there is
+    with shapes_only():  # the settings of a stranger may ask for more than there is
         model = Transducer(features.width, len(tokenizer) + 1, config.model)
     weights = _convert_weights(state, model, f"{path} ({_WEIGHTS})")
     recognizer = Recognizer(config, tokenizer)

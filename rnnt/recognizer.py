@@ -28,6 +28,7 @@ from rnnt.model.symbols import SymbolEmbedding
 from rnnt.model_folder import find_models, read_config, read_weights, write_model
 from rnnt.ngram.bigram import BIGRAM
 from rnnt.settings import choose_decoding
+from rnnt.shapes import shapes_only
 from rnnt.symbol_alignment import align_symbols
 from rnnt.symbol_input import make_input
 from rnnt.text_alignment import align_text
@@ -66,7 +67,8 @@ class Recognizer(nn.Module):
         self.config = config
         self.tokenizer = tokenizer
         self.alphabet = alphabet
-        self.features = make_input(config)
+        with torch.device("cpu"):  # arithmetic on the device "meta" imports torch's compiler, which takes seconds
+            self.features = make_input(config)
         embedding = None if alphabet is None else SymbolEmbedding(len(alphabet), config.symbols)
         self.model = Transducer(self.features.width, len(tokenizer) + 1, config.model, embedding)
         self.calibration = Calibration()
@@ -171,7 +173,7 @@ class EnsembleRecognizer(Recognizer):
         for other, name in zip(others, names[1:], strict=True):
             if problem := _difference(first, other):
                 raise ValueError(f"{name} and {names[0]} cannot decode together: {problem}")
-        with torch.device("meta"):  # its own features and model are replaced at once
+        with shapes_only():  # its own features and model are replaced at once
             super().__init__(first.config, first.tokenizer, first.alphabet)
         self.members = nn.ModuleList(members)
         self.features = first.features
@@ -269,7 +271,7 @@ def _open_member(folder: Path, decoding: str | None) -> Recognizer:
         config = replace(config, decoding=choose_decoding(decoding, config.decoding))
     tokenizer = load_tokenizer(folder, config.tokenizer)
     alphabet = load_alphabet(folder) if config.input == "symbols" else None
-    with torch.device("meta"):  # takes no memory, whatever sizes config.yaml asks for
+    with shapes_only():  # takes no memory, whatever sizes config.yaml asks for
         expected = Recognizer(config, tokenizer, alphabet).state_dict()
     weights = read_weights(folder, expected)
     recognizer = Recognizer(config, tokenizer, alphabet)

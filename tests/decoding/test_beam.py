@@ -180,10 +180,10 @@ def test_agrees_with_the_best_first_search_of_the_paper():
 
 def test_a_wider_beam_finds_more_probable_sequences_than_a_narrower_one_and_than_greedy_search():
     model = make_model(3, 6, blank_bias=1.0)
-    frames, lengths = encoded(list(range(1, 41)), 3)
+    frames, lengths = encoded(list(range(1, 25)), 3)
     best = {
         width: [h.score for h, *_ in beam(model, frames, lengths, DecodingConfig(4, beam=width))]
-        for width in (1, 2, 4, 8, 16)
+        for width in (1, 2, 4, 8)
     }
     means = [sum(scores) / len(scores) for scores in best.values()]
     assert means == sorted(means) and means[0] < means[-1] - 0.1

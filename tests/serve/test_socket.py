@@ -15,7 +15,7 @@ def test_silent_clients_are_sent_away(served, serving):
 
 
 def test_a_client_that_never_reads_delays_nobody(served, serving, utterances, expected):
-    with serving(served, idle_seconds=5.0) as address, connect(f"ws://{address}/v1/realtime", max_queue=1) as deaf:
+    with serving(served, idle_seconds=2.0) as address, connect(f"ws://{address}/v1/realtime", max_queue=1) as deaf:
         audio = base64.b64encode(b"\x00" * 30_000).decode()
         for _ in range(20):
             deaf.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
