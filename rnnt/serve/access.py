@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 
 from starlette.datastructures import Headers
@@ -11,7 +12,9 @@ from starlette.websockets import WebSocketClose
 
 _OPEN = ("/", "/health")  # also without a token; the page and its files hold no secret
 _PAGE = "/page/"
-_PROTOCOL = "openai-insecure-api-key."  # how a browser, which sets no header, sends a token for a WebSocket
+# How a browser, which sets no header of a WebSocket, sends a token: as the name of a subprotocol. That of OpenAI's clients
+# has the token as it is, and no name may contain `/` or `=`. The page's own, which is Kubernetes' too, takes any token.
+_PLAIN, _ENCODED = "openai-insecure-api-key.", "base64url.bearer."
 
 
 class TooLargeError(Exception):
@@ -54,8 +57,7 @@ class Access:
             return True
         given = headers.get("authorization", "").removeprefix("Bearer ")
         if scope["type"] == "websocket" and not given:
-            offered = [name for name in scope.get("subprotocols", []) if name.startswith(_PROTOCOL)]
-            given = offered[0].removeprefix(_PROTOCOL) if offered else ""
+            given = next(filter(None, map(_token_of, scope.get("subprotocols", []))), "")
         return hmac.compare_digest(given.encode(), self._token.encode())
 
     def _counted(self, receive: Receive) -> Receive:
@@ -70,6 +72,19 @@ class Access:
             return message
 
         return counted
+
+
+def _token_of(subprotocol: str) -> str:
+    """Return the token in the name of a subprotocol; "" if it has none."""
+    if subprotocol.startswith(_PLAIN):
+        return subprotocol.removeprefix(_PLAIN)
+    if not subprotocol.startswith(_ENCODED):
+        return ""
+    encoded = subprotocol.removeprefix(_ENCODED)
+    try:
+        return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    except ValueError:
+        return ""
 
 
 def error_response(status: int, message: str, kind: str, code: str | None = None, **headers: str) -> JSONResponse:

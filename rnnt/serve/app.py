@@ -25,6 +25,7 @@ from rnnt.serve.access import Access, TooLargeError, error_response, too_large
 from rnnt.serve.file_engine import FileEngine
 from rnnt.serve.limits import Limits, OverloadedError
 from rnnt.serve.live_engine import LiveEngine
+from rnnt.serve.page import page_routes
 from rnnt.serve.realtime import serve_realtime
 from rnnt.serve.sherpa import serve_sherpa
 from rnnt.serve.socket import IdleError, Socket
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from rnnt.recognizer import Recognizer
 
 _log = logging.getLogger("rnnt.serve")
-_REALTIME = "realtime"  # the subprotocol of OpenAI's clients in browsers
+_SUBPROTOCOLS = ("realtime", "vosk")  # that clients in browsers name: OpenAI's, and the server's own page
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def make_app(
         Route("/v1/models/{name:path}", _http(server, _model)),
         Route("/health", _http(server, _health)),
         Route("/metrics", _http(server, _metrics)),
+        *page_routes(),
         *(WebSocketRoute(path, _websocket(server, serve)) for path, serve in sockets.items()),
     ]
     access = Middleware(Access, token=token, upload_bytes=limits.upload_bytes)
@@ -135,12 +137,11 @@ def _websocket(server: Server, serve: Callable[[Socket, LiveEngine], Awaitable[N
 
     async def endpoint(websocket: WebSocket) -> None:
         offered = websocket.scope.get("subprotocols", [])
-        await websocket.accept(_REALTIME if _REALTIME in offered else None)
+        await websocket.accept(next((name for name in offered if name in _SUBPROTOCOLS), None))
         code, reason = socket.NORMAL, ""
         async with Socket(websocket, server.limits.idle_seconds) as client:
             try:
-                recognizer = server.steering.recognizer
-                if why := why_not_streaming(recognizer.features, recognizer.model.encoder):
+                if why := _why_not_streaming(server):
                     raise ValueError(f"this model cannot stream, because {why}; send recordings instead")
                 await serve(client, server.live)
             except WebSocketDisconnect:
@@ -187,7 +188,13 @@ async def _model(server: Server, request: Request) -> Response:
 
 
 def _description(server: Server) -> dict:
-    return {"id": server.name, "object": "model", "created": 0, "owned_by": "rnnt", "lms": server.steering.lms}
+    own = {"lms": server.steering.lms, "streams": not _why_not_streaming(server)}
+    return {"id": server.name, "object": "model", "created": 0, "owned_by": "rnnt", **own}
+
+
+def _why_not_streaming(server: Server) -> str:
+    recognizer = server.steering.recognizer
+    return why_not_streaming(recognizer.features, recognizer.model.encoder)
 
 
 async def _health(server: Server, request: Request) -> Response:

@@ -2,7 +2,8 @@
 
 A first text message may hold `{"config": {"sample_rate": 16000, "words": true, "phrase_list": [...]}}`, and the last
 one is `{"eof": 1}`. Each binary message is answered by `{"partial": ...}`, or by `{"result": [...], "text": ...}` at
-the end of an utterance.
+the end of an utterance. One answer may be to several messages. In addition to what Vosk sends, `seconds` beside
+`partial` is the audio that the text knows.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _answers(update: Update, words: bool, ends: bool, heard: bool) -> list[dict]
     found = [_result(final, words) for final in update.finals]
     if ends:
         return found or [{"text": ""}]
-    return found or ([{"partial": update.partial.text}] if heard else [])
+    return found or ([{"partial": update.partial.text, "seconds": update.partial.seconds}] if heard else [])
 
 
 def _result(final: Transcript, words: bool) -> dict:

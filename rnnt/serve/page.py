@@ -1,0 +1,50 @@
+"""The web page of the server: its files, with headers that let a browser load nothing from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+FOLDER = Path(__file__).parents[1] / "page"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+# 'self' is the server itself, and covers its WebSockets. blob: is the recording that the page itself holds.
+_POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "media-src": "blob:",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+HEADERS = {
+    "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in _POLICY.items()),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "microphone=(self)",
+    "Cache-Control": "no-cache",  # ask whether it has changed
+}
+
+
+def page_routes() -> list[Route]:
+    """Return the routes of the page: `/`, and its files under `/page/`."""
+    files = {path.name: path for path in sorted(FOLDER.iterdir()) if path.suffix in _TYPES}
+    routes = [Route(f"/page/{name}", _answer(path)) for name, path in files.items() if name != "index.html"]
+    return [Route("/", _answer(files["index.html"])), *routes]
+
+
+def _answer(path: Path):
+    async def endpoint(request: Request) -> Response:
+        return FileResponse(path, headers=HEADERS, media_type=_TYPES[path.suffix])
+
+    return endpoint
