@@ -13,7 +13,9 @@
 const TOKEN = "rnnt.token";
 
 /** The server wants a token, or another one. */
-export class TokenError extends Error {}
+export class TokenError extends Error {
+  name = "TokenError";
+}
 
 export class Server {
   #token = sessionStorage.getItem(TOKEN) ?? "";

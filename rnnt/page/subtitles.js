@@ -10,16 +10,22 @@ const LATE_SHARE = 0.4; // a cue that must end before the text does keeps at lea
 export function toSrt(transcript) {
   // The format has no escapes. U+2060, the word joiner, has no width, and no line is broken at it.
   const guard = /<(?=[\s/a-zA-Z])|\{(?=\\)|--(?=>)|\d:\d\d?:(?=\d\d?[.,]\d)/g;
-  return cuesOf(transcript)
-    .map((cue, i) => `${i + 1}\n${span(cue, ",")}\n${cue.lines.map((x) => x.replace(guard, "$&\u2060")).join("\n")}\n\n`)
-    .join("");
+  return written(transcript, ",", (line) => line.replace(guard, "$&\u2060"));
 }
 
 /** Return a transcript as WebVTT. */
 export function toVtt(transcript) {
   const escape = (x) => x.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  const cues = cuesOf(transcript).map((cue) => `${span(cue, ".")}\n${cue.lines.map(escape).join("\n")}\n\n`);
-  return `WEBVTT\n\n${cues.join("")}`;
+  return `WEBVTT\n\n${written(transcript, ".", escape)}`;
+}
+
+function written(transcript, point, escape) {
+  const texts = cuesOf(transcript).map((cue, i) => {
+    const start = round(1000 * cue.start);
+    const end = Math.max(round(1000 * cue.end), start + 1);
+    return `${i + 1}\n${clock(start, point)} --> ${clock(end, point)}\n${cue.lines.map(escape).join("\n")}\n\n`;
+  });
+  return texts.join("");
 }
 
 /** Return the cues of a transcript in order, {start, end, lines}; no two overlap. */
@@ -99,13 +105,8 @@ function round(x) {
   return x - floor === 0.5 ? floor + (floor % 2) : Math.round(x);
 }
 
-function span({ start, end }, point) {
-  return `${clock(start, point)} --> ${clock(end, point)}`;
-}
-
-function clock(seconds, point) {
-  const whole = round(seconds * 1000);
+function clock(milliseconds, point) {
   const two = (x) => String(Math.floor(x)).padStart(2, "0");
-  const [hours, minutes, rest] = [whole / 3600000, (whole / 60000) % 60, (whole / 1000) % 60];
-  return `${two(hours)}:${two(minutes)}:${two(rest)}${point}${String(whole % 1000).padStart(3, "0")}`;
+  const [hours, minutes, rest] = [3600000, 60000, 1000].map((unit) => milliseconds / unit);
+  return `${two(hours)}:${two(minutes % 60)}:${two(rest % 60)}${point}${String(milliseconds % 1000).padStart(3, "0")}`;
 }

@@ -12,8 +12,8 @@ from starlette.websockets import WebSocketClose
 
 _OPEN = ("/", "/health")  # also without a token; the page and its files hold no secret
 _PAGE = "/page/"
-# How a browser, which sets no header of a WebSocket, sends a token: as the name of a subprotocol. That of OpenAI's clients
-# has the token as it is, and no name may contain `/` or `=`. The page's own, which is Kubernetes' too, takes any token.
+# A browser cannot set headers of a WebSocket, and sends a token in the name of a subprotocol. OpenAI's clients write the
+# token as it is, which works if it has no `/` or `=`. The page encodes it, as Kubernetes does, so it may have any letter.
 _PLAIN, _ENCODED = "openai-insecure-api-key.", "base64url.bearer."
 
 

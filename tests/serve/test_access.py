@@ -1,5 +1,6 @@
 """Tokens, and uploads that are too large."""
 
+import base64
 import json
 
 import httpx
@@ -44,3 +45,18 @@ def test_the_token_of_a_socket(served, serving, utterances):
         protocols = ["realtime", "openai-insecure-api-key.secret-token"]
         with connect(f"ws://{address}/v1/realtime", subprotocols=protocols) as socket:
             assert json.loads(socket.recv(timeout=30))["type"] == "session.created"
+
+
+def test_the_token_in_the_name_of_a_subprotocol_may_have_any_letters(served, serving):
+    token = "se/cret+to=ken~?"
+    encoded = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+    with serving(served, {"token": token}) as address:
+        url = f"ws://{address}/vosk"
+        with connect(url, subprotocols=["vosk", f"base64url.bearer.{encoded}"]) as socket:
+            assert socket.subprotocol == "vosk"  # the token does not come back
+        for wrong in (encoded[:-2], "_w", "x", "é".encode().hex(), ""):
+            with pytest.raises(Exception, match="403"):
+                connect(url, subprotocols=["vosk", f"base64url.bearer.{wrong}"])
+        assert httpx.get(f"http://{address}/").status_code == 200
+        assert httpx.get(f"http://{address}/page/main.js").status_code == 200
+        assert httpx.get(f"http://{address}/page/../metrics").status_code == 401
