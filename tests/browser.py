@@ -96,9 +96,9 @@ def browsing(folder, microphone, width=1000, height=800):
 
 
 def downloaded(path):
-    """Wait for a file of a download, and return its content."""
+    """Wait for a file of a download, and return its content. Chromium makes an empty file first, and replaces it."""
     end = time.monotonic() + 10
-    while not path.exists():
+    while not (path.exists() and path.stat().st_size):
         assert time.monotonic() < end, path
         time.sleep(0.05)
     return path.read_bytes()

@@ -69,7 +69,9 @@ def test_nothing_comes_from_elsewhere():
 def tones(words, rng):
     """Return words as tones of three pitches with silence between them, int16 at 16 kHz."""
     t = np.arange(4000) / 16000
-    parts = [part for word in words for part in (np.sin(2 * np.pi * PITCH[word] * t), np.zeros(rng.integers(3000, 6000)))]
+    parts = []
+    for word in words:
+        parts += [np.sin(2 * np.pi * PITCH[word] * t), np.zeros(rng.integers(3000, 6000))]
     clean = 0.3 * np.concatenate(parts)
     return (32767 * (clean + 0.002 * rng.standard_normal(len(clean)))).astype(np.int16)
 
