@@ -44,7 +44,7 @@ def serve_command(
     ilm_weight: IlmWeight = None,
     device: Device = "cpu",
 ) -> None:
-    """Serve a model: recordings over HTTP, live speech over WebSockets.
+    """Serve a model: recordings over HTTP, live speech over WebSockets, and a page for a browser at /.
 
     The protocols are those of OpenAI (/v1/audio/transcriptions, /v1/realtime), of sherpa-onnx (/sherpa) and of Vosk
     (/vosk). Counts are at /metrics. Control-C ends the server.

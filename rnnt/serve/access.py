@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketClose
 _OPEN = ("/", "/health")  # also without a token; the page and its files hold no secret
 _PAGE = "/page/"
 # A browser cannot set headers of a WebSocket, and sends a token in the name of a subprotocol. OpenAI's clients write it
-# as it is, which works if it has no `/` or `=`. The page encodes it, as Kubernetes does, so that it may have any letter.
+# as it is, which works if it has no `/` or `=`. The page encodes it, as Kubernetes does, so it may have any letter.
 _PLAIN, _ENCODED = "openai-insecure-api-key.", "base64url.bearer."
 
 
