@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 from contextlib import suppress
 
 import httpx
@@ -15,13 +16,17 @@ COMPLETED = "conversation.item.input_audio_transcription.completed"
 DELTA = "conversation.item.input_audio_transcription.delta"
 
 
-def vosk(address, samples, size=960, path="/vosk", config=None):
-    """Return the answers to a stream of int16 samples: those that are partial, and the others."""
+def vosk(address, samples, size=960, path="/vosk", config=None, delay=0.0):
+    """Return the answers to a stream of int16 samples: those that are partial, and the others.
+
+    delay: seconds after each chunk.
+    """
     partials, results = [], []
     with connect(f"ws://{address}{path}") as socket:
         socket.send(json.dumps({"config": {"sample_rate": 16000, **(config or {})}}))
         for start in range(0, len(samples), size):
             socket.send(samples[start : start + size].tobytes())
+            time.sleep(delay)
         socket.send('{"eof" : 1}')
         for message in socket:
             answer = json.loads(message)

@@ -17,6 +17,8 @@ from rnnt.commands.terminal import (
     warnings_shown,
 )
 
+_SILENT = 256  # connections that have not sent a request yet
+
 
 def serve_command(
     model: Annotated[Path, typer.Argument(help="a run or a model")],
@@ -53,8 +55,10 @@ def serve_command(
     """
     try:
         import uvicorn
+        from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
         from rnnt.serve.app import make_app
+        from rnnt.serve.connections import bounded
     except ImportError as error:
         raise ImportError(f"rnnt serve needs the package {error.name}: pip install 'rnnt[serve]'") from None
     from rnnt.decoding.fusion import make_fusion
@@ -74,6 +78,7 @@ def serve_command(
     show(f"{model}: http://{host}:{port} (Control-C ends the server)")
     settings = uvicorn.Config(
         app,
+        http=bounded(AutoHTTPProtocol, _SILENT, idle),
         log_level="warning",
         ws_max_size=4 << 20,
         limit_concurrency=4 * (streams + files) + 16,

@@ -1,7 +1,8 @@
-"""What every request has to pass: the token, and the limit on the size of an upload."""
+"""What every request has to pass: the token, and the limits on the size and the pauses of an upload."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 
@@ -21,11 +22,18 @@ class TooLargeError(Exception):
     """Raised when an upload is larger than the server takes."""
 
 
-class Access:
-    """Refuses requests without the token, and uploads that are too large. token: None for none."""
+class StalledError(Exception):
+    """Raised when an upload does not go on."""
 
-    def __init__(self, app: ASGIApp, token: str | None, upload_bytes: int):
-        self._app, self._token, self._most = app, token, upload_bytes
+
+class Access:
+    """Refuses requests without the token, and uploads that are too large or do not go on.
+
+    token: None for none. idle_seconds: the longest pause of an upload.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None, upload_bytes: int, idle_seconds: float):
+        self._app, self._token, self._most, self._idle = app, token, upload_bytes, idle_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it."""
@@ -61,11 +69,17 @@ class Access:
         return hmac.compare_digest(given.encode(), self._token.encode())
 
     def _counted(self, receive: Receive) -> Receive:
-        count = 0
+        count, whole = 0, False
 
         async def counted() -> Message:
-            nonlocal count
-            message = await receive()
+            nonlocal count, whole
+            if whole:  # what follows is the end of the connection, whenever that comes
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self._idle)
+            except asyncio.TimeoutError:
+                raise StalledError(f"the upload stopped for {self._idle:g} s") from None
+            whole = not message.get("more_body", False)
             count += len(message.get("body", b""))
             if count > self._most:
                 raise TooLargeError

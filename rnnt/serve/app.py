@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rnnt.latency import why_not_streaming
 from rnnt.serve import metrics, socket
-from rnnt.serve.access import Access, TooLargeError, error_response, too_large
+from rnnt.serve.access import Access, StalledError, TooLargeError, error_response, too_large
 from rnnt.serve.file_engine import FileEngine
 from rnnt.serve.limits import Limits, OverloadedError
 from rnnt.serve.live_engine import LiveEngine
@@ -100,7 +100,7 @@ def make_app(
         *page_routes(),
         *(WebSocketRoute(path, _websocket(server, serve)) for path, serve in sockets.items()),
     ]
-    access = Middleware(Access, token=token, upload_bytes=limits.upload_bytes)
+    access = Middleware(Access, token=token, upload_bytes=limits.upload_bytes, idle_seconds=limits.idle_seconds)
     app = Starlette(routes=routes, middleware=[*middleware, access], lifespan=lifespan)
     app.state.server = server
     return app
@@ -118,6 +118,8 @@ def _http(server: Server, answer: Callable[[Server, Request], Awaitable[Response
             found = error_response(400, complaint(error), "invalid_request_error")
         except TooLargeError:
             found = too_large(server.limits.upload_bytes)
+        except StalledError as error:
+            found = error_response(408, str(error), "invalid_request_error", "timeout")
         except OverloadedError as error:
             found = error_response(429, str(error), "rate_limit_error", "overloaded", **{"Retry-After": "5"})
         except (asyncio.TimeoutError, TimeoutError):

@@ -26,9 +26,9 @@ def served(make):
 
 
 @contextmanager
-def running(app):
-    """Run an application. Gives its address without the scheme."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws_max_size=1 << 20)
+def running(app, http="auto"):
+    """Run an application. http: the protocol of connections. Gives its address without the scheme."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=http, log_level="error", ws_max_size=1 << 20)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -50,9 +50,9 @@ def serving(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serve") / "tiny"
 
     @contextmanager
-    def serve(recognizer, options=None, **limits):
+    def serve(recognizer, options=None, http="auto", **limits):
         app = make_app(recognizer, folder, Limits(**limits), **(options or {}))
-        with running(app) as address:
+        with running(app, http) as address:
             yield address
 
     return serve

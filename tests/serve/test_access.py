@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import httpx
 import pytest
@@ -21,6 +22,19 @@ def test_an_upload_that_is_too_large(served, serving):
         headers = {"content-type": "multipart/form-data; boundary=b"}  # its length is not told
         found = httpx.post(f"http://{address}/v1/audio/transcriptions", content=parts(), headers=headers)
         assert "larger than 100,000 bytes" in error_of(found, 413)
+
+
+def test_an_upload_that_pauses_for_too_long(served, serving):
+    with serving(served, idle_seconds=0.2) as address:
+
+        def parts():
+            yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+            time.sleep(1.0)
+            yield b"x"
+
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        found = httpx.post(f"http://{address}/v1/audio/transcriptions", content=parts(), headers=headers)
+        assert "the upload stopped for 0.2 s" in error_of(found, 408)
 
 
 def test_the_token(served, serving, utterances):
