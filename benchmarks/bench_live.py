@@ -2,8 +2,8 @@
 
     python benchmarks/bench_live.py MODEL SPLIT [--streams 8 16 32] [--soak MINUTES] [--files] [--save]
 
-MODEL is a run or a model that streams, or the name of a preset. A preset's network has random weights, and a bias of
-blank for which it emits as many symbols a second as speech has. The server is a process of its own, and all clients
+MODEL is a run or a model that streams, or the name of a preset. A preset's network has random weights, except for a few
+that make it emit two or three symbols a second. The server is a process of its own, and all clients
 are another one on the same machine, so a server whose clients are elsewhere holds more.
 
 A client plays utterances in real time, in chunks of 60 ms, through Vosk's protocol: a new connection for each stream of
@@ -41,6 +41,7 @@ from websockets.asyncio.client import connect
 
 import rnnt
 from rnnt.dataset import Dataset
+from rnnt.loader import collate
 from rnnt.recognizer import Recognizer
 from rnnt.settings import load_config
 from rnnt.transcription import transcribe_files
@@ -49,26 +50,57 @@ CHUNK_SECONDS = 0.06
 HELD_SECONDS = 0.5  # the longest latency of streams that are held
 RATE = 3.8  # symbols a second of a network with random weights: LibriSpeech in 1023 word pieces
 CLIENTS = 8  # that send files
+_FORBIDS = 2e4  # keeps a unit of the joint from being positive
 
 
 def random_recognizer(preset: str, inputs: Sequence[np.ndarray], changes: Sequence[str] = ()) -> Recognizer:
-    """Return an untrained model of a preset that emits about RATE symbols a second of these utterances."""
-    config = load_config(preset, ["device=cpu", "decoding.max_symbols_per_frame=1", *changes])
+    """Return an untrained model of a preset that emits symbols of these utterances as `speak` says."""
+    config = load_config(preset, ["device=cpu", *changes])
     torch.manual_seed(0)
     recognizer = Recognizer(config, symbols(config)).eval()
     with torch.no_grad():
         for name, parameter in recognizer.model.named_parameters():
             if "weight" in name:
                 parameter.mul_(4)  # else all frames would be alike
-    bias = recognizer.model.joint.output.bias
-    seconds = sum(map(len, inputs)) / config.features.sample_rate
-    low, high = -100.0, 100.0
-    for _ in range(24):
-        with torch.no_grad():
-            bias[-1] = (low + high) / 2
-        found = sum(len(x.tokens) for x in recognizer.transcribe(list(inputs)))
-        low, high = ((low + high) / 2, high) if found > RATE * seconds else (low, (low + high) / 2)
+        speak(recognizer, inputs)
     return recognizer
+
+
+def speak(recognizer: Recognizer, inputs: Sequence[np.ndarray]) -> None:
+    """Let a model emit an even symbol when a unit of its encoder becomes positive, an odd one when it becomes negative.
+
+    It is the unit whose changes of sign come nearest to RATE a second of these utterances. Unit 0 of the predictor
+    tells whether the last symbol was even, and two units of the joint decide. The work is that of any other weights.
+    """
+    model, seconds = recognizer.model, sum(map(len, inputs)) / recognizer.config.features.sample_rate
+    frames = []
+    for samples in inputs:
+        with recognizer.inference():
+            encoder_BTD, _ = recognizer.encode(collate([samples], [[]], [""]))
+        frames.append(encoder_BTD[0].clone())
+    changes = sum(((x[1:] > 0) != (x[:-1] > 0)).sum(0) for x in frames) / seconds
+    unit = int((changes - RATE).abs().argmin())
+    lstm, joint, even = model.predictor.lstm, model.joint, torch.arange(model.blank) % 2 == 0
+    model.predictor.embedding.weight[:, 0] = even.float()
+    for layer in range(lstm.num_layers):  # unit 0 forgets, and is open to unit 0 of the layer below alone
+        for kind in ("ih", "hh"):
+            getattr(lstm, f"weight_{kind}_l{layer}")[:: lstm.hidden_size] = 0.0
+            getattr(lstm, f"bias_{kind}_l{layer}")[:: lstm.hidden_size] = torch.tensor([10.0, -10.0, 0.0, 10.0])
+        getattr(lstm, f"weight_ih_l{layer}")[2 * lstm.hidden_size, 0] = 5.0
+    _, state = model.predictor.start(1)
+    after_even = float(model.predictor.step(torch.tensor([0]), state)[0][0, 0])
+    for layer in (joint.encoder, joint.predictor):
+        layer.weight[:2] = 0.0
+        layer.bias[:2] = 0.0
+    size = 1000 / torch.cat(frames)[:, unit].abs().mean()
+    joint.encoder.weight[:2, unit] = torch.stack([size, -size])
+    joint.predictor.weight[:2, 0] = torch.tensor([-_FORBIDS, _FORBIDS])
+    joint.predictor.bias[1] = -_FORBIDS * after_even
+    joint.output.weight.zero_()
+    joint.output.weight[:-1, 0] = even * (1 + torch.rand(model.blank))
+    joint.output.weight[:-1, 1] = ~even * (1 + torch.rand(model.blank))
+    joint.output.bias.zero_()
+    joint.output.bias[-1] = 10.0
 
 
 def streams_of(inputs: Sequence[np.ndarray], least: int, seed: int = 0) -> Iterator[np.ndarray]:
