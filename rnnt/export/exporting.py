@@ -14,12 +14,13 @@ from rnnt.export.int8 import fit_int8
 from rnnt.export.onnx_asr import ONNX_ASR
 from rnnt.export.plain_onnx import PLAIN
 from rnnt.export.sherpa import SHERPA
+from rnnt.export.web import WEB
 from rnnt.export.weights import halve
 from rnnt.files import replacing_folder, sync_file, write_json
 from rnnt.measure import measure_of
 from rnnt.recognizer import Recognizer
 
-FORMATS = {each.name: each for each in (PLAIN, SHERPA, ONNX_ASR)}
+FORMATS = {each.name: each for each in (PLAIN, SHERPA, ONNX_ASR, WEB)}
 REPORT = "export.json"
 _Track = Callable[[Iterable, int, str], Iterable]
 

@@ -106,7 +106,9 @@ def plain_engines(recognizer: Recognizer, graphs: Graphs) -> dict[str, Callable[
     def sessions(encoder: str) -> tuple[Any, Any]:
         return tuple(open_session(graphs[name].SerializeToString()) for name in (encoder, DECODER))
 
-    engines: dict[str, Callable[[], Engine]] = {"onnx": lambda: PlainEngine(*sessions(ENCODER), blank)}
+    engines: dict[str, Callable[[], Engine]] = {}
+    if ENCODER in graphs:
+        engines["onnx"] = lambda: PlainEngine(*sessions(ENCODER), blank)
     if STREAM in graphs:
         sizes = stream_sizes(StreamEncoder(recognizer))
         engines["onnx, in chunks"] = lambda: StreamEngine(*sessions(STREAM), blank, **sizes)

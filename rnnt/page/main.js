@@ -1,4 +1,4 @@
-// The page: controls, and what they do with an engine (server.js says what an engine has).
+// The page: controls, and what they do with an engine (server/server.js says what an engine has).
 import { loudness, openMicrophone, toWav } from "./microphone.js";
 import { toSrt, toVtt } from "./subtitles.js";
 import { Words } from "./words.js";

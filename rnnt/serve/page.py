@@ -37,10 +37,11 @@ HEADERS = {
 
 
 def page_routes() -> list[Route]:
-    """Return the routes of the page: `/`, and its files under `/page/`."""
-    files = {path.name: path for path in sorted(FOLDER.iterdir()) if path.suffix in _TYPES}
-    routes = [Route(f"/page/{name}", _answer(path)) for name, path in files.items() if name != "index.html"]
-    return [Route("/", _answer(files["index.html"])), *routes]
+    """Return the routes of the page: `/`, and its files under `/page/`. Those in `local` are for exported models."""
+    files = sorted(path for folder in (FOLDER, FOLDER / "server") for path in folder.iterdir() if path.suffix in _TYPES)
+    names = {path.relative_to(FOLDER).as_posix(): path for path in files}
+    index = names.pop("index.html")
+    return [Route("/", _answer(index)), *(Route(f"/page/{name}", _answer(path)) for name, path in names.items())]
 
 
 def _answer(path: Path):
