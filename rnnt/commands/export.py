@@ -13,7 +13,7 @@ from rnnt.tree import distinct_folders
 def export_command(
     model: Annotated[Path, typer.Argument(help="a run or a model")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="the folder to write, new or empty")] = ...,
-    kind: Annotated[str, typer.Option("--format", help="onnx, sherpa or onnx-asr")] = "onnx",
+    kind: Annotated[str, typer.Option("--format", help="onnx, sherpa, onnx-asr or web")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="weights of 8 bits, in all layers that allow it")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="weights stored as 16-bit floats")] = False,
     check: Annotated[
@@ -27,6 +27,8 @@ def export_command(
     Example: rnnt export runs/digits --format onnx --out exports/digits --check data/digits/test
 
     Example: rnnt export runs/digits --format sherpa --int8 --out exports/phone
+
+    Example: rnnt export runs/digits --format web --out exports/page
     """
     from rnnt.dataset import Dataset
     from rnnt.export.exporting import check_out, export_model, report_lines

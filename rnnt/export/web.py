@@ -94,7 +94,9 @@ def _read(folder: Path) -> dict[str, bytes]:
     try:
         return {name: (folder / name).read_bytes() for name in _RUNTIME}
     except OSError as error:
-        raise ValueError(f"{folder}: {error.strerror}: {error.filename}; it must hold {' and '.join(_RUNTIME)}") from None
+        raise ValueError(
+            f"{folder}: {error.strerror}: {error.filename}; it must hold {' and '.join(_RUNTIME)}"
+        ) from None
 
 
 WEB = Format("web", web_graphs, plain_engines, write_web)

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-from functools import partial
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -11,12 +10,11 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-import torch
 from browser import browsing, downloaded
 from serve_clients import post, wav
+from tones import tones, train_listener
 
 from rnnt.formats import to_srt, to_vtt
-from rnnt.recognizer import Recognizer
 from rnnt.serve.audio import decode_upload
 from rnnt.serve.page import FOLDER
 from rnnt.transcript import Transcript, Word
@@ -71,19 +69,6 @@ def test_nothing_comes_from_elsewhere():
             assert (FOLDER / name).parent.joinpath(other).is_file()
 
 
-def tones(words, rng):
-    """Return words as tones of three pitches with silence between them, int16 at 16 kHz."""
-    t = np.arange(4000) / 16000
-    parts = []
-    for word in words:
-        parts += [np.sin(2 * np.pi * PITCH[word] * t), np.zeros(rng.integers(3000, 6000))]
-    clean = 0.3 * np.concatenate(parts)
-    return (32767 * (clean + 0.002 * rng.standard_normal(len(clean)))).astype(np.int16)
-
-
-PITCH = (300.0, 900.0, 2700.0)  # of the words a, b and c
-
-
 @pytest.fixture(scope="module")
 def sound():
     return tones([0, 2, 1, 0, 1, 2, 1], np.random.default_rng(1))
@@ -91,24 +76,7 @@ def sound():
 
 @pytest.fixture(scope="module")
 def listener(make):
-    """A model that streams, trained for a moment to tell the tones apart."""
-    encoder = {"hidden": 32, "pre_layers": 1, "post_layers": 1, "time_stack": 2}
-    sections = {"encoder": encoder, "predictor": {"embedding": 8, "hidden": 8, "layers": 1}, "joint": {"hidden": 32}}
-    made = make(features={"normalization": "running", "stack": 10}, model={**sections, "init_scale": 1.0})
-    torch.manual_seed(0)
-    model, rng = Recognizer(made.config, made.tokenizer), np.random.default_rng(0)
-    model.features.mean.fill_(-12.0)
-    model.features.std.fill_(3.0)
-    optimizer = torch.optim.Adam(model.model.parameters(), lr=0.02)
-    pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
-    for _ in range(100):
-        texts = [torch.from_numpy(rng.integers(0, 3, size=rng.integers(1, 4))) for _ in range(8)]
-        audio = [torch.from_numpy(tones(text, rng)) for text in texts]
-        features, lengths = model.features(pad(audio), torch.tensor(list(map(len, audio))))
-        optimizer.zero_grad()
-        model.model(features, lengths, pad(texts), torch.tensor(list(map(len, texts)))).mean().backward()
-        optimizer.step()
-    return model.eval()
+    return train_listener(make)
 
 
 @pytest.fixture(scope="module")
