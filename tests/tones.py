@@ -1,4 +1,4 @@
-"""Words that are tones of three pitches, and a model that streams and tells them apart, for tests that need real words."""
+"""Words that are tones of three pitches, and a model that streams and tells them apart."""
 
 from functools import partial
 

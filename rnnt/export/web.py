@@ -3,7 +3,7 @@
 index.html           the page of `rnnt serve`, with another engine
 page/                its files
 ort/                 ONNX Runtime from the npm package onnxruntime-web
-model/               the graphs, tokens.txt and config.json of the format `onnx`; a model that streams has no encoder.onnx
+model/               graphs, tokens.txt and config.json of the format `onnx`; a model that streams has no encoder.onnx
 """
 
 import functools
@@ -94,9 +94,8 @@ def _read(folder: Path) -> dict[str, bytes]:
     try:
         return {name: (folder / name).read_bytes() for name in _RUNTIME}
     except OSError as error:
-        raise ValueError(
-            f"{folder}: {error.strerror}: {error.filename}; it must hold {' and '.join(_RUNTIME)}"
-        ) from None
+        why = f"{error.strerror}: {error.filename}"
+        raise ValueError(f"{why}; the folder must hold {' and '.join(_RUNTIME)}") from None
 
 
 WEB = Format("web", web_graphs, plain_engines, write_web)

@@ -207,6 +207,7 @@ class Page {
         this.#say($("token").value ? error.message : "");
         return;
       }
+      this.#recording?.microphone.stop().catch(() => {});
       this.#recording = null;
       this.#quiet();
       this.#ready($("model").textContent !== "");

@@ -11,7 +11,8 @@ export async function openMicrophone(onSamples) {
   const context = new AudioContext();
   await context.resume();
   await context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
-  const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
+  const recorder = new AudioWorkletNode(context, "recorder");
+  recorder.connect(context.destination); // silence; some browsers run only what leads there
   const ended = new Promise((resolve) => {
     recorder.port.onmessage = ({ data }) => (data ? onSamples(toInt16(data)) : resolve());
   });

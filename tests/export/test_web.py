@@ -61,7 +61,7 @@ def test_a_model_of_symbols_is_refused(speller, runtime, tmp_path):
 
 def test_where_onnx_runtime_comes_from(runtime, tmp_path, monkeypatch):
     assert web.find_runtime() == {name: name.encode() for name in web._RUNTIME}
-    for folder, why in ((tmp_path / "none", "holds no ort.wasm"), (runtime / "dist", "it must hold")):
+    for folder, why in ((tmp_path / "none", "holds no ort.wasm"), (runtime / "dist", "the folder must hold")):
         (runtime / "dist" / web._RUNTIME[1]).unlink(missing_ok=True)
         monkeypatch.setenv(web.VARIABLE, str(folder))
         web.find_runtime.cache_clear()
@@ -191,7 +191,10 @@ def test_the_resampler_is_that_of_the_package_to_hearing(browser, folder, site):
         return import("/whole/page/local/resampler.js").then(({ Resampler }) => {
             const [resampler, found] = [new Resampler(rate, 16000), []];
             let place = 0;
-            for (const size of sizes) found.push(...resampler.convert(Int16Array.from(samples.slice(place, place += size))));
+            for (const size of sizes) {
+                found.push(...resampler.convert(Int16Array.from(samples.slice(place, place + size))));
+                place += size;
+            }
             return [...found, ...resampler.finish()];
         })"""
     for rate in (8000, 16000, 44100, 48000):

@@ -17,8 +17,8 @@ let cancelled = false;
 let queue = Promise.resolve(); // one message after the other
 
 onmessage = ({ data }) => {
-  if (data.kind === "cancel") cancelled = true;
-  else queue = queue.then(() => answer(data));
+  if (data.kind === "cancel" || data.kind === "file") cancelled = data.kind === "cancel";
+  if (data.kind !== "cancel") queue = queue.then(() => answer(data));
 };
 
 async function answer({ number, kind, ...content }) {
@@ -77,7 +77,6 @@ class Stream {
 }
 
 async function transcribe(samples) {
-  cancelled = false;
   const { config, encoder } = model;
   const duration = samples.length / config.sample_rate;
   const finals = [];
