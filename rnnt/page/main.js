@@ -117,9 +117,14 @@ class Page {
     this.#recording = null;
     this.#quiet();
     if (!$("microphone").disabled) await recording.microphone.stop(); // the engine ended first
+    const [{ segments }, rest] = [this.#transcript, $("partial").textContent];
     this.#words.showPartial("");
     this.#transcript.duration = recording.count / recording.microphone.rate;
-    this.#transcript.text = this.#transcript.segments.map(({ text }) => text).join(" ");
+    if (rest) { // the engine did not come to make it final
+      segments.push({ start: segments.at(-1)?.end ?? 0, end: this.#transcript.duration, text: rest });
+      this.#words.add(rest, []);
+    }
+    this.#transcript.text = segments.map(({ text }) => text).join(" ");
     this.#finish(toWav(recording.chunks, recording.microphone.rate), "microphone", error);
     this.#ready(true);
   }

@@ -185,6 +185,22 @@ def test_a_missing_file_is_an_error_in_one_line(browser, folder, site, make):
     browser.log()
 
 
+def test_long_recordings_are_cut_where_it_is_quiet(browser, site, folder):
+    rng = np.random.default_rng(0)
+    samples, rate = rng.standard_normal(75 * 1000) * 0.1, 1000
+    quiet = [12.0, 27.5, 43.0, 61.0]
+    for second in quiet:
+        samples[int(second * rate) :][:300] *= 0.01
+    script = """const [samples, rate] = arguments;
+        return import("/whole/page/local/encoders.js").then((m) => m.stretches(Float32Array.from(samples), rate))"""
+    found = browser.run(script, samples.tolist(), rate)
+    assert [start for start, _ in found] == [0, *(end for _, end in found[:-1])] and found[-1][1] == len(samples)
+    assert len(found) == 5
+    for (_, end), second in zip(found, quiet):
+        assert second <= end / rate <= second + 0.3
+    assert browser.run(script, samples[: 30 * rate].tolist(), rate) == [[0, 30 * rate]]
+
+
 def test_the_resampler_is_that_of_the_package_to_hearing(browser, folder, site):
     rng = np.random.default_rng(0)
     script = """const [samples, rate, sizes] = arguments;

@@ -148,6 +148,18 @@ def test_words_appear_while_the_microphone_is_open(browser, serving, listener, s
     assert browser.log() == []
 
 
+def test_what_a_server_sent_before_it_went_is_kept(browser, serving, listener):
+    with serving(listener) as address:
+        opened(browser, address)
+        browser.click("#microphone")
+        browser.until("partial.textContent.length >= 3")
+    browser.until("!document.querySelector('#result').hidden")
+    assert browser.text("#status.error")
+    assert len(browser.text("#transcript p")) >= 3 and browser.text("#partial") == ""
+    assert browser.run("return document.querySelector('#microphone').getAttribute('aria-pressed')") == "false"
+    browser.log()
+
+
 def test_a_file_and_a_word_of_it(browser, address, utterances, expected):
     opened(browser, address)
     data = wav(utterances[2])

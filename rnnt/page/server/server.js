@@ -94,7 +94,7 @@ class Stream {
   #read(answer, onText) {
     if (answer.error) this.#error = new Error(answer.error.message);
     else if ("partial" in answer) onText({ finals: [], partial: answer.partial, seconds: answer.seconds });
-    else if (answer.text) onText({ finals: [utterance(answer)], partial: "" });
+    else onText({ finals: answer.text ? [utterance(answer)] : [], partial: "" });
   }
 }
 
