@@ -75,13 +75,13 @@ def layer_damages(
 def shared_layers(graphs: Graphs) -> dict[str, dict[str, str]]:
     """Return the layers of a model: for each, its name, and that in each graph which has it.
 
-    The graph of a stream has the layers of the encoder under other names, in the same order.
+    The graph of a stream has the layers of the encoder, if that is there, under other names in the same order.
     """
     layers: dict[str, dict[str, str]] = {}
     for file, graph in graphs.items():
         names = layer_names(graph)
-        stream, whole = "-stream" in file, file.replace("-stream", "")
-        stem = whole.partition(".")[0]
+        whole = file.replace("-stream", "")
+        stream, stem = whole != file and whole in graphs, whole.partition(".")[0]
         for number, name in enumerate(names):
             layers.setdefault(f"{stem}:{number}", {})[file] = name
         if not stream:

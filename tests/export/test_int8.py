@@ -44,3 +44,9 @@ def test_layers_of_streams_are_those_of_the_whole(make):
     layers = shared_layers(plain_graphs(recognizer))
     shared = [of for of in layers.values() if len(of) == 2]
     assert len(shared) == 3 and all(set(of) == {"encoder.onnx", "encoder-stream.onnx"} for of in shared)
+
+
+def test_a_stream_may_come_without_the_whole(make):
+    graphs = plain_graphs(make(features={"normalization": "none"}))
+    alone = shared_layers({name: graphs[name] for name in ("encoder-stream.onnx", "decoder_joint.onnx")})
+    assert len(alone) == len(shared_layers(graphs)) and all(len(of) == 1 for of in alone.values())

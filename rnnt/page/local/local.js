@@ -1,5 +1,9 @@
 // An engine without a server: a worker of this page runs the exported model (../server/server.js says what an engine has).
 
+// Browsers resample roughly. A recording whose rate is known is decoded at this rate, and the worker resamples it better,
+// if it is so small that the memory does not matter.
+const MOST_BYTES = 64e6;
+
 export class Local {
   #worker = null;
   #waiting = new Map(); // what to do with the answers to a request, by its number
@@ -33,9 +37,9 @@ export class Local {
   }
 
   async file(blob, name, signal) {
-    const samples = await decode(blob, name, this.rate);
+    const { samples, rate } = await decode(blob, name, this.rate);
     signal.throwIfAborted();
-    const work = this.#ask("file", { samples }, [samples.buffer]);
+    const work = this.#ask("file", { samples, rate }, [samples.buffer]);
     signal.onabort = () => this.#worker.postMessage({ kind: "cancel" });
     const transcript = await work;
     signal.throwIfAborted();
@@ -61,18 +65,28 @@ export class Local {
   }
 }
 
-/** Return the samples of a recording at a rate, all channels together. */
-async function decode(blob, name, rate) {
+/** Return the samples of a recording, all channels together, and their rate: its own, or else the wanted one. */
+async function decode(blob, name, wanted) {
   try {
-    const sound = await new OfflineAudioContext(1, 1, rate).decodeAudioData(await blob.arrayBuffer());
-    if (sound.numberOfChannels === 1) return sound.getChannelData(0).slice();
-    const sum = new Float32Array(sound.length);
+    const file = await blob.arrayBuffer();
+    const rate = (file.byteLength < MOST_BYTES && rateOf(new DataView(file))) || wanted;
+    const sound = await new OfflineAudioContext(1, 1, rate).decodeAudioData(file);
+    const samples = new Float32Array(sound.length);
     for (let channel = 0; channel < sound.numberOfChannels; channel++) {
-      const samples = sound.getChannelData(channel);
-      for (let i = 0; i < sum.length; i++) sum[i] += samples[i] / sound.numberOfChannels;
+      const values = sound.getChannelData(channel);
+      for (let i = 0; i < samples.length; i++) samples[i] += values[i] / sound.numberOfChannels;
     }
-    return sum;
+    return { samples, rate };
   } catch {
     throw new Error(`${name}: this browser cannot read the recording. Convert it to WAV, FLAC or MP3.`);
   }
+}
+
+/** Return the rate in the header of a WAV or FLAC file; 0 for other files. */
+function rateOf(file) {
+  const letters = (at) => String.fromCharCode(...[0, 1, 2, 3].map((i) => file.getUint8(at + i)));
+  if (file.byteLength < 44) return 0;
+  if (letters(0) === "RIFF" && letters(8) === "WAVE" && letters(12) === "fmt ") return file.getUint32(24, true);
+  if (letters(0) === "fLaC") return file.getUint32(18) >>> 12;
+  return 0;
 }

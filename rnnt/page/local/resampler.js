@@ -3,7 +3,7 @@
 const ZEROS = 32; // zero crossings of the sinc function on each side
 const PASSED = 0.95; // of the lower rate's band; what is above it fades
 
-/** Int16Arrays at one rate -> Float32Arrays in [-1, 1] at another. Both rates are whole numbers. */
+/** Float32Arrays at one rate -> Float32Arrays at another. Both rates are whole numbers. */
 export class Resampler {
   #up; // #up samples come out for every #down that go in
   #down;
@@ -29,7 +29,7 @@ export class Resampler {
   /** Take samples, and return those that are known by now. */
   convert(samples) {
     this.#count += samples.length;
-    return this.#more(Float32Array.from(samples, (x) => x / 32768), this.#count - this.#after);
+    return this.#more(samples, this.#count - this.#after);
   }
 
   /** Return the last samples. */

@@ -25,7 +25,7 @@ async function answer({ number, kind, ...content }) {
   const tell = (message) => postMessage({ number, ...message });
   try {
     if (kind === "open") tell({ result: await open() });
-    else if (kind === "file") tell({ result: await transcribe(content.samples) });
+    else if (kind === "file") tell({ result: await transcribe(atRate(content.samples, content.rate, model.config.sample_rate)) });
     else if (kind === "start") stream = new Stream(content.rate);
     else if (kind === "feed") await stream?.feed(content.samples, tell);
     else await stream?.finish(tell);
@@ -60,7 +60,8 @@ class Stream {
   }
 
   async feed(samples, tell) {
-    for await (const frames of this.#encoder.push(this.#resampler.convert(samples))) await this.#hear(frames, tell);
+    const heard = this.#resampler.convert(Float32Array.from(samples, (x) => x / 32768));
+    for await (const frames of this.#encoder.push(heard)) await this.#hear(frames, tell);
   }
 
   async finish(tell) {
@@ -96,6 +97,16 @@ async function transcribe(samples) {
     }
   }
   return transcriptOf(finals, duration);
+}
+
+function atRate(samples, from, to) {
+  if (from === to) return samples;
+  const resampler = new Resampler(from, to);
+  const [most, rest] = [resampler.convert(samples), resampler.finish()];
+  const whole = new Float32Array(most.length + rest.length);
+  whole.set(most);
+  whole.set(rest, most.length);
+  return whole;
 }
 
 /** Let a message come in that cancels the work, and tell whether one did. */
