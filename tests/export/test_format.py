@@ -6,7 +6,7 @@ from rnnt.export.plain_onnx import plain_graphs
 
 
 def test_formats_have_their_names():
-    assert list(FORMATS) == ["onnx", "sherpa", "onnx-asr"]
+    assert list(FORMATS) == ["onnx", "sherpa", "onnx-asr", "web"]
     assert all(kind.name == name for name, kind in FORMATS.items())
 
 
