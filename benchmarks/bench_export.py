@@ -4,7 +4,7 @@
     python benchmarks/bench_export.py speed [--preset librispeech-mlperf] [--batch 1 16] [--repeats 3] [--save]
 
 accuracy: every way to run the format, in float32 and with 8 bits that were fitted on DEV, against torch on SPLIT.
-"differ" is the number of utterances whose symbols are not those of torch.
+"differ" is the number of utterances whose symbols are not those of torch. sherpa-onnx and onnx-asr themselves run too.
 
 speed: a network of the preset's size with random weights that emits two or three symbols a second, on utterances of 12
 seconds. torch computes word times and confidences too. onnx-asr computes other features, so it has the network with its
@@ -21,8 +21,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from results import append_rows
@@ -190,9 +192,12 @@ def compare_accuracy(model: str, split: Path, fit: Path, kind: str) -> list[dict
         for name, make in chosen.engines(recognizer, changed).items():
             size = graph_bytes(changed)
             results.append((weights, check_engine(name, recognizer, make, size, references, silent)))
+    if kind != "onnx":
+        results.append(("float32", run_program(chosen, recognizer, graphs, Dataset(split), torch_result)))
     rows = [
         {
-            "measured": "accuracy", "model": model, "split": str(split), "program": x.name, "weights": weights,
+            "measured": "accuracy", "model": Path(model).name, "split": "/".join(split.parts[-2:]),
+            "program": x.name, "weights": weights,
             "utterances": len(references), "wer": x.rate, "differing": x.differing, "logits": x.largest,
             "mb": x.bytes / 1e6, "kept": " ".join(quantized.kept) if weights == "int8" else "",
         }
@@ -201,6 +206,63 @@ def compare_accuracy(model: str, split: Path, fit: Path, kind: str) -> list[dict
     for row in rows:
         print(row, flush=True)
     return rows
+
+
+def run_program(kind: Any, recognizer: Any, graphs: Any, dataset: Any, expected: Any) -> Any:
+    """Transcribe a split with the program that a format is for. "differ" counts the texts that are not those of torch.
+
+    Streams of sherpa-onnx need silence at the end, so they and torch get the utterances with 0.5 s of it.
+    """
+    from rnnt.export.sherpa import is_for_streams
+
+    online = kind.name == "sherpa" and is_for_streams(recognizer)
+    silence = np.zeros(RATE // 2 if online else 0, np.int16)
+    differing = 0
+    with tempfile.TemporaryDirectory() as folder:
+        kind.write(recognizer, graphs, Path(folder), "float32")
+        read = _reader(kind.name, Path(folder), online, recognizer.config.features.mels)
+        for index in range(len(dataset)):
+            samples = np.concatenate([dataset.read(index)[0].input, silence])
+            (wanted,) = recognizer.transcribe([samples])
+            differing += read(samples.astype(np.float32) / 32768).split() != wanted.text.split()
+    name = f"{kind.name}{' online' if online else ''}, the program"
+    return replace(expected, name=name, rate=float("nan"), differing=differing, largest=float("nan"), bytes=0)
+
+
+def _reader(kind: str, folder: Path, online: bool, mels: int) -> Callable[[np.ndarray], str]:
+    if kind == "onnx-asr":
+        import onnx_asr
+
+        loaded = onnx_asr.load_model("nemo-conformer-rnnt", folder)
+        return lambda samples: loaded.recognize(samples, sample_rate=RATE)
+    import sherpa_onnx
+
+    files = {part: str(folder / f"{part}.onnx") for part in ("encoder", "decoder", "joiner")}
+    files |= {"tokens": str(folder / "tokens.txt"), "feature_dim": mels}
+    if not online:
+        offline = sherpa_onnx.OfflineRecognizer.from_transducer(**files, model_type="nemo_transducer")
+
+        def read(samples: np.ndarray) -> str:
+            stream = offline.create_stream()
+            stream.accept_waveform(RATE, samples)
+            offline.decode_stream(stream)
+            return stream.result.text
+
+        return read
+    recognizer = sherpa_onnx.OnlineRecognizer.from_transducer(**files)
+
+    def read_stream(samples: np.ndarray) -> str:
+        stream = recognizer.create_stream()
+        for first in range(0, len(samples), 960):
+            stream.accept_waveform(RATE, samples[first : first + 960])
+            while recognizer.is_ready(stream):
+                recognizer.decode_stream(stream)
+        stream.input_finished()
+        while recognizer.is_ready(stream):
+            recognizer.decode_stream(stream)
+        return recognizer.get_result(stream)
+
+    return read_stream
 
 
 def main() -> None:

@@ -183,17 +183,17 @@ class SherpaEngine:
 
 
 class SherpaStreamEngine(SherpaEngine):
-    """The graphs of streams: utterances are padded to whole chunks and encoded chunk by chunk."""
+    """The graphs of streams: utterances are padded with silence to whole chunks, and encoded chunk by chunk."""
 
     def _encode(self, mel: np.ndarray) -> list[np.ndarray]:
         chunk = int(self._encoder.get_modelmeta().custom_metadata_map["window_size"])
-        stride = chunk // CHUNK_ROWS
+        stride, silence = chunk // CHUNK_ROWS, float(np.log(self._features.config.log_floor))
         caches = {x.name: [d if isinstance(d, int) else 1 for d in x.shape] for x in self._encoder.get_inputs()[2:]}
         state = [np.zeros(shape, np.int64 if name.endswith("len") else np.float32) for name, shape in caches.items()]
         rows = []
         for start in range(0, mel.shape[2], chunk):
             part = mel[:, :, start : start + chunk]
-            part = np.pad(part, ((0, 0), (0, 0), (0, chunk - part.shape[2])))
+            part = np.pad(part, ((0, 0), (0, 0), (0, chunk - part.shape[2])), constant_values=silence)
             given = {"audio_signal": part, "length": np.array([chunk])}
             frames, _, *state = self._encoder.run(None, given | dict(zip(caches, state)))
             rows.append(frames)
