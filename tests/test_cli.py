@@ -27,6 +27,8 @@ VERBS = {
     "info",
     "settings",
     "demo",
+    "live",
+    "serve",
 }
 ROOT = Path(__file__).resolve().parents[1]
 
