@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from numbers import Real
@@ -72,9 +73,12 @@ def transcribe_files(
     paths = list(_several(paths))
     sources = [partial(named_blocks, path, rate, number) for number, path in enumerate(paths)]
     for path, result in zip(paths, _transcripts(recognizer, sources, batch_size)):
-        if isinstance(result, _TooLongError):
-            result = ValueError(f"{path}: {result}")
-        yield path, result
+        yield path, named_error(result, path)
+
+
+def named_error(result: Transcript | Exception, name: object) -> Transcript | Exception:
+    """Return a result; if it is the error of a segment that is too long for the memory, it names the recording."""
+    return ValueError(f"{name}: {result}") if isinstance(result, _TooLongError) else result
 
 
 class _TooLongError(ValueError):
@@ -85,43 +89,73 @@ def _transcripts(
     recognizer: Recognizer, sources: Sequence[Callable[[], Iterable[np.ndarray]]], batch_size: int
 ) -> Iterator[Transcript | ValueError | OSError]:
     """Yield the result of each recording, in order, as soon as it and those before it are there."""
-    features = recognizer.config.features
-    rate = features.sample_rate
-    step = round(recognizer.frame_seconds * rate)  # samples of an encoder frame
+    grid = Grid.of(recognizer)
     done: dict[int, list[tuple[Piece, Transcript | ValueError]]] = defaultdict(list)
     waiting: Counter[int] = Counter()  # segments of each recording that are not decoded yet
     ends: dict[int, End] = {}
     following = 0
-    limits = batch_size, BATCH_SECONDS * rate
-    cutting = rate, features.hop, step // features.hop
-    for window in windows(sources, batch_size, _WINDOW_SECONDS * rate, *cutting):
+    for window in grid.windows(sources, batch_size, _WINDOW_SECONDS):
         pieces = [item for item in window if isinstance(item, Piece)]
         ends |= {item.recording: item for item in window if isinstance(item, End)}
         waiting.update(piece.recording for piece in pieces)
-        for indices in chain([[]], batches_by_length([len(piece.samples) for piece in pieces], *limits)):
-            batch = [pieces[i] for i in indices]
-            for piece, result in zip(batch, _transcribe_or_report(recognizer, [piece.samples for piece in batch])):
-                done[piece.recording].append((piece.without_samples(), result))
+        for decoded in chain([[]], transcribe_pieces(recognizer, pieces, batch_size)):
+            for piece, result in decoded:
+                done[piece.recording].append((piece, result))
                 waiting[piece.recording] -= 1
             while following in ends and not waiting[following]:
-                yield _result(ends.pop(following), done.pop(following, []), rate, step)
+                yield join_pieces(ends.pop(following), done.pop(following, []), grid)
                 following += 1
 
 
-def _result(
-    end: End, parts: list[tuple[Piece, Transcript | ValueError]], rate: int, step: int
+@dataclass(frozen=True)
+class Grid:
+    """Where the segments of a model's recordings may begin and end, in samples."""
+
+    rate: int  # samples a second
+    hop: int  # of a feature frame
+    step: int  # of an encoder frame
+
+    @staticmethod
+    def of(recognizer: Recognizer) -> Grid:
+        """Return the grid of a model that reads audio."""
+        features = recognizer.config.features
+        return Grid(features.sample_rate, features.hop, round(recognizer.frame_seconds * features.sample_rate))
+
+    def windows(
+        self, sources: Sequence[Callable[[], Iterable[np.ndarray]]], batch_size: int, seconds: float
+    ) -> Iterator[list[Piece | End]]:
+        """Yield the segments and the ends of recordings in windows of `seconds`, as `rnnt.recordings.windows` does."""
+        cutting = self.rate, self.hop, self.step // self.hop
+        return windows(sources, batch_size, round(seconds * self.rate), *cutting)
+
+
+def transcribe_pieces(
+    recognizer: Recognizer, pieces: Sequence[Piece], batch_size: int
+) -> Iterator[list[tuple[Piece, Transcript | ValueError]]]:
+    """Yield the segments of a window, without samples, with their transcripts, batch by batch, sorted by length.
+
+    A segment that does not fit the memory has an error instead.
+    """
+    limits = batch_size, BATCH_SECONDS * recognizer.config.features.sample_rate
+    for indices in batches_by_length([len(piece.samples) for piece in pieces], *limits):
+        results = _transcribe_or_report(recognizer, [pieces[i].samples for i in indices])
+        yield [(pieces[i].without_samples(), result) for i, result in zip(indices, results)]
+
+
+def join_pieces(
+    end: End, parts: Iterable[tuple[Piece, Transcript | ValueError]], grid: Grid
 ) -> Transcript | ValueError | OSError:
-    """Return the transcript of a recording, or its error if nothing of it was decoded."""
+    """Return the transcript of a recording, given its segments in any order, or its error if none was decoded."""
     parts = sorted(parts, key=lambda part: part[0].start)
     decoded = [
-        (piece.start / rate, piece.end / rate, piece.start // step, part)
+        (piece.start / grid.rate, piece.end / grid.rate, piece.start // grid.step, part)
         for piece, part in parts
         if isinstance(part, Transcript)
     ]
     error = next((part for _, part in parts if isinstance(part, ValueError)), end.error)
     if error is not None and not decoded:
         return error
-    return join_segments(decoded, end.length / rate, None if error is None else complaint(error))
+    return join_segments(decoded, end.length / grid.rate, None if error is None else complaint(error))
 
 
 def _transcribe_or_report(recognizer: Recognizer, audio: list[np.ndarray]) -> list[Transcript | ValueError]:
