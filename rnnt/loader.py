@@ -1,9 +1,7 @@
 """Batches of utterances, read ahead in the background."""
 
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
 
@@ -12,6 +10,7 @@ import torch
 
 from rnnt.alphabet import Alphabet
 from rnnt.dataset import Dataset
+from rnnt.read_ahead import read_ahead
 from rnnt.scene import Scene, Surroundings
 from rnnt.shard import StoredUtterance
 from rnnt.text import reason
@@ -221,18 +220,3 @@ class Loader:
 def _pinned(shape: tuple[int, int]) -> torch.Tensor:
     """Return memory that a GPU can copy from; torch does not reuse it before the copy is done."""
     return torch.empty(shape, dtype=torch.int16, pin_memory=True)
-
-
-def read_ahead(plan: Iterable, read: Callable, ahead: int, threads: int = 2) -> Iterator:
-    """Yield read(x) for each x of the plan, computed by background threads that are at most `ahead` results ahead."""
-    waiting: deque[Future] = deque()
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for part in plan:
-            waiting.append(pool.submit(read, part))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -1,13 +1,19 @@
 """Recordings, read in the background and cut into segments, as windows of segments that are decoded together."""
 
-from collections.abc import Callable, Iterable, Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat, takewhile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnt.loader import read_ahead
+from rnnt.read_ahead import read_ahead
 from rnnt.segments import WHOLE_SECONDS, cut
+
+if TYPE_CHECKING:
+    from rnnt.recognizer import Recognizer
 
 _AHEAD = 4  # recordings that are opened before they are needed
 
@@ -21,7 +27,7 @@ class Piece:
     end: int
     samples: np.ndarray
 
-    def without_samples(self) -> "Piece":
+    def without_samples(self) -> Piece:
         """Return the same place without its memory."""
         return replace(self, samples=self.samples[:0].copy())
 
@@ -103,3 +109,25 @@ def windows(
 
     made = lists()
     return takewhile(lambda x: x is not None, read_ahead(repeat(made), lambda x: next(x, None), 1, threads=1))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the segments of a model's recordings may begin and end, in samples."""
+
+    rate: int  # samples a second
+    hop: int  # of a feature frame
+    step: int  # of an encoder frame
+
+    @staticmethod
+    def of(recognizer: Recognizer) -> Grid:
+        """Return the grid of a model that reads audio."""
+        features = recognizer.config.features
+        return Grid(features.sample_rate, features.hop, round(recognizer.frame_seconds * features.sample_rate))
+
+    def windows(
+        self, sources: Sequence[Callable[[], Iterable[np.ndarray]]], batch_size: int, seconds: float
+    ) -> Iterator[list[Piece | End]]:
+        """Yield the segments and the ends of recordings in windows of `seconds`, as `rnnt.recordings.windows` does."""
+        cutting = self.rate, self.hop, self.step // self.hop
+        return windows(sources, batch_size, round(seconds * self.rate), *cutting)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from numbers import Real
@@ -18,7 +17,7 @@ import torch
 from rnnt.audio import AUDIO_SUFFIXES, audio_blocks, mono_blocks, read_audio, to_pcm
 from rnnt.decoding import Hypothesis
 from rnnt.loader import collate
-from rnnt.recordings import End, Piece, windows
+from rnnt.recordings import End, Grid, Piece
 from rnnt.sampler import batches_by_length
 from rnnt.silence import speech_bounds
 from rnnt.text import complaint
@@ -105,28 +104,6 @@ def _transcripts(
             while following in ends and not waiting[following]:
                 yield join_pieces(ends.pop(following), done.pop(following, []), grid)
                 following += 1
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the segments of a model's recordings may begin and end, in samples."""
-
-    rate: int  # samples a second
-    hop: int  # of a feature frame
-    step: int  # of an encoder frame
-
-    @staticmethod
-    def of(recognizer: Recognizer) -> Grid:
-        """Return the grid of a model that reads audio."""
-        features = recognizer.config.features
-        return Grid(features.sample_rate, features.hop, round(recognizer.frame_seconds * features.sample_rate))
-
-    def windows(
-        self, sources: Sequence[Callable[[], Iterable[np.ndarray]]], batch_size: int, seconds: float
-    ) -> Iterator[list[Piece | End]]:
-        """Yield the segments and the ends of recordings in windows of `seconds`, as `rnnt.recordings.windows` does."""
-        cutting = self.rate, self.hop, self.step // self.hop
-        return windows(sources, batch_size, round(seconds * self.rate), *cutting)
 
 
 def transcribe_pieces(

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module may import those of the same layer and of the layers above it in this list (docs/architecture.md).
 LAYERS = [
-    "text files fields threads usage arrow model_config features_config phones features_presets",
+    "text files fields read_ahead threads usage arrow model_config features_config phones features_presets",
     "config device progress frames loudness voice stream_states silence sounds boundaries reestimation calibration",
     "transcript characters",
     "plain_yaml tree background archive",
@@ -38,7 +38,7 @@ LAYERS = [
     "recognizer",
     "comparison time_errors suspicion live_evaluation",
     "report report_folder plot alignment_picture convert nemo_config nemo calibrator tuning",
-    "training serve",
+    "training serve cluster",
     "info demo export",
     "commands",
     "cli",

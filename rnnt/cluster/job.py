@@ -1,0 +1,92 @@
+"""A whole job: recordings and a model -> a folder of shards and a report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import ray
+
+from rnnt.cluster.inputs import find_recordings, portions
+from rnnt.cluster.ledger import Ledger, digest_of, open_ledger
+from rnnt.cluster.model_files import ModelFiles, Steering
+from rnnt.cluster.pool import Pool
+from rnnt.cluster.progress_line import ProgressLine
+from rnnt.cluster.reading import WINDOW_SECONDS
+from rnnt.cluster.schedule import Schedule, Work
+from rnnt.cluster.session import connected, versions
+from rnnt.cluster.summary import Summary, run_facts, summarize, write_page
+from rnnt.cluster.transcribing import TranscribeWork
+from rnnt.recordings import Grid
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for. kind: parquet or json. device: auto, cpu or cuda. address: see `connected`."""
+
+    models: Sequence[Path]
+    steering: Steering
+    inputs: Sequence[str]
+    out: Path
+    kind: str = "parquet"
+    batch_size: int = 16
+    device: str = "auto"
+    address: str = "local"
+
+
+def transcribe_archive(order: Order) -> Summary:
+    """Transcribe recordings on a cluster, or go on with it. Raises ValueError or OSError with one line."""
+    recognizer = order.steering.load(order.models, "cpu")  # so that mistakes show before anything is started
+    recognizer.require_input("audio")
+    grid = Grid.of(recognizer)
+    files = ModelFiles.read(order.models, order.steering)
+    settings = files.settings | asdict(recognizer.config.decoding)
+    settings |= {"batch": order.batch_size, "window": WINDOW_SECONDS, "rnnt": versions()["rnnt"]}
+    del recognizer
+    job = {"task": "transcribe", "model": files.digest, "settings": digest_of(settings), "decoding": settings}
+    with open_ledger(order.out, find_recordings(order.inputs), job, order.kind) as ledger:
+        with connected(order.address):
+            gpus = wants_gpus(order.device)
+            device = "cuda" if gpus else "cpu"
+            shown = json.dumps(settings, sort_keys=True)
+            work = TranscribeWork(ray.put(files), grid, order.batch_size, device, files.digest, shown)
+            facts = run_job(ledger, work, gpus)
+        summary = summarize(ledger)
+        described = {"model": files.digest, "settings": shown}
+        write_page(ledger, summary, f"{order.out.resolve().name}: {summary.recordings:,} recordings", described, facts)
+        return summary
+
+
+def wants_gpus(device: str) -> bool:
+    """Return whether actors take a GPU each. Raises ValueError if GPUs were asked for and the cluster has none."""
+    found = ray.cluster_resources().get("GPU", 0) >= 1
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device is {device!r}; with --cluster choose auto, cpu or cuda (each actor gets a GPU)")
+    if device == "cuda" and not found:
+        raise ValueError("--device cuda asks for GPUs, but no machine of the cluster has one; choose auto or cpu")
+    return found and device != "cpu"
+
+
+def run_job(ledger: Ledger, work: Work, gpus: bool = False) -> dict[str, str]:
+    """Do all portions that are not finished, and write their shards. Return facts about this run."""
+    earlier = len(ledger.done)
+    before = sum(portion.bytes for portion in portions(ledger.table) if portion.number in ledger.done) if earlier else 0
+    left = (portion for portion in portions(ledger.table) if portion.number not in ledger.done)
+    pool, line, start = Pool(ray.put(work), gpus), ProgressLine(ledger.table.bytes, before), time.monotonic()
+    workers = 0
+
+    def tick() -> None:
+        nonlocal workers
+        workers = max(workers, pool.size)
+        line.show(pool.size, pool.deaths + schedule.reader_deaths)
+
+    schedule = Schedule(work, pool, tick)
+    for portion, rows in schedule.run(left):
+        ledger.write(portion.number, rows)
+        line.add(portion, rows)
+    deaths = pool.deaths + schedule.reader_deaths
+    line.show(pool.size, deaths, last=True)
+    return run_facts(time.monotonic() - start, line.hours, workers, deaths, earlier)

@@ -1,0 +1,102 @@
+"""What the workers of a transcription do: the steps of `rnnt.transcription`, in different processes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ray
+import torch
+
+from rnnt.cluster.inputs import Recording
+from rnnt.cluster.model_files import ModelFiles
+from rnnt.cluster.reading import ReadSegments
+from rnnt.recordings import End, Grid, Piece
+from rnnt.text import complaint
+from rnnt.transcript import Transcript
+from rnnt.transcription import join_pieces, named_error, transcribe_pieces
+
+
+@dataclass(frozen=True)
+class TranscribeWork:
+    """A `rnnt.cluster.schedule.Work` that transcribes.
+
+    files: an object reference to `ModelFiles`. model, settings: for the rows, a digest and JSON. device: of the actors.
+    """
+
+    files: Any
+    grid: Grid
+    batch_size: int
+    device: str
+    model: str
+    settings: str
+
+    @property
+    def read(self) -> ReadSegments:
+        """What readers do."""
+        return ReadSegments(self.grid, self.batch_size)
+
+    def open(self) -> _Transcriber:
+        """Load the model."""
+        return _Transcriber(self)
+
+    def rows(self, recordings: Sequence[Recording], results: Sequence[Any]) -> list[dict]:
+        """Return the rows of recordings, given the results of all their windows."""
+        parts: dict[int, list] = defaultdict(list)
+        ends, digests = {}, {}
+        for decoded, ended, of_files in results:
+            for piece, result in decoded:
+                parts[piece.recording].append((piece, result))
+            ends |= {end.recording: end for end in ended}
+            digests |= of_files
+        rows = []
+        for number, recording in enumerate(recordings):
+            joined = named_error(join_pieces(ends[number], parts[number], self.grid), recording.path)
+            rows.append(self._row(recording, joined) | {"audio": digests[number]})
+        return rows
+
+    def error_row(self, recording: Recording, problem: str) -> dict:
+        """Return the row of a recording without a transcript."""
+        return self._row(recording, ValueError(f"{recording.path}: {problem}"))
+
+    def _row(self, recording: Recording, result: Transcript | Exception) -> dict:
+        failed = isinstance(result, Exception)
+        error = complaint(result) if failed else result.error
+        transcript = Transcript("", [], [], [], [], 0.0) if failed else result
+        left_out = sum(end - start for start, end in transcript.left_out)
+        return {
+            "path": _utf8(recording.path),
+            "audio": "",
+            "text": _utf8(transcript.text),
+            "words": [asdict(word) | {"word": _utf8(word.word)} for word in transcript.words],
+            "transcribed": round(transcript.seconds - left_out, 6),
+            "left_out": round(left_out, 6),
+            "truncated": transcript.truncated,
+            "reference": recording.text,
+            "settings": self.settings,
+            "model": self.model,
+            "error": None if error is None else _utf8(error),
+        }
+
+
+class _Transcriber:
+    def __init__(self, work: TranscribeWork):
+        self._batch_size = work.batch_size
+        if work.device == "cpu":
+            torch.set_num_threads(1)  # there is an actor for each core
+        files: ModelFiles = ray.get(work.files)
+        self._recognizer = files.open(work.device)
+
+    def decode(self, window: tuple[list[Piece | End], dict[int, str]]) -> tuple[list, list[End], dict[int, str]]:
+        """Return the segments of a window with their transcripts, the ends in it, and the digests of the files."""
+        items, digests = window
+        pieces = [item for item in items if isinstance(item, Piece)]
+        decoded = [pair for batch in transcribe_pieces(self._recognizer, pieces, self._batch_size) for pair in batch]
+        return decoded, [item for item in items if isinstance(item, End)], digests
+
+
+def _utf8(text: str) -> str:
+    """Return a text that can be written as UTF-8: file names and tokens may hold any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
