@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 import yaml
 
+from rnnt.cluster.session import with_address
 from rnnt.commands.align import align_command
 from rnnt.commands.evaluate import evaluate_command
 from rnnt.commands.export import export_command
@@ -31,7 +32,7 @@ def main() -> None:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 lacks characters
     try:
-        app()
+        app(with_address(sys.argv[1:]))
     except (ValueError, OSError, ImportError) as error:
         message = visible(one_line(complaint(error)))
         if not tell_launcher(message):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rnnt.commands.cluster import Cluster, transcribe_on_cluster
 from rnnt.commands.output import Format, Out, output_files, put_transcript
 from rnnt.commands.terminal import (
     Decoding,
@@ -54,6 +55,7 @@ def transcribe_command(
     ilm_weight: IlmWeight = None,
     more: More = None,
     device: Device = "auto",
+    cluster: Cluster = None,
 ) -> None:
     """Print the text of audio files of any length, or the output for words. A line for each, with a tab in it.
 
@@ -63,7 +65,12 @@ def transcribe_command(
     Without --out, JSON is one object a line. With it, each recording gets a file of its name, and a file that is there
     already is replaced.
 
+    With --cluster, folders, lists (.jsonl, .tsv, .parquet) and URIs (s3://...) become a folder of Parquet files with a
+    row for each recording. Whatever was killed, the same command goes on where it stopped.
+
     Example: rnnt transcribe runs/digits recording.wav --format srt --out subtitles
+
+    Example: rnnt transcribe runs/digits s3://archive/1950 --cluster --out texts
 
     Example: rnnt transcribe runs/words --text hello world --nbest 3
     """
@@ -76,6 +83,14 @@ def transcribe_command(
         check_text_options(kind, out)
     elif nbest is not None:
         raise ValueError("--nbest goes with --text; for recordings, rnnt evaluate --nbest lists hypotheses")
+    if cluster is not None:
+        if text:
+            raise ValueError("--cluster is for recordings; leave it out with --text")
+        from rnnt.cluster.model_files import Steering
+
+        steering = Steering(decoding, hotwords, lm, lm_weight, lodr_weight, ilm_weight)
+        transcribe_on_cluster([model, *(more or [])], steering, inputs, kind, out, batch_size, device, cluster)
+        return
     paths = [] if text else audio_files(list(map(Path, inputs)))
     files = output_files(paths, kind, out) if paths else {}
     with warnings_shown():

@@ -1,0 +1,57 @@
+"""The option `--cluster` of the verbs: recordings on many machines, into a folder of shards."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rnnt.commands.terminal import show, warnings_shown
+
+if TYPE_CHECKING:
+    from rnnt.cluster.model_files import Steering
+
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[ADDRESS]",
+        help="work with Ray, on the cores of this machine or of the cluster at HOST:PORT or auto (see docs/cluster.md)",
+    ),
+]
+_KINDS = {"text": "parquet", "json": "json"}
+
+
+def transcribe_on_cluster(
+    models: Sequence[Path],
+    steering: Steering,
+    inputs: Sequence[str],
+    kind: str,
+    out: Path | None,
+    batch_size: int | None,
+    device: str,
+    address: str,
+) -> None:
+    """Transcribe recordings with Ray, and print how many. Raises typer.Exit if some could not be transcribed."""
+    from rnnt.cluster.session import require_ray
+
+    require_ray()
+    if out is None:
+        raise ValueError("--cluster writes a folder of shards; name it with --out DIR")
+    if kind not in _KINDS:
+        raise ValueError("--cluster writes Parquet, or JSON lines with --format json; leave --format out")
+    from rnnt.cluster.job import Order, transcribe_archive
+
+    with warnings_shown():
+        order = Order(models, steering, inputs, out, _KINDS[kind], batch_size or 16, device, address)
+        summary = transcribe_archive(order)
+    show(f"{out}: {summary.recordings:,} recordings, {summary.hours}, {summary.errors:,} errors")
+    if summary.scored:
+        show(summary.word_error_rate)
+    show(f"report: {out / 'report.html'}")
+    if summary.errors:
+        path, why = summary.listed[0]
+        show(f"{summary.errors:,} of {summary.recordings:,} have an error, such as: {why or path}", file=sys.stderr)
+        raise typer.Exit(1 if summary.errors < summary.recordings else 2)
