@@ -153,6 +153,7 @@ def kill(pid: int) -> None:
 def disturbed(command: Sequence[str], out: Path, kills: int, every: Sequence[float], rng: random.Random) -> dict:
     """Run a job to its end while processes of it are killed at random. Return how many of each kind were killed."""
     done = dict.fromkeys(("driver", *ROLES), 0)
+    role = rng.choice(list(done))  # of the next victim, for which the time may have to be waited
     for run in count():
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         below: set[int] = set()
@@ -162,12 +163,12 @@ def disturbed(command: Sequence[str], out: Path, kills: int, every: Sequence[flo
             below |= set(descendants(process.pid))
             if sum(done.values()) >= kills or time.monotonic() < following:
                 continue
-            role = rng.choice(list(done))
             found = [pid for pid, (_, line) in processes().items() if pid in below and line.startswith(ROLES.get(role, "-"))]
             victims = [process.pid] if role == "driver" else found
             if victims:
                 kill(rng.choice(victims))
                 done[role] += 1
+                role = rng.choice(list(done))
                 following = time.monotonic() + rng.uniform(*every)
         if process.returncode != -signal.SIGKILL:
             return {**done, "runs": run + 1, "exit": process.returncode}

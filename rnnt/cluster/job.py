@@ -84,9 +84,12 @@ def run_job(ledger: Ledger, work: Work, gpus: bool = False) -> dict[str, str]:
         line.show(pool.size, pool.deaths + schedule.reader_deaths)
 
     schedule = Schedule(work, pool, tick)
-    for portion, rows in schedule.run(left):
-        ledger.write(portion.number, rows)
-        line.add(portion, rows)
+    try:
+        for portion, rows in schedule.run(left):
+            ledger.write(portion.number, rows)
+            line.add(portion, rows)
+    finally:
+        pool.close()
     deaths = pool.deaths + schedule.reader_deaths
     line.show(pool.size, deaths, last=True)
     return run_facts(time.monotonic() - start, line.hours, workers, deaths, earlier)

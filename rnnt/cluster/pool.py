@@ -20,7 +20,7 @@ from rnnt.cluster.session import require_versions, versions
 # Of each core, for the schedule of Ray. An actor per core would take all of them, and reading would wait for ever.
 DECODING, READING = 0.8, 0.2
 _LOOK_SECONDS = 5.0  # between two looks at the machines of the cluster
-_QUEUE = 2  # windows that an actor has: one that it decodes, and the next one, which it need not wait for
+QUEUE = 2  # windows that an actor has: one that it decodes, and the next one, which it need not wait for
 _STARTS = 3  # of actors of a machine that may fail one after the other
 
 
@@ -92,9 +92,9 @@ class Pool:
         self._all.append(actor)
         self._actors[handle.ready.remote()] = actor
 
-    def free(self) -> _Actor | None:
-        """Return the ready actor with the least to do, or None if all have enough."""
-        able = [actor for actor in self._all if actor.ready and len(actor.queue) < _QUEUE]
+    def free(self, most: int = QUEUE) -> _Actor | None:
+        """Return the ready actor with the fewest windows, or None if all have `most`."""
+        able = [actor for actor in self._all if actor.ready and len(actor.queue) < most]
         return min(able, key=lambda actor: len(actor.queue), default=None)
 
     def give(self, actor: _Actor, window: Any) -> Any:
@@ -135,6 +135,11 @@ class Pool:
         owed = list(actor.queue)
         self._drop(actor)
         return owed
+
+    def close(self) -> None:
+        """End all actors."""
+        for actor in self._all:
+            ray.kill(actor.handle)
 
     def _drop(self, actor: _Actor) -> None:
         self.deaths += 1

@@ -21,7 +21,7 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, OutOfMemoryError, WorkerCrashedError
 
 from rnnt.cluster.inputs import Portion, Recording
-from rnnt.cluster.pool import READING, Pool
+from rnnt.cluster.pool import QUEUE, READING, Pool
 from rnnt.text import reason
 
 _DEATHS = 2  # of the workers of one window or one portion
@@ -140,10 +140,11 @@ class Schedule:
 
     def _step(self) -> None:
         """Wait until something is ready, and deal with it."""
-        while self._again and (actor := self._pool.free()) is not None:
+        while self._again and (actor := self._free()) is not None:
             self._give(self._again.popleft(), actor)
-        reading = {job.reading: job for job in self._jobs if job.reading is not None}
-        awaited = [*self._pool.awaited, *(reading if self._pool.free() is not None else ())]
+        jobs = sorted(self._jobs, key=lambda job: not job.alone)
+        reading = {job.reading: job for job in jobs if job.reading is not None}
+        awaited = [*self._pool.awaited, *(reading if self._free() is not None else ())]
         if not awaited:  # no machine has room for an actor yet
             time.sleep(_WAIT_SECONDS)
             return
@@ -156,9 +157,18 @@ class Schedule:
             elif reference in self._pool.awaited and not self._pool.began(reference):
                 self._receive(reference)
 
+    def _free(self) -> Any:
+        """Return an actor for the next window; None if all have enough to do.
+
+        While windows are under suspicion, an actor has one window at a time. Then it is certain whose fault its death
+        is: the result of the window before may die with an actor.
+        """
+        careful = self._again or any(job.alone for job in self._jobs)
+        return self._pool.free(1 if careful else QUEUE)
+
     def _advance(self, job: _Job) -> None:
         """Pass the next window of a job on, or note that there are no more."""
-        actor = self._pool.free()
+        actor = self._free()
         if job.dropped or job.reading is None or actor is None:
             return
         try:
@@ -195,19 +205,18 @@ class Schedule:
             self._take(self._given.pop(reference), result)
 
     def _lose(self, reference: Any) -> None:
-        """Give the windows of a dead actor to others. It died of the oldest one that it had not finished."""
-        windows = []
+        """Give the windows of a dead actor to others. Each of them may be what it died of."""
         for owed in self._pool.lost(reference):
             window = self._given.pop(owed)
             try:
                 self._take(window, ray.get(owed, timeout=0))
+                continue
             except ray.exceptions.RayError:
-                windows.append(window)
-        if windows and self._current(windows[0]):
-            windows[0].deaths += 1
-            if windows[0].deaths >= _DEATHS:
-                self._fail(windows.pop(0).job, "ends every worker that decodes it")
-        self._again += windows
+                window.deaths += 1
+            if window.deaths < _DEATHS:
+                self._again.append(window)
+            elif self._current(window):
+                self._fail(window.job, "ends every worker that decodes it")
 
     def _reading_failed(self, window: _Window, error: Exception) -> None:
         """Read a portion again if its reader died. An exception would only be raised again."""

@@ -53,6 +53,7 @@ def connected(address: str) -> Iterator[None]:
     _check_port(address)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default; spares a warning
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed")  # the job's own line counts them
     import ray
 
     options = {"log_to_driver": False, "logging_level": logging.ERROR}
