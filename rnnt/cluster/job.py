@@ -17,7 +17,7 @@ from rnnt.cluster.pool import Pool
 from rnnt.cluster.progress_line import ProgressLine
 from rnnt.cluster.reading import WINDOW_SECONDS
 from rnnt.cluster.schedule import Schedule, Work
-from rnnt.cluster.session import connected, versions
+from rnnt.cluster.session import check_address, connected, versions
 from rnnt.cluster.summary import Summary, run_facts, summarize, write_page
 from rnnt.cluster.transcribing import TranscribeWork
 from rnnt.recordings import Grid
@@ -39,6 +39,7 @@ class Order:
 
 def transcribe_archive(order: Order) -> Summary:
     """Transcribe recordings on a cluster, or go on with it. Raises ValueError or OSError with one line."""
+    check_address(order.address)
     recognizer = order.steering.load(order.models, "cpu")  # so that mistakes show before anything is started
     recognizer.require_input("audio")
     grid = Grid.of(recognizer)
@@ -47,13 +48,16 @@ def transcribe_archive(order: Order) -> Summary:
     settings |= {"batch": order.batch_size, "window": WINDOW_SECONDS, "rnnt": versions()["rnnt"]}
     del recognizer
     job = {"task": "transcribe", "model": files.digest, "settings": digest_of(settings), "decoding": settings}
+    shown = json.dumps(settings, sort_keys=True)
     with open_ledger(order.out, find_recordings(order.inputs), job, order.kind) as ledger:
-        with connected(order.address):
-            gpus = wants_gpus(order.device)
-            device = "cuda" if gpus else "cpu"
-            shown = json.dumps(settings, sort_keys=True)
-            work = TranscribeWork(ray.put(files), grid, order.batch_size, device, files.digest, shown)
-            facts = run_job(ledger, work, gpus)
+        if any(portion.number not in ledger.done for portion in portions(ledger.table)):
+            with connected(order.address):
+                gpus = wants_gpus(order.device)
+                device = "cuda" if gpus else "cpu"
+                work = TranscribeWork(ray.put(files), grid, order.batch_size, device, files.digest, shown)
+                facts = run_job(ledger, work, gpus)
+        else:
+            facts = {"time": "nothing was left to do"}
         summary = summarize(ledger)
         described = {"model": files.digest, "settings": shown}
         write_page(ledger, summary, f"{order.out.resolve().name}: {summary.recordings:,} recordings", described, facts)

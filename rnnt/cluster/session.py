@@ -48,9 +48,7 @@ def connected(address: str) -> Iterator[None]:
     with one line if no Ray runs there or it has another version.
     """
     require_ray()
-    if address.startswith("ray://"):
-        raise ValueError(f"{address}: run the command on a machine of the cluster, with --cluster auto")
-    _check_port(address)
+    check_address(address)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default; spares a warning
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed")  # the job's own line counts them
@@ -87,7 +85,10 @@ def require_versions(wanted: dict[str, str]) -> None:
             raise ValueError(f"{where} has {name} {found}, this machine {wanted[name]}; install the same on all")
 
 
-def _check_port(address: str) -> None:
+def check_address(address: str) -> None:
+    """Raise ValueError if nothing answers at an address: Ray itself would try for minutes."""
+    if address.startswith("ray://"):
+        raise ValueError(f"{address}: run the command on a machine of the cluster, with --cluster auto")
     host, sign, port = address.rpartition(":")
     if not sign:
         return
@@ -103,4 +104,6 @@ def _complaint(address: str, error: Exception) -> str:
         return f"the cluster at {address} has other versions: {reason(error)}"
     if address == LOCAL:
         return f"Ray does not start on this machine: {reason(error)}"
+    if address == "auto":
+        return "this machine belongs to no running Ray; give the address HOST:PORT, or none to start a local one"
     return f"no Ray runs at {address} ({reason(error)}); {_START}"
