@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -38,7 +38,7 @@ from results import append_rows
 from rnnt.dataset import Dataset
 
 COMMAND = [sys.executable, "-m", "rnnt.cli"]
-ROLES = {"actor": "ray::Decoder", "reader": "ray::read_portion"}  # how Ray calls its processes
+ROLES = {"actor": "ray::DecodingActor", "reader": "ray::read_portion"}  # how Ray calls its processes
 
 
 def make_recordings(data: Path, folder: Path, short: int, long: int, minutes: float) -> float:
@@ -100,7 +100,9 @@ def started(command: Sequence[str]) -> Iterator[subprocess.Popen]:
         process.wait()
 
 
-def measure_nodes(model: str, recordings: Path, hours: float, folder: Path, port: int = 6399) -> list[dict[str, object]]:
+def measure_nodes(
+    model: str, recordings: Path, hours: float, folder: Path, port: int = 6399
+) -> list[dict[str, object]]:
     """Return the row of one node on the first core, and that of two on a core each."""
     ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus", "1"]
     head = ["taskset", "-c", "0", *ray, "--head", "--port", str(port), "--include-dashboard", "false"]
@@ -144,10 +146,8 @@ def descendants(pid: int) -> list[int]:
 
 def kill(pid: int) -> None:
     """End a process at once, if it is still there."""
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def disturbed(command: Sequence[str], out: Path, kills: int, every: Sequence[float], rng: random.Random) -> dict:
@@ -163,7 +163,9 @@ def disturbed(command: Sequence[str], out: Path, kills: int, every: Sequence[flo
             below |= set(descendants(process.pid))
             if sum(done.values()) >= kills or time.monotonic() < following:
                 continue
-            found = [pid for pid, (_, line) in processes().items() if pid in below and line.startswith(ROLES.get(role, "-"))]
+            found = [
+                pid for pid, (_, line) in processes().items() if pid in below and line.startswith(ROLES.get(role, "-"))
+            ]
             victims = [process.pid] if role == "driver" else found
             if victims:
                 kill(rng.choice(victims))
@@ -218,7 +220,12 @@ class Idle:
     def error_row(self, recording, problem: str) -> dict:
         """Return a row without a text."""
         values = {"path": recording.path, "transcribed": 10.0, "left_out": 0.0, "truncated": False, "words": []}
-        return {**dict.fromkeys(("audio", "text", "settings", "model"), ""), "reference": None, **values, "error": problem}
+        return {
+            **dict.fromkeys(("audio", "text", "settings", "model"), ""),
+            "reference": None,
+            **values,
+            "error": problem,
+        }
 
 
 def _no_reading(recordings: Sequence) -> Iterator[int]:
@@ -232,7 +239,9 @@ def measure_plan(rows: int, folder: Path) -> list[dict[str, object]]:
     from rnnt.cluster.ledger import open_ledger
     from rnnt.cluster.session import connected
 
-    recordings = (Recording(f"s3://archive/folder-{i // 1000:06d}/recording-{i:09d}.flac", 600_000, i) for i in range(rows))
+    recordings = (
+        Recording(f"s3://archive/folder-{i // 1000:06d}/recording-{i:09d}.flac", 600_000, i) for i in range(rows)
+    )
     begin, memory = time.perf_counter(), []
     with open_ledger(folder / "out", recordings, {"task": "plan", "model": "", "settings": ""}, "parquet") as ledger:
         listed, size = time.perf_counter() - begin, ledger.table.path.stat().st_size
@@ -287,7 +296,10 @@ def main() -> None:
                 more = arguments.kills, arguments.every, arguments.seed
                 rows = measure_kills(arguments.model, recordings, *more, folder)
     for row in rows:
-        print(*(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()), sep=", ")
+        print(
+            *(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()),
+            sep=", ",
+        )
     if arguments.save:
         append_rows("cluster", rows)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = "synth, mlperf, triton, export, formats, microphone, vad, serve, dev"
+EXTRAS = "synth, mlperf, triton, export, formats, microphone, vad, serve, cluster, dev"
 
 PYTHON = """#!/bin/sh
 case "$*" in

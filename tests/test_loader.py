@@ -1,7 +1,6 @@
 """Loading: order, padding, unusable utterances, and reader threads that hide no error and end with their loader."""
 
 import threading
-import time
 import unicodedata
 
 import numpy as np

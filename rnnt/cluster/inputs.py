@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rnnt.cluster.storage import Found, audio_in, find, is_folder, is_uri, local_copy
+from rnnt.cluster.storage import Found, audio_in, is_folder, is_uri, local_copy, look_up
 from rnnt.corpora.manifest import parse_json, to_seconds
 from rnnt.files import replacing
 
@@ -97,7 +97,10 @@ def write_table(recordings: Iterable[Recording], path: Path) -> Table:
         while block := list(islice(rows, _ROWS)):
             for row in block:
                 digest.update(json.dumps([row.path, row.size, row.modified, row.text]).encode())
-            columns = [os.fsencode(row.path) for row in block], *([getattr(row, name) for row in block] for name in _SCHEMA.names[1:])
+            columns = (
+                [os.fsencode(row.path) for row in block],
+                *([getattr(row, name) for row in block] for name in _SCHEMA.names[1:]),
+            )
             arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA)]
             writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
             hashes.append(np.array([hash(row.path) for row in block], np.int64))
@@ -141,7 +144,7 @@ def find_recordings(items: Sequence[str]) -> Iterator[Recording]:
         elif bare.lower().endswith(LISTS):
             yield from _listed(item)
         else:
-            (found,) = find([item])
+            (found,) = look_up([item])
             if found is None:
                 raise ValueError(f"{item}: no such file; give audio files, folders or lists ({', '.join(LISTS)})")
             yield _recording(found)
@@ -161,7 +164,7 @@ def _listed(item: str) -> Iterator[Recording]:
         lines = iter(_rows(file, item))
         while block := list(islice(lines, _ROWS)):
             paths = [_path(folder, row, place) for place, row in block]
-            for (place, row), path, found in zip(block, paths, find(paths)):
+            for (place, row), path, found in zip(block, paths, look_up(paths)):
                 if found is None:
                     missing += 1
                     first = first or f"{place}: {path}"

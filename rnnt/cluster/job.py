@@ -12,13 +12,13 @@ import ray
 
 from rnnt.cluster.inputs import find_recordings, portions
 from rnnt.cluster.ledger import Ledger, digest_of, open_ledger
-from rnnt.cluster.model_files import ModelFiles, Steering
+from rnnt.cluster.model_files import LoadOptions, ModelFiles
 from rnnt.cluster.pool import Pool
 from rnnt.cluster.progress_line import ProgressLine
 from rnnt.cluster.reading import WINDOW_SECONDS
 from rnnt.cluster.schedule import Schedule, Work
 from rnnt.cluster.session import check_address, connected, versions
-from rnnt.cluster.summary import Summary, run_facts, summarize, write_page
+from rnnt.cluster.summary import JobSummary, run_facts, summarize, write_page
 from rnnt.cluster.transcribing import TranscribeWork
 from rnnt.recordings import Grid
 
@@ -28,7 +28,7 @@ class Order:
     """What is asked for. kind: parquet or json. device: auto, cpu or cuda. address: see `connected`."""
 
     models: Sequence[Path]
-    steering: Steering
+    options: LoadOptions
     inputs: Sequence[str]
     out: Path
     kind: str = "parquet"
@@ -37,13 +37,13 @@ class Order:
     address: str = "local"
 
 
-def transcribe_archive(order: Order) -> Summary:
+def transcribe_archive(order: Order) -> JobSummary:
     """Transcribe recordings on a cluster, or go on with it. Raises ValueError or OSError with one line."""
     check_address(order.address)
-    recognizer = order.steering.load(order.models, "cpu")  # so that mistakes show before anything is started
+    recognizer = order.options.load(order.models, "cpu")  # so that mistakes show before anything is started
     recognizer.require_input("audio")
     grid = Grid.of(recognizer)
-    files = ModelFiles.read(order.models, order.steering)
+    files = ModelFiles.read(order.models, order.options)
     settings = files.settings | asdict(recognizer.config.decoding)
     settings |= {"batch": order.batch_size, "window": WINDOW_SECONDS, "rnnt": versions()["rnnt"]}
     del recognizer

@@ -127,4 +127,3 @@ def _read_job(folder: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise ValueError(f"{folder / JOB} is damaged ({reason(error)}); give --out another folder") from None
     return job if isinstance(job, dict) else {}
-

@@ -20,7 +20,7 @@ _NAMES = (WEIGHTS, "config.yaml", CALIBRATION, BIGRAM, ALPHABET, *TOKENIZERS.val
 
 
 @dataclass(frozen=True)
-class Steering:
+class LoadOptions:
     """The options of `load`: which search, language model and hot words a model decodes with."""
 
     decoding: str | None = None
@@ -40,18 +40,18 @@ class ModelFiles:
     """The contents of the files of models, of hot words and of a language model, by relative names."""
 
     members: tuple[dict[str, bytes], ...]
-    steering: Steering
+    options: LoadOptions
     extras: dict[str, bytes]  # by the name of the option
 
     @staticmethod
-    def read(models: Sequence[Path], steering: Steering) -> ModelFiles:
+    def read(models: Sequence[Path], options: LoadOptions) -> ModelFiles:
         """Read all files. Raises ValueError if there is no such model, OSError if a file cannot be read."""
         members = tuple(
             {name: (folder / name).read_bytes() for name in _NAMES if (folder / name).is_file()}
             for folder in find_models(models)
         )
-        extras = {name: path.read_bytes() for name in ("hotwords", "lm") if (path := getattr(steering, name))}
-        return ModelFiles(members, steering, extras)
+        extras = {name: path.read_bytes() for name in ("hotwords", "lm") if (path := getattr(options, name))}
+        return ModelFiles(members, options, extras)
 
     @property
     def digest(self) -> str:
@@ -60,8 +60,8 @@ class ModelFiles:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The options as JSON, with the SHA-256 of a file in place of its name. Options that are not given are absent."""
-        given = {name: value for name, value in vars(self.steering).items() if value is not None}
+        """The options as JSON, with the SHA-256 of a file in place of its name. Those not given are left out."""
+        given = {name: value for name, value in vars(self.options).items() if value is not None}
         return given | {name: hashlib.sha256(content).hexdigest() for name, content in self.extras.items()}
 
     def open(self, device: str) -> Recognizer:
@@ -73,11 +73,11 @@ class ModelFiles:
                 paths[-1].mkdir()
                 for name, content in member.items():
                     (paths[-1] / name).write_bytes(content)
-            steering = vars(self.steering).copy()
+            options = vars(self.options).copy()
             for name, content in self.extras.items():
-                steering[name] = Path(folder, f"{name}{steering[name].suffix}")
-                steering[name].write_bytes(content)
-            return Steering(**steering).load(paths, device)
+                options[name] = Path(folder, f"{name}{options[name].suffix}")
+                options[name].write_bytes(content)
+            return LoadOptions(**options).load(paths, device)
 
 
 def _digest(members: Sequence[dict[str, bytes]]) -> str:

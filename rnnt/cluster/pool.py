@@ -24,7 +24,7 @@ QUEUE = 2  # windows that an actor has: one that it decodes, and the next one, w
 _STARTS = 3  # of actors of a machine that may fail one after the other
 
 
-class Decoder:
+class DecodingActor:
     """What an actor is: a worker of the job, once this machine is known to have the right versions."""
 
     def __init__(self, wanted: dict[str, str], work: Any):
@@ -51,7 +51,7 @@ class Pool:
     """Actors that decode windows of recordings. work: an object reference to the job's `Work`."""
 
     def __init__(self, work: Any, gpus: bool):
-        kind = ray.remote(Decoder)
+        kind = ray.remote(DecodingActor)
         self._options = {"num_cpus": DECODING, "num_gpus": int(gpus), "max_restarts": 0, "max_task_retries": 0}
         self._make: Callable[..., Any] = kind.options
         self._work, self._resource = work, "GPU" if gpus else "CPU"
@@ -83,7 +83,9 @@ class Pool:
             for _ in range(have[name], most if self._failures[name] < _STARTS else 0):
                 self._start(name)
         if not self._all and any(self._failures[node["NodeID"]] >= _STARTS for node in machines):
-            raise ValueError("every worker dies while it loads the model, perhaps for lack of memory; take other machines")
+            raise ValueError(
+                "every worker dies while it loads the model, perhaps for lack of memory; take other machines"
+            )
 
     def _start(self, node: str) -> None:
         where = NodeAffinitySchedulingStrategy(node, soft=False)

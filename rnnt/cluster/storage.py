@@ -58,21 +58,22 @@ def audio_in(folder: str) -> Iterator[Found]:
         for problem in tree.unreadable.values():
             raise ValueError(f"{problem}; a folder of the archive cannot be read")
         paths = [str(path) for path in tree.files if path.suffix.lower() in AUDIO_SUFFIXES]
-        found = (file for file in find(paths) if file is not None)
+        found = (file for file in look_up(paths) if file is not None)
     else:
         with _readable(folder) as (system, inner):
             infos = system.get_file_info(fs.FileSelector(inner, recursive=True))
         files = [info for info in infos if info.type == fs.FileType.File and _is_audio(info.path[len(inner) :])]
         native = not isinstance(system, fs.PyFileSystem)
         found = (_found(_uri_in(folder, inner, info.path, native), info) for info in sorted(files, key=_path_of))
-    number = -1
-    for number, file in enumerate(found):
+    empty = True
+    for file in found:
+        empty = False
         yield file
-    if number < 0:
+    if empty:
         raise ValueError(f"{folder} holds no audio files")
 
 
-def find(paths: Sequence[str]) -> Iterator[Found | None]:
+def look_up(paths: Sequence[str]) -> Iterator[Found | None]:
     """Yield each file with its size and date, or None if it does not exist or is a folder."""
     for path in paths:
         if is_uri(path):

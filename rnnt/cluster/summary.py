@@ -16,7 +16,7 @@ _LISTED = 500  # errors on the page
 
 
 @dataclass
-class Summary:
+class JobSummary:
     """The results of a job in numbers. digest: SHA-256 of all rows, which is the same however often it was killed."""
 
     recordings: int = 0
@@ -44,9 +44,9 @@ class Summary:
         return f"{duration(self.transcribed)} transcribed, {duration(self.left_out)} left out"
 
 
-def summarize(ledger: Ledger) -> Summary:
+def summarize(ledger: Ledger) -> JobSummary:
     """Read all shards of a finished job, one after the other."""
-    summary, sha256 = Summary(), hashlib.sha256()
+    summary, sha256 = JobSummary(), hashlib.sha256()
     for rows in ledger.rows():
         sha256.update(repr([sorted(row.items()) for row in rows]).encode())
         pairs = []
@@ -70,7 +70,7 @@ def summarize(ledger: Ledger) -> Summary:
     return summary
 
 
-def write_page(ledger: Ledger, summary: Summary, title: str, job: dict[str, Any], run: dict[str, Any]) -> None:
+def write_page(ledger: Ledger, summary: JobSummary, title: str, job: dict[str, Any], run: dict[str, Any]) -> None:
     """Write `report.html`, a page that needs no other file. job, run: facts about the job and about its last run."""
     facts = {
         "recordings": f"{summary.recordings:,}",
@@ -88,7 +88,9 @@ def write_page(ledger: Ledger, summary: Summary, title: str, job: dict[str, Any]
         parts.append(f"<h2>Errors{more}</h2><table><tr><th>recording</th><th>reason</th></tr>{rows}</table>")
     style = "body{font:15px sans-serif;margin:2em;max-width:70em}td,th{text-align:left;padding:.2em 1em .2em 0;"
     style += "vertical-align:top;overflow-wrap:anywhere}"
-    page = f"<!doctype html><html><head><meta charset='utf-8'><title>{_shown(title)}</title><style>{style}</style></head>"
+    page = (
+        f"<!doctype html><html><head><meta charset='utf-8'><title>{_shown(title)}</title><style>{style}</style></head>"
+    )
     write_file(ledger.folder / "report.html", f"{page}<body><h1>{_shown(title)}</h1>{''.join(parts)}</body></html>\n")
 
 
@@ -104,7 +106,9 @@ def run_facts(seconds: float, hours: float, workers: int, deaths: int, earlier: 
 
 
 def _table(title: str, facts: dict[str, Any]) -> str:
-    rows = "".join(f"<tr><th>{_shown(key)}</th><td>{_shown(str(value))}</td></tr>" for key, value in facts.items() if value)
+    rows = "".join(
+        f"<tr><th>{_shown(key)}</th><td>{_shown(str(value))}</td></tr>" for key, value in facts.items() if value
+    )
     return f"<h2>{_shown(title)}</h2><table>{rows}</table>"
 
 

@@ -12,7 +12,7 @@ import typer
 from rnnt.commands.terminal import show, warnings_shown
 
 if TYPE_CHECKING:
-    from rnnt.cluster.model_files import Steering
+    from rnnt.cluster.model_files import LoadOptions
 
 Cluster = Annotated[
     str | None,
@@ -26,7 +26,7 @@ _KINDS = {"text": "parquet", "json": "json"}
 
 def transcribe_on_cluster(
     models: Sequence[Path],
-    steering: Steering,
+    options: LoadOptions,
     inputs: Sequence[str],
     kind: str,
     out: Path | None,
@@ -45,7 +45,7 @@ def transcribe_on_cluster(
     from rnnt.cluster.job import Order, transcribe_archive
 
     with warnings_shown():
-        order = Order(models, steering, inputs, out, _KINDS[kind], batch_size or 16, device, address)
+        order = Order(models, options, inputs, out, _KINDS[kind], batch_size or 16, device, address)
         summary = transcribe_archive(order)
     show(f"{out}: {summary.recordings:,} recordings, {summary.hours}, {summary.errors:,} errors")
     if summary.scored:

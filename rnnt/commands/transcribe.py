@@ -86,10 +86,10 @@ def transcribe_command(
     if cluster is not None:
         if text:
             raise ValueError("--cluster is for recordings; leave it out with --text")
-        from rnnt.cluster.model_files import Steering
+        from rnnt.cluster.model_files import LoadOptions
 
-        steering = Steering(decoding, hotwords, lm, lm_weight, lodr_weight, ilm_weight)
-        transcribe_on_cluster([model, *(more or [])], steering, inputs, kind, out, batch_size, device, cluster)
+        options = LoadOptions(decoding, hotwords, lm, lm_weight, lodr_weight, ilm_weight)
+        transcribe_on_cluster([model, *(more or [])], options, inputs, kind, out, batch_size, device, cluster)
         return
     paths = [] if text else audio_files(list(map(Path, inputs)))
     files = output_files(paths, kind, out) if paths else {}

@@ -40,7 +40,9 @@ def test_lists_of_each_kind_name_the_same_recordings(archive):
     (archive / "plain.json").write_text(json.dumps({"path": "a.wav", "text": "one", "offset": 0}) + "\n")
     (archive / "named.tsv").write_text(f"text\tpath\none\ta.wav\ntwo three\t{c}\n")
     (archive / "bare.tsv").write_text(f"a.wav\tone\n{c}\ttwo three")
-    pq.write_table(pa.table({"path": ["a.wav", c], "n": [1, 2], "text": ["one", "two three"]}), archive / "list.parquet")
+    pq.write_table(
+        pa.table({"path": ["a.wav", c], "n": [1, 2], "text": ["one", "two three"]}), archive / "list.parquet"
+    )
     for name in ("nemo.jsonl", "named.tsv", "bare.tsv", "list.parquet"):
         assert found(archive / name) == expected, name
     assert found(archive / "plain.json") == expected[:1]
@@ -58,7 +60,11 @@ def test_a_list_of_uris_is_relative_to_its_folder():
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("l.jsonl", '{"path": "no.wav"}\n{"path": "a.wav"}\n{"path": "nor.wav"}', r"line 1: .*no\.wav: no such file \(2 of"),
+        (
+            "l.jsonl",
+            '{"path": "no.wav"}\n{"path": "a.wav"}\n{"path": "nor.wav"}',
+            r"line 1: .*no\.wav: no such file \(2 of",
+        ),
         ("l.jsonl", '{"path": "a.wav"}\n[1]', r"line 2: names no recording; it needs audio_filepath or path"),
         ("l.jsonl", "a.wav", r"line 1: is not JSON .*; write a JSON object in each line"),
         ("l.jsonl", '{"path": "a.wav", "offset": 2}', r"line 1: names a part of a recording \(offset\)"),

@@ -1,11 +1,9 @@
 """Whole jobs: their rows are those of the plain command, whatever is killed, and the same command goes on."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from rnnt.cluster.inputs import write_table
 from rnnt.error_rate import Pair, word_error_rate
 
 SHORT = 70  # more than one portion
@@ -56,7 +53,9 @@ def job(call, model, archive, address, tmp_path_factory):
 
 def test_rows_are_those_of_the_plain_command(job, model, archive, same, make):
     rows = table(job).to_pylist()
-    paths = [archive.parent / name for name in (*(f"{i:02d}.wav" for i in range(SHORT)), "00.wav", "long.flac", "odd.wav")]
+    paths = [
+        archive.parent / name for name in (*(f"{i:02d}.wav" for i in range(SHORT)), "00.wav", "long.flac", "odd.wav")
+    ]
     results = [result for _, result in make().transcribe_files(paths)]
     assert len(rows) == len(results) and sum(len(row["words"]) for row in rows) > 100
     for row, result in zip(rows[:-1], results):
@@ -83,7 +82,9 @@ def test_the_report_counts_and_scores(job, archive, model, call, capsys, address
         if row["reference"] is not None and row["error"] is None
     ]
     rate = word_error_rate(pairs)
-    expected = f"WER {100 * rate.rate:.2f} %, {rate.errors:,} errors in {4 * (SHORT + 1)} words of {SHORT + 1} recordings"
+    expected = (
+        f"WER {100 * rate.rate:.2f} %, {rate.errors:,} errors in {4 * (SHORT + 1)} words of {SHORT + 1} recordings"
+    )
     assert len(pairs) == SHORT + 1 and expected in out and f"{SHORT + 3} recordings" in out and "1 errors" in out
     page = (job / "report.html").read_text()
     assert expected in page and "odd.wav: " in page and "<script" not in page
@@ -111,59 +112,13 @@ cli.main()
     assert first.stat().st_mtime_ns == before and table(tmp_path).equals(table(job))
 
 
-@dataclass(frozen=True)
-class Poisoned:
-    """Reads as a job does, but one recording ends the process that reads it."""
-
-    read: object
-    poison: str
-
-    def __call__(self, recordings):
-        if any(recording.path.endswith(self.poison) for recording in recordings):
-            os.kill(os.getpid(), signal.SIGKILL)
-        yield from self.read(recordings)
-
-
-def test_a_recording_that_ends_its_readers_becomes_an_error_row(job, archive, model, with_ray, tmp_path):
-    from rnnt.cluster.job import run_job
-    from rnnt.cluster.ledger import Ledger
-    from rnnt.cluster.model_files import ModelFiles, Steering
-    from rnnt.cluster.transcribing import TranscribeWork
-    from rnnt.recordings import Grid
-
-    class PoisonedWork(TranscribeWork):
-        @property
-        def read(self):
-            return Poisoned(super().read, "/03.wav")
-
-    expected = table(job).to_pylist()
-    with with_ray(sys.modules[__name__]):
-        import ray
-
-        files = ModelFiles.read([model], Steering())
-        recordings = [replace(x, text=None) for x in _listed(archive)][:6]
-        ledger = Ledger(tmp_path, "parquet", write_table(recordings, tmp_path / "inputs.parquet"))
-        recognizer = files.open("cpu")
-        work = PoisonedWork(ray.put(files), Grid.of(recognizer), 16, "cpu", files.digest, expected[0]["settings"])
-        facts = run_job(ledger, work)
-    rows = table(tmp_path).to_pylist()
-    assert rows[3]["error"].endswith("03.wav: ends every worker that reads it") and rows[3]["text"] == ""
-    assert int(facts["workers that died"]) >= 3
-    for row, wanted in zip(rows, expected):
-        if row["error"] is None:
-            assert (row["path"], row["text"], row["audio"]) == (wanted["path"], wanted["text"], wanted["audio"])
-
-
-def _listed(archive):
-    from rnnt.cluster.inputs import find_recordings
-
-    return find_recordings([str(archive)])
-
-
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--device", "cuda"], "--device cuda asks for GPUs, but no machine of the cluster has one; choose auto or cpu"),
+        (
+            ["--device", "cuda"],
+            "--device cuda asks for GPUs, but no machine of the cluster has one; choose auto or cpu",
+        ),
         (["--device", "cuda:1"], "--device is 'cuda:1'; with --cluster choose auto, cpu or cuda"),
     ],
     ids=["no-gpu", "one-gpu"],

@@ -52,7 +52,9 @@ def test_a_damaged_shard_is_named(tmp_path):
     with opened(tmp_path) as ledger:
         ledger.write(0, [row("/a")])
         (tmp_path / "part-0000000.parquet").write_bytes(b"PAR1PAR1")
-        with pytest.raises(ValueError, match=r"part-0000000\.parquet is damaged .*; remove it and run the same command"):
+        with pytest.raises(
+            ValueError, match=r"part-0000000\.parquet is damaged .*; remove it and run the same command"
+        ):
             list(ledger.rows())
 
 
@@ -71,7 +73,10 @@ def test_the_folder_of_another_job_is_refused_and_left_alone(tmp_path, changes, 
     with opened(tmp_path) as ledger:
         ledger.write(0, [row("/a")])
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    with pytest.raises(ValueError, match=f"holds a job with {why}; give --out another folder"), opened(tmp_path, **changes):
+    with (
+        pytest.raises(ValueError, match=f"holds a job with {why}; give --out another folder"),
+        opened(tmp_path, **changes),
+    ):
         pass
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 

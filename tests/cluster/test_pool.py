@@ -41,13 +41,15 @@ def pool(with_ray):
 
 
 def test_an_error_of_an_actor_is_the_users(pool):
-    with pytest.raises(ValueError, match="a worker cannot start: .*damaged"):
+    with pytest.raises(ValueError, match=r"a worker cannot start: .*damaged"):
         pool(Broken())
 
 
 def test_machines_with_another_version(pool, monkeypatch):
     monkeypatch.setattr("rnnt.cluster.pool.versions", lambda: {"Python": "2.7", "rnnt": "0"})
-    with pytest.raises(ValueError, match=r"a worker cannot start: .* has Python 3.*, this machine 2\.7; install the same"):
+    with pytest.raises(
+        ValueError, match=r"a worker cannot start: .* has Python 3.*, this machine 2\.7; install the same"
+    ):
         pool(Broken())
 
 

@@ -48,7 +48,9 @@ def test_windows_hold_all_segments_and_every_end_with_its_digest(recordings, spe
 
 def test_windows_are_the_same_every_time(recordings):
     first, second = (list(ReadSegments(GRID, 8)(recordings)) for _ in range(2))
-    places = [[[(x.recording, getattr(x, "start", None)) for x in window] for window, _ in each] for each in (first, second)]
+    places = [
+        [[(x.recording, getattr(x, "start", None)) for x in window] for window, _ in each] for each in (first, second)
+    ]
     assert places[0] == places[1]
 
 

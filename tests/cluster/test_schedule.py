@@ -105,7 +105,13 @@ def test_deaths_by_chance_change_nothing(schedule, tmp_path):
 
 
 def test_recordings_that_end_their_workers_become_error_rows(schedule, tmp_path):
-    portions = [["a", "b", "actor-dies", "c", "d"], ["e"], ["reader-dies"], ["f", "actor-raises", "g"], ["reader-raises"]]
+    portions = [
+        ["a", "b", "actor-dies", "c", "d"],
+        ["e"],
+        ["reader-dies"],
+        ["f", "actor-raises", "g"],
+        ["reader-raises"],
+    ]
     rows, *_ = schedule(tmp_path, *portions)
     errors = {
         "actor-dies": "ends every worker that decodes it",

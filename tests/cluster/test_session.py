@@ -33,7 +33,9 @@ def test_the_address_may_be_left_out(given, address):
 def test_an_address_where_nothing_answers():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(ValueError, match=rf"^no Ray runs at 127\.0\.0\.1:{port} \(.*refused\); start it there with: ray"):
+    with pytest.raises(
+        ValueError, match=rf"^no Ray runs at 127\.0\.0\.1:{port} \(.*refused\); start it there with: ray"
+    ):
         check_address(f"127.0.0.1:{port}")
     with pytest.raises(ValueError, match="run the command on a machine of the cluster, with --cluster auto"):
         check_address("ray://127.0.0.1:1")
@@ -49,7 +51,10 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch):
 @pytest.mark.parametrize(
     ("message", "shown"),
     [
-        ("Version mismatch: The cluster was started with:\n Python: 3.12", "at a:1 has other versions: Version mismatch"),
+        (
+            "Version mismatch: The cluster was started with:\n Python: 3.12",
+            "at a:1 has other versions: Version mismatch",
+        ),
         ("cannot\nconnect", r"^no Ray runs at a:1 \(cannot connect\)"),
     ],
     ids=["versions", "connection"],

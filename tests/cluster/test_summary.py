@@ -21,7 +21,9 @@ def ledger(tmp_path):
     with open_ledger(tmp_path, iter([Recording("/a", 1, 1)]), job, "parquet") as ledger:
         rows = [row(f"/{i}", *texts) for i, texts in enumerate(TEXTS)]
         ledger.write(0, rows[:2])
-        ledger.write(1, [*rows[2:], row("/<b>", "ref", "", error="<i>why", transcribed=0.0, left_out=0.0, truncated=True)])
+        ledger.write(
+            1, [*rows[2:], row("/<b>", "ref", "", error="<i>why", transcribed=0.0, left_out=0.0, truncated=True)]
+        )
         yield ledger
 
 

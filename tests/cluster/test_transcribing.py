@@ -14,7 +14,7 @@ def transcribed(make, tmp_path_factory, speech):
     """Recordings, the work, the results of their windows, and what the plain transcription gives."""
     pytest.importorskip("ray", reason="needs ray[data]")
     from rnnt.cluster import transcribing
-    from rnnt.cluster.model_files import ModelFiles, Steering
+    from rnnt.cluster.model_files import LoadOptions, ModelFiles
 
     folder = tmp_path_factory.mktemp("transcribing")
     make().save(folder / "model")
@@ -23,7 +23,7 @@ def transcribed(make, tmp_path_factory, speech):
     content = (folder / "long.wav").read_bytes()
     (folder / "half.wav").write_bytes(content[: len(content) // 2])
     paths = [folder / f"{name}.wav" for name in ("a", "long", "none", "b", "half")]
-    files = ModelFiles.read([folder / "model"], Steering())
+    files = ModelFiles.read([folder / "model"], LoadOptions())
     recognizer = files.open("cpu")
     work = transcribing.TranscribeWork(None, Grid.of(recognizer), 8, "cpu", "digest", json.dumps({"a": 1}))
     recordings = [Recording(str(path), 1, 1, "a b" if path.stem == "b" else None) for path in paths]
@@ -59,6 +59,8 @@ def test_windows_may_be_decoded_in_any_order(transcribed):
 def test_the_row_of_a_recording_that_ends_its_workers(transcribed):
     recordings, work, *_ = transcribed
     row = work.error_row(recordings[3], "ends every worker")
-    assert row["error"] == f"{recordings[3].path}: ends every worker" and row["words"] == [] and row["reference"] == "a b"
+    assert (
+        row["error"] == f"{recordings[3].path}: ends every worker" and row["words"] == [] and row["reference"] == "a b"
+    )
     odd = work.error_row(Recording("/\udcff.wav", 1, 1), "why")
     assert odd["path"] == "/\\udcff.wav" and odd["error"] == "/\\udcff.wav: why"

@@ -32,6 +32,8 @@ def test_without_ray(call, monkeypatch, capsys):
 
 
 def test_the_command_line_loads_no_ray():
-    program = "import sys, rnnt.cli; print([name for name in ('ray', 'torch', 'numpy', 'pyarrow') if name in sys.modules])"
+    program = (
+        "import sys, rnnt.cli; print([name for name in ('ray', 'torch', 'numpy', 'pyarrow') if name in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert out == "[]\n"
