@@ -10,6 +10,7 @@ import yaml
 
 from rnnt.cluster.session import with_address
 from rnnt.commands.align import align_command
+from rnnt.commands.cluster import Cluster, prepare_on_cluster
 from rnnt.commands.evaluate import evaluate_command
 from rnnt.commands.export import export_command
 from rnnt.commands.live import live_command
@@ -55,6 +56,7 @@ def prepare_command(
     out: Annotated[Path, typer.Option(help="folder in which each split gets a folder")] = ...,
     sample_rate: Annotated[int, typer.Option(help="samples per second of the prepared audio")] = 16000,
     workers: Annotated[int | None, typer.Option(help="processes; all cores by default")] = None,
+    cluster: Cluster = None,
 ) -> None:
     """Turn a corpus into splits, once: of decoded audio, or of words and their symbols (lexicon).
 
@@ -68,7 +70,11 @@ def prepare_command(
 
     values = _key_values(options or [])
     splits = read_splits(corpus, source, **values)
-    for name, summary in prepare(splits, out, sample_rate, workers, f"{corpus} {source}").items():
+    if cluster is not None and workers is not None:
+        raise ValueError("--workers is for one machine; with --cluster all cores of the cluster read")
+    arguments = splits, out, sample_rate, workers, f"{corpus} {source}"
+    done = prepare(*arguments) if cluster is None else prepare_on_cluster(cluster, *arguments)
+    for name, summary in done.items():
         state = "already prepared" if summary.already_prepared else f"{summary.skipped} skipped"
         size = f"{summary.words} words" if summary.words else duration(summary.hours)
         show(f"{out / name}: {summary.utterances} utterances, {size}, {state}")

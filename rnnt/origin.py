@@ -7,7 +7,7 @@ and equal dates of change mean the same audio. If only the dates differ, as afte
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -55,9 +55,13 @@ def find_origin(split: Split, *settings: int) -> Origin:
     return Origin(fingerprint.hexdigest(), dates.hexdigest())
 
 
-def add_contents(contents: str, utterance: Utterance) -> str:
+def file_sums(utterance: Utterance) -> list[str]:
+    """Return the SHA-256 of each file of an utterance."""
+    return [_sum(path, _size_and_date(path)) for path in _files(utterance.read)]
+
+
+def add_contents(contents: str, sums: Sequence[str]) -> str:
     """Return a SHA-256 of the files of all utterances so far, given that of those before ("" for none)."""
-    sums = [_sum(path, _size_and_date(path)) for path in _files(utterance.read)]
     return hashlib.sha256(" ".join([contents, *sums]).encode()).hexdigest() if sums else contents
 
 

@@ -10,16 +10,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rnnt.corpora import Split
 from rnnt.description import DESCRIPTION, VERSION, read_description, renew, write_description
 from rnnt.files import locked, naming, sync_file, sync_folder, write_json
 from rnnt.known_times import write_times
-from rnnt.origin import Origin, add_contents, find_origin
+from rnnt.origin import Origin, add_contents, file_sums, find_origin
 from rnnt.progress import Display, track
 from rnnt.readers import Readers
 from rnnt.shard import Shard, ShardWriter, StoredUtterance
@@ -62,10 +64,12 @@ def prepare(
     workers: int | None = None,
     source: str = "",
     shard_bytes: int = 256 << 20,
+    readers: Readers | None = None,
 ) -> dict[str, Summary]:
     """Write every split to `out/<split>` at `sample_rate`, decoding in `workers` processes (default: all cores).
 
-    Splits of symbols are read in this process, and the sample rate means nothing for them.
+    Splits of symbols are read in this process, and the sample rate means nothing for them. readers: in place of these
+    processes.
 
     The result does not depend on `workers`. Utterances that cannot be read, have no text or are shorter than 0.1 s are
     left out and listed in `skipped.tsv`. A split that was already prepared from the same utterances and audio, with the
@@ -83,7 +87,7 @@ def prepare(
             raise ValueError(f"split {name!r} has no utterances{reasons}")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    with Readers(sample_rate, workers) as readers:
+    with readers or Readers(sample_rate, workers) as readers:
         symbols = Readers(sample_rate=0, workers=1)  # nothing has to be decoded
         return {
             name: _prepare_split(
@@ -137,6 +141,7 @@ def _write_shards(
     remaining = (utterances[i] for i in range(progress.consumed, len(utterances)))
     consumed, skipped, shards = progress.consumed, progress.skipped, progress.shards
     contents = progress.contents
+    closing: deque[tuple[Shard | Callable[[], Shard], tuple]] = deque()  # shards, each with the progress after it
     writer = None
     with (partial / SKIPPED).open("r+b") as skips:
         skips.seek(progress.skipped_bytes)
@@ -146,11 +151,22 @@ def _write_shards(
             skips.write(tsv_line(identity, problem).encode())
             skipped += 1
 
-        def save() -> _Progress:
+        def close(writer: ShardWriter) -> None:
             sync_file(skips)  # first, so that the noted length is never more than what is on the disk
-            saved = _Progress(progress.origin, contents, consumed, skipped, skips.tell(), shards)
+            state = contents, consumed, skipped, skips.tell()
+            closing.append((writer.close(), state))
+
+        def save(shards: list[Shard], *state: Any) -> _Progress:
+            saved = _Progress(progress.origin, *state, shards)
             write_json(partial / _PROGRESS, asdict(saved))
             return saved
+
+        def written(ahead: int) -> Iterator[_Progress]:
+            nonlocal shards
+            while len(closing) > ahead:
+                shard, state = closing.popleft()
+                shards = [*shards, shard if isinstance(shard, Shard) else shard()]
+                yield save(shards, *state)
 
         if progress.skipped_bytes == 0:
             skips.write(b"id\treason\n")
@@ -161,21 +177,24 @@ def _write_shards(
             for utterance, result in track(readers.read(remaining), total, name):
                 consumed += 1
                 if split.input == "audio":
-                    contents = add_contents(contents, utterance)  # its files were just read: they are in memory
+                    contents = add_contents(contents, readers.sums(utterance))
                 if isinstance(result, str):
                     skip(utterance.id, result)
                     continue
                 if writer is None:
-                    writer = ShardWriter(partial / f"shard-{len(shards):05d}.arrow", split.input)
+                    number = len(shards) + len(closing)
+                    writer = readers.writer(partial / f"shard-{number:05d}.arrow", split.input)
                 writer.add(StoredUtterance(utterance.id, result, one_line(utterance.text), utterance.speaker))
                 if writer.bytes >= shard_bytes:
-                    shards = [*shards, writer.close()]
+                    close(writer)
                     writer = None
-                    yield save()
+                    yield from written(readers.shards_ahead)
             if writer is not None:
-                shards = [*shards, writer.close()]
+                close(writer)
                 writer = None
-            yield save()
+            yield from written(0)
+            sync_file(skips)
+            yield save(shards, contents, consumed, skipped, skips.tell())
         finally:
             if writer is not None:  # an error: the shard is incomplete
                 writer.abort()
@@ -208,7 +227,7 @@ def _same_contents(final: Path, split: Split, contents: str, dates: str) -> bool
     """Whether a split's files hold what they held when it was prepared. If so, their dates are noted."""
     found = ""
     for utterance in track(split.utterances, len(split.utterances), f"{final.name}: comparing files"):
-        found = add_contents(found, utterance)
+        found = add_contents(found, file_sums(utterance))
     if found != contents:
         return False
     with suppress(OSError):  # the split may be on a disk that can only be read

@@ -10,11 +10,14 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 
 import numpy as np
 
 from rnnt.corpora import Utterance, read_utterance
+from rnnt.origin import file_sums
 from rnnt.progress import Display
+from rnnt.shard import ShardWriter
 from rnnt.text import reason
 
 _CHUNK = 8  # utterances that a process gets at once
@@ -33,6 +36,8 @@ class Readers:
             for utterance, result in readers.read(split.utterances):
                 ...
     """
+
+    shards_ahead = 0  # that may be closed and not yet on the disk
 
     def __init__(self, sample_rate: int, workers: int | None = None) -> None:
         self.sample_rate = sample_rate
@@ -76,6 +81,14 @@ class Readers:
                 "a process that decodes audio was killed, perhaps for lack of memory; "
                 "run the same command again, with fewer workers if that is the reason: it continues where it stopped"
             ) from None
+
+    def sums(self, utterance: Utterance) -> list[str]:
+        """Return the SHA-256 of each file of an utterance that was just read: its files are in memory."""
+        return file_sums(utterance)
+
+    def writer(self, path: Path, input: str) -> ShardWriter:
+        """Return a writer of a shard, whose `close` returns it."""
+        return ShardWriter(path, input)
 
     def _started(self) -> ProcessPoolExecutor | None:
         """Return the pool, or None if the system has no semaphores for it."""

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from rnnt.corpora import Split, Utterance, digits, synthetic
-from rnnt.origin import add_contents, find_origin
+from rnnt.origin import add_contents, file_sums, find_origin
 
 
 def read(*_, **__):
@@ -86,7 +86,7 @@ def files_of(folder):
 def contents(split):
     found = ""
     for utterance in split.utterances:
-        found = add_contents(found, utterance)
+        found = add_contents(found, file_sums(utterance))
     return found
 
 

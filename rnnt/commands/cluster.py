@@ -13,6 +13,8 @@ from rnnt.commands.terminal import show, warnings_shown
 
 if TYPE_CHECKING:
     from rnnt.cluster.model_files import LoadOptions
+    from rnnt.corpora import Split
+    from rnnt.prepare import Summary
 
 Cluster = Annotated[
     str | None,
@@ -55,3 +57,16 @@ def transcribe_on_cluster(
         path, why = summary.listed[0]
         show(f"{summary.errors:,} of {summary.recordings:,} have an error, such as: {why or path}", file=sys.stderr)
         raise typer.Exit(1 if summary.errors < summary.recordings else 2)
+
+
+def prepare_on_cluster(
+    address: str, splits: dict[str, Split], out: Path, sample_rate: int, workers: int | None, source: str
+) -> dict[str, Summary]:
+    """Prepare splits with Ray, as `rnnt.prepare.prepare` does."""
+    from rnnt.cluster.session import connected
+    from rnnt.prepare import prepare
+
+    with connected(address):
+        from rnnt.cluster.preparing import ClusterReaders
+
+        return prepare(splits, out, sample_rate, workers, source, readers=ClusterReaders(sample_rate))
