@@ -38,7 +38,7 @@ def plain(recordings, tmp_path_factory):
     """The splits, and the files that the plain command makes of them."""
     found, out = splits(recordings, valid=0.2), tmp_path_factory.mktemp("plain")
     prepare(found, out, workers=1, source="folder here", shard_bytes=SMALL)
-    assert len(list(out.glob("train/shard-*.arrow"))) > 3 and (out / "train" / "skipped.tsv").read_text().count("\n") > 1
+    assert len(list(out.glob("train/shard-*.arrow"))) > 3 and "silent" in (out / "train" / "skipped.tsv").read_text()
     return found, contents(out)
 
 
