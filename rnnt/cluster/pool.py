@@ -116,7 +116,8 @@ class Pool:
         except ray.exceptions.ActorDiedError as error:
             if "creation task" in str(error):  # an exception, which other actors would raise too
                 lines = [line.strip() for line in str(error).split("\n") if line.strip()]
-                raise ValueError(f"a worker cannot start: {lines[-1]}") from None
+                mend = "; install rnnt[cluster] on all machines" if "ModuleNotFoundError" in lines[-1] else ""
+                raise ValueError(f"a worker cannot start: {lines[-1]}{mend}") from None
             self._failures[actor.node] += 1
             self._drop(actor)
         except ray.exceptions.RayError:

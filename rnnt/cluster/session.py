@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -58,7 +59,8 @@ def connected(address: str) -> Iterator[None]:
     if address == LOCAL:
         options |= {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
     try:
-        ray.init(address=address, **options)
+        with _quiet_errors():
+            ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise ValueError(_complaint(address, error)) from None
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # deaths of workers are counted in the job's own line
@@ -66,6 +68,20 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _quiet_errors() -> Iterator[None]:
+    """Send standard error of the whole process to nowhere: Ray writes a line for each second of waiting to it."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 def versions() -> dict[str, str]:
@@ -106,4 +122,5 @@ def _complaint(address: str, error: Exception) -> str:
         return f"Ray does not start on this machine: {reason(error)}"
     if address == "auto":
         return "this machine belongs to no running Ray; give the address HOST:PORT, or none to start a local one"
-    return f"no Ray runs at {address} ({reason(error)}); {_START}"
+    token = "" if "RAY_AUTH_MODE" in os.environ else ", or set RAY_AUTH_MODE=token if it asks for a token"
+    return f"no Ray answers at {address} ({reason(error)}); {_START}{token}"

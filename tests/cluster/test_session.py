@@ -55,7 +55,10 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch):
             "Version mismatch: The cluster was started with:\n Python: 3.12",
             "at a:1 has other versions: Version mismatch",
         ),
-        ("cannot\nconnect", r"^no Ray runs at a:1 \(cannot connect\)"),
+        (
+            "cannot\nconnect",
+            r"^no Ray answers at a:1 \(cannot connect\); .*, or set RAY_AUTH_MODE=token if it asks for a token$",
+        ),
     ],
     ids=["versions", "connection"],
 )
