@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ray
 
+from rnnt.cluster.aligning import AlignWork
 from rnnt.cluster.inputs import find_recordings, portions
 from rnnt.cluster.ledger import Ledger, digest_of, open_ledger
 from rnnt.cluster.model_files import LoadOptions, ModelFiles
@@ -20,6 +21,7 @@ from rnnt.cluster.schedule import Schedule, Work
 from rnnt.cluster.session import check_address, connected, versions
 from rnnt.cluster.summary import JobSummary, run_facts, summarize, write_page
 from rnnt.cluster.transcribing import TranscribeWork
+from rnnt.model.joint import require_no_durations
 from rnnt.recordings import Grid
 
 
@@ -39,27 +41,39 @@ class Order:
 
 def transcribe_archive(order: Order) -> JobSummary:
     """Transcribe recordings on a cluster, or go on with it. Raises ValueError or OSError with one line."""
+    return _archive(order, "transcribe")
+
+
+def align_archive(order: Order) -> JobSummary:
+    """Find the words of known texts in the recordings of lists, or go on with it. Raises as `transcribe_archive`."""
+    return _archive(order, "align")
+
+
+def _archive(order: Order, task: str) -> JobSummary:
     check_address(order.address)
     recognizer = order.options.load(order.models, "cpu")  # so that mistakes show before anything is started
     recognizer.require_input("audio")
     grid = Grid.of(recognizer)
     files = ModelFiles.read(order.models, order.options)
-    settings = files.settings | asdict(recognizer.config.decoding)
-    settings |= {"batch": order.batch_size, "window": WINDOW_SECONDS, "rnnt": versions()["rnnt"]}
+    settings = files.settings | {"rnnt": versions()["rnnt"]}
+    if task == "transcribe":
+        settings |= asdict(recognizer.config.decoding) | {"batch": order.batch_size, "window": WINDOW_SECONDS}
+    else:
+        require_no_durations(recognizer.model.joint.durations)
     del recognizer
-    job = {"task": "transcribe", "model": files.digest, "settings": digest_of(settings), "decoding": settings}
     shown = json.dumps(settings, sort_keys=True)
+    job = {"task": task, "model": files.digest, "settings": digest_of(settings), "shown": settings}
     with open_ledger(order.out, find_recordings(order.inputs), job, order.kind) as ledger:
+        facts = {"time": "nothing was left to do"}
         if any(portion.number not in ledger.done for portion in portions(ledger.table)):
             with connected(order.address):
                 gpus = wants_gpus(order.device)
+                make = TranscribeWork if task == "transcribe" else AlignWork
                 device = "cuda" if gpus else "cpu"
-                work = TranscribeWork(ray.put(files), grid, order.batch_size, device, files.digest, shown)
+                work = make(ray.put(files), grid, order.batch_size, device, files.digest, shown)
                 facts = run_job(ledger, work, gpus)
-        else:
-            facts = {"time": "nothing was left to do"}
-        summary = summarize(ledger)
-        described = {"model": files.digest, "settings": shown}
+        summary = summarize(ledger, scored=task == "transcribe")
+        described = {"task": task, "model": files.digest, "settings": shown}
         write_page(ledger, summary, f"{order.out.resolve().name}: {summary.recordings:,} recordings", described, facts)
         return summary
 

@@ -44,8 +44,8 @@ class JobSummary:
         return f"{duration(self.transcribed)} transcribed, {duration(self.left_out)} left out"
 
 
-def summarize(ledger: Ledger) -> JobSummary:
-    """Read all shards of a finished job, one after the other."""
+def summarize(ledger: Ledger, scored: bool = True) -> JobSummary:
+    """Read all shards of a finished job, one after the other. scored: whether texts are compared with references."""
     summary, sha256 = JobSummary(), hashlib.sha256()
     for rows in ledger.rows():
         sha256.update(repr([sorted(row.items()) for row in rows]).encode())
@@ -59,7 +59,7 @@ def summarize(ledger: Ledger) -> JobSummary:
                 summary.errors += 1
                 if len(summary.listed) < _LISTED:
                     summary.listed.append((row["path"], row["error"]))
-            elif row["reference"] is not None:
+            elif scored and row["reference"] is not None:
                 pairs.append(Pair(row["path"], row["reference"], row["text"]))
         if pairs:
             summary.scored += len(pairs)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rnnt.commands.cluster import Cluster, archive_on_cluster
 from rnnt.commands.output import Format, Out, check_folder, output_files, put_transcript
 from rnnt.commands.terminal import Device, More, json_line
 from rnnt.commands.words import check_text_options
@@ -38,6 +39,7 @@ def align_command(
     ] = None,
     more: More = None,
     device: Device = "auto",
+    cluster: Cluster = None,
 ) -> None:
     """Find when each word of a known text is said in a recording, or which letter emits each symbol of a pronunciation.
 
@@ -48,8 +50,18 @@ def align_command(
 
     Example: rnnt align runs/mine speech.flac speech.txt --format textgrid --out aligned
 
+    With --cluster, a list (.jsonl, .tsv, .parquet) of recordings with their texts takes the place of both. The result is
+    a folder of Parquet files with a row for each recording.
+
+    Example: rnnt align runs/mine list.jsonl --cluster --out aligned
+
     Example: rnnt align runs/words --text hello 'h ə l oʊ' --picture hello.png
     """
+    if cluster is not None:
+        if symbols or picture is not None or text is not None:
+            raise ValueError("--cluster aligns the recordings of a list with its texts; give the list and --out alone")
+        archive_on_cluster("align", [model, *(more or [])], [audio], kind, out, device, cluster)
+        return
     from rnnt.recognizer import load
 
     if symbols:

@@ -12,7 +12,6 @@ import typer
 from rnnt.commands.terminal import show, warnings_shown
 
 if TYPE_CHECKING:
-    from rnnt.cluster.model_files import LoadOptions
     from rnnt.corpora import Split
     from rnnt.prepare import Summary
 
@@ -26,17 +25,21 @@ Cluster = Annotated[
 _KINDS = {"text": "parquet", "json": "json"}
 
 
-def transcribe_on_cluster(
+def archive_on_cluster(
+    task: str,
     models: Sequence[Path],
-    options: LoadOptions,
     inputs: Sequence[str],
     kind: str,
     out: Path | None,
-    batch_size: int | None,
     device: str,
     address: str,
+    batch_size: int | None = None,
+    **options: object,
 ) -> None:
-    """Transcribe recordings with Ray, and print how many. Raises typer.Exit if some could not be transcribed."""
+    """Transcribe or align recordings with Ray, and print how many. Raises typer.Exit if some could not be.
+
+    task: transcribe or align. options: those of `rnnt.cluster.model_files.LoadOptions`.
+    """
     from rnnt.cluster.session import require_ray
 
     require_ray()
@@ -44,11 +47,12 @@ def transcribe_on_cluster(
         raise ValueError("--cluster writes a folder of shards; name it with --out DIR")
     if kind not in _KINDS:
         raise ValueError("--cluster writes Parquet, or JSON lines with --format json; leave --format out")
-    from rnnt.cluster.job import Order, transcribe_archive
+    from rnnt.cluster.job import Order, align_archive, transcribe_archive
+    from rnnt.cluster.model_files import LoadOptions
 
+    order = Order(models, LoadOptions(**options), inputs, out, _KINDS[kind], batch_size or 16, device, address)
     with warnings_shown():
-        order = Order(models, options, inputs, out, _KINDS[kind], batch_size or 16, device, address)
-        summary = transcribe_archive(order)
+        summary = transcribe_archive(order) if task == "transcribe" else align_archive(order)
     show(f"{out}: {summary.recordings:,} recordings, {summary.hours}, {summary.errors:,} errors")
     if summary.scored:
         show(summary.word_error_rate)

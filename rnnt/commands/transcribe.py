@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rnnt.commands.cluster import Cluster, transcribe_on_cluster
+from rnnt.commands.cluster import Cluster, archive_on_cluster
 from rnnt.commands.output import Format, Out, output_files, put_transcript
 from rnnt.commands.terminal import (
     Decoding,
@@ -86,10 +86,11 @@ def transcribe_command(
     if cluster is not None:
         if text:
             raise ValueError("--cluster is for recordings; leave it out with --text")
-        from rnnt.cluster.model_files import LoadOptions
-
-        options = LoadOptions(decoding, hotwords, lm, lm_weight, lodr_weight, ilm_weight)
-        transcribe_on_cluster([model, *(more or [])], options, inputs, kind, out, batch_size, device, cluster)
+        archive_on_cluster(
+            "transcribe", [model, *(more or [])], inputs, kind, out, device, cluster, batch_size,
+            decoding=decoding, hotwords=hotwords, lm=lm, lm_weight=lm_weight, lodr_weight=lodr_weight,
+            ilm_weight=ilm_weight,
+        )  # fmt: skip
         return
     paths = [] if text else audio_files(list(map(Path, inputs)))
     files = output_files(paths, kind, out) if paths else {}
