@@ -59,6 +59,7 @@ class Pool:
         self._all: list[_Actor] = []
         self._failures: Counter[str] = Counter()  # by machine: actors that died before they were ready
         self._looked = 0.0
+        self.cores = 0  # of all machines
         self.deaths = 0
 
     @property
@@ -78,6 +79,7 @@ class Pool:
         self._looked = time.monotonic()
         have = Counter(actor.node for actor in self._all)
         machines = [node for node in ray.nodes() if node["Alive"]]
+        self.cores = int(sum(node["Resources"].get("CPU", 0) for node in machines))
         for node in machines:
             name, most = node["NodeID"], int(node["Resources"].get(self._resource, 0))
             for _ in range(have[name], most if self._failures[name] < _STARTS else 0):

@@ -118,7 +118,8 @@ class Schedule:
         portions = iter(portions)
         while True:
             self._pool.look()
-            while len(self._jobs) < 2 * max(self._pool.size, 1):
+            # Two for each actor, so that none waits for a reader. If actors have GPUs, each core reads.
+            while len(self._jobs) < max(2 * self._pool.size, self._pool.cores, 1):
                 job = self._next.popleft() if self._next else None
                 if job is None and (portion := next(portions, None)) is not None:
                     job = _Job(_Case(portion), list(range(len(portion.recordings))), alone=False)
