@@ -3,7 +3,7 @@
     python benchmarks/bench_cluster.py rate MODEL SPLIT [--short 2000] [--long 10] [--minutes 20]
     python benchmarks/bench_cluster.py nodes MODEL SPLIT [--short ...] [--long ...] [--minutes ...]
     python benchmarks/bench_cluster.py kills MODEL SPLIT [--kills 30] [--every 1 10] [--seed 0] [--short ...]
-    python benchmarks/bench_cluster.py plan [--rows 10000000]
+    python benchmarks/bench_cluster.py plan [--rows 10000000] [--windows 1]
 
 The recordings are made of the utterances of a split: `--short` recordings of one utterance, and `--long` recordings of
 `--minutes`. `rate` runs the plain command and then the one with --cluster, all cores for each. `nodes` starts one Ray
@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -198,12 +199,14 @@ def measure_kills(
 
 @dataclass(frozen=True)
 class Idle:
-    """A `rnnt.cluster.schedule.Work` whose workers do nothing."""
+    """A `rnnt.cluster.schedule.Work` whose workers do nothing. windows: of each portion."""
+
+    windows: int
 
     @property
     def read(self):
-        """What readers do: one window for all recordings."""
-        return _no_reading
+        """What readers do: yield numbers in place of windows."""
+        return partial(_no_reading, self.windows)
 
     def open(self):
         """Return the worker of an actor."""
@@ -215,7 +218,7 @@ class Idle:
 
     def rows(self, recordings: Sequence, results: Sequence[int]) -> list[dict]:
         """Return a row for each recording."""
-        assert results == [len(recordings)]
+        assert results == list(range(self.windows))
         return [self.error_row(recording, "") | {"error": None} for recording in recordings]
 
     def error_row(self, recording, problem: str) -> dict:
@@ -229,11 +232,11 @@ class Idle:
         }
 
 
-def _no_reading(recordings: Sequence) -> Iterator[int]:
-    yield len(recordings)
+def _no_reading(windows: int, recordings: Sequence) -> Iterator[int]:
+    yield from range(windows)
 
 
-def measure_plan(rows: int, folder: Path) -> list[dict[str, object]]:
+def measure_plan(rows: int, windows: int, folder: Path) -> list[dict[str, object]]:
     """Return the row of a job that only schedules: its time, and the memory of its driver by tenths of the job."""
     from rnnt.cluster import job
     from rnnt.cluster.inputs import Recording
@@ -257,9 +260,15 @@ def measure_plan(rows: int, folder: Path) -> list[dict[str, object]]:
         ledger.write = watched
         with connected("local"):
             begin = time.perf_counter()
-            job.run_job(ledger, Idle())
+            job.run_job(ledger, Idle(windows))
             seconds = time.perf_counter() - begin
-        values = {"portions": len(ledger.done), "list_seconds": listed, "index_mb": size / 1e6, "seconds": seconds}
+        values = {
+            "portions": len(ledger.done),
+            "windows": windows * len(ledger.done),
+            "list_seconds": listed,
+            "index_mb": size / 1e6,
+            "seconds": seconds,
+        }
     tenths = " ".join(map(str, memory))
     return [{"case": f"plan of {rows}", **values, "driver_mib": tenths, "peak_mib": status_kib("VmHWM") / 1024}]
 
@@ -277,6 +286,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, nargs=2, default=(1.0, 10.0), help="bounds of the seconds between two")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--windows", type=int, default=1, help="that each portion of the plan is decoded in")
     parser.add_argument("--save", action="store_true", help="append the rows to benchmarks/results/cluster.csv")
     arguments = parser.parse_args()
     if arguments.what != "plan" and arguments.data is None:
@@ -284,7 +294,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if arguments.what == "plan":
-            rows = measure_plan(arguments.rows, folder)
+            rows = measure_plan(arguments.rows, arguments.windows, folder)
         else:
             recordings = folder / "recordings"
             recordings.mkdir()

@@ -50,8 +50,8 @@ def align_command(
 
     Example: rnnt align runs/mine speech.flac speech.txt --format textgrid --out aligned
 
-    With --cluster, a list (.jsonl, .tsv, .parquet) of recordings with their texts takes the place of both. The result is
-    a folder of Parquet files with a row for each recording.
+    With --cluster, a list (.jsonl, .tsv, .parquet) of recordings with their texts takes the place of both. The result
+    is a folder of Parquet files with a row for each recording.
 
     Example: rnnt align runs/mine list.jsonl --cluster --out aligned
 
