@@ -127,12 +127,13 @@ def measure_nodes(
 
 
 def processes() -> dict[int, tuple[int, str]]:
-    """Return the parent and the command line of each process."""
+    """Return the parent and the command line of each process that has not ended."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            found[int(folder.name)] = parent, (folder / "cmdline").read_text()
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                found[int(folder.name)] = int(parent), (folder / "cmdline").read_text()
         except (OSError, ValueError):
             continue
     return found
