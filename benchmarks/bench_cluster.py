@@ -249,7 +249,7 @@ def measure_plan(rows: int, windows: int, folder: Path) -> list[dict[str, object
     )
     begin, memory = time.perf_counter(), []
     with open_ledger(folder / "out", recordings, {"task": "plan", "model": "", "settings": ""}, "parquet") as ledger:
-        listed, size = time.perf_counter() - begin, ledger.table.path.stat().st_size
+        listed, size = time.perf_counter() - begin, ledger.tables[0].path.stat().st_size
         write, step = ledger.write, [0]
 
         def watched(number: int, of_portion: Sequence[dict]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import ray
 
 from rnnt.cluster.aligning import AlignWork
-from rnnt.cluster.inputs import find_recordings, portions
+from rnnt.cluster.inputs import find_recordings
 from rnnt.cluster.ledger import Ledger, digest_of, open_ledger
 from rnnt.cluster.model_files import LoadOptions, ModelFiles
 from rnnt.cluster.pool import Pool
@@ -23,6 +23,7 @@ from rnnt.cluster.summary import JobSummary, run_facts, summarize, write_page
 from rnnt.cluster.transcribing import TranscribeWork
 from rnnt.model.joint import require_no_durations
 from rnnt.recordings import Grid
+from rnnt.text import reason
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def _archive(order: Order, task: str) -> JobSummary:
     job = {"task": task, "model": files.digest, "settings": digest_of(settings), "shown": settings}
     with open_ledger(order.out, find_recordings(order.inputs), job, order.kind) as ledger:
         facts = {"time": "nothing was left to do"}
-        if any(portion.number not in ledger.done for portion in portions(ledger.table)):
+        if any(portion.number not in ledger.done for portion in ledger.portions()):
             with connected(order.address):
                 gpus = wants_gpus(order.device)
                 make = TranscribeWork if task == "transcribe" else AlignWork
@@ -91,9 +92,9 @@ def wants_gpus(device: str) -> bool:
 def run_job(ledger: Ledger, work: Work, gpus: bool = False) -> dict[str, str]:
     """Do all portions that are not finished, and write their shards. Return facts about this run."""
     earlier = len(ledger.done)
-    before = sum(portion.bytes for portion in portions(ledger.table) if portion.number in ledger.done) if earlier else 0
-    left = (portion for portion in portions(ledger.table) if portion.number not in ledger.done)
-    pool, line, start = Pool(ray.put(work), gpus), ProgressLine(ledger.table.bytes, before), time.monotonic()
+    before = sum(portion.bytes for portion in ledger.portions() if portion.number in ledger.done) if earlier else 0
+    left = (portion for portion in ledger.portions() if portion.number not in ledger.done)
+    pool, line, start = Pool(ray.put(work), gpus), ProgressLine(ledger.bytes, before), time.monotonic()
     workers = 0
 
     def tick() -> None:
@@ -106,6 +107,10 @@ def run_job(ledger: Ledger, work: Work, gpus: bool = False) -> dict[str, str]:
         for portion, rows in schedule.run(left):
             ledger.write(portion.number, rows)
             line.add(portion, rows)
+    except ray.exceptions.RayError as error:  # of no window and no actor
+        raise ChildProcessError(
+            f"Ray ended the job ({reason(error)}); run the same command again: it goes on"
+        ) from None
     finally:
         pool.close()
     deaths = pool.deaths + schedule.reader_deaths

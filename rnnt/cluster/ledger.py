@@ -10,27 +10,26 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rnnt.cluster.inputs import Recording, Table, write_table
+from rnnt.cluster.inputs import Portion, Recording, Table, portions, write_table
 from rnnt.files import locked, write_file, write_json
 from rnnt.text import read_text, reason
 
 JOB = "job.json"
-INPUTS = "inputs.parquet"
 SUFFIXES = {"parquet": ".parquet", "json": ".jsonl"}
-_NEW = ".inputs.new.parquet"
+_NEW = ".listing.parquet"
 _LOCK = ".lock"
 _SAME = {  # what the results of a job depend on, and how a complaint calls it
     "task": "another task",
     "format": "another format",
     "model": "another model",
     "settings": "other settings",
-    "inputs": "other recordings",
 }
 
 WORD = pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64()), ("confidence", pa.float64())])
@@ -52,13 +51,29 @@ SCHEMA = pa.schema(
 
 
 class Ledger:
-    """The finished portions of a job. `table` has its recordings, `done` the numbers of the finished portions."""
+    """The finished portions of a job.
 
-    def __init__(self, folder: Path, kind: str, table: Table):
-        self.folder, self.table = folder, table
+    tables: of its recordings, more than one if some were added later. done: the numbers of the finished portions.
+    """
+
+    def __init__(self, folder: Path, kind: str, tables: Sequence[Table]):
+        self.folder, self.tables = folder, tables
         self._suffix = SUFFIXES[kind]
         pattern = re.compile(rf"part-(\d{{7,}}){re.escape(self._suffix)}")
         self.done = {int(match[1]) for file in folder.iterdir() if (match := pattern.fullmatch(file.name))}
+
+    @property
+    def bytes(self) -> int:
+        """The size of all recordings."""
+        return sum(table.bytes for table in self.tables)
+
+    def portions(self) -> Iterator[Portion]:
+        """Yield all portions of the job, in the order of the recordings."""
+        number = 0
+        for table in self.tables:
+            for portion in portions(table):
+                yield replace(portion, number=number)
+                number += 1
 
     def write(self, number: int, rows: Sequence[dict[str, Any]]) -> None:
         """Write the shard of a portion, whole or not at all. Raises OSError if the disk is full."""
@@ -94,24 +109,48 @@ class Ledger:
 def open_ledger(folder: Path, recordings: Iterator[Recording], job: dict[str, Any], kind: str) -> Iterator[Ledger]:
     """Open the ledger of a job in a folder, which is made, or go on with the same job there.
 
-    job: has `task`, the digests `model` and `settings`, and anything else that describes the job. Raises ValueError
-    with one line if the folder holds another job, or another process works at it.
+    job: has `task`, the digests `model` and `settings`, and anything else that describes the job. Recordings that are
+    new since the last time are added as a further table. Raises ValueError with one line if the folder holds another
+    job, recordings of it are gone or have changed, or another process works at it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / _LOCK, f"{folder}: another process works at this job"):
         before = _read_job(folder)
-        table = write_table(recordings, folder / _NEW)
-        job = {**job, "format": kind, "inputs": table.digest, "recordings": table.count, "bytes": table.bytes}
         if before is None and any(folder.glob("part-*")):
             raise ValueError(f"{folder} holds shards without a {JOB}; give --out another folder")
+        job = {**job, "format": kind}
         for key, name in _SAME.items():
             if before is not None and before.get(key) != job.get(key):
-                (folder / _NEW).unlink()
                 raise ValueError(f"{folder} holds a job with {name}; give --out another folder")
-        (folder / _NEW).replace(folder / INPUTS)
-        if before is None:
-            write_json(folder / JOB, job)
-        yield Ledger(folder, kind, Table(folder / INPUTS, table.count, table.bytes, table.digest))
+        listing = write_table(recordings, folder / _NEW)
+        try:
+            tables = _with_new(folder, listing, before)
+        finally:
+            listing.path.unlink(missing_ok=True)
+        described = [[table.count, table.bytes, table.digest] for table in tables]
+        write_json(folder / JOB, {**job, "listing": listing.digest, "tables": described})
+        yield Ledger(folder, kind, tables)
+
+
+def _with_new(folder: Path, listing: Table, before: dict[str, Any] | None) -> list[Table]:
+    """Return the tables of a job, and one more if the listing of its inputs has new recordings."""
+    if before is None:
+        listing.path.replace(_inputs(folder, 0))
+        return [replace(listing, path=_inputs(folder, 0))]
+    tables = [Table(_inputs(folder, number), *values) for number, values in enumerate(before["tables"])]
+    if listing.digest == before["listing"]:
+        return tables
+    known = {hash(recording) for table in tables for recording in table.recordings()}
+    if sum(hash(recording) in known for recording in listing.recordings()) < len(known):
+        raise ValueError(f"{folder} holds a job with other recordings; give --out another folder")
+    new = (recording for recording in listing.recordings() if hash(recording) not in known)
+    if listing.count == len(known):  # in another order
+        return tables
+    return [*tables, write_table(new, _inputs(folder, len(tables)))]
+
+
+def _inputs(folder: Path, number: int) -> Path:
+    return folder / f"inputs-{number:04d}.parquet"
 
 
 def digest_of(value: Any) -> str:
@@ -122,8 +161,10 @@ def digest_of(value: Any) -> str:
 def _read_job(folder: Path) -> dict[str, Any] | None:
     try:
         job = json.loads(read_text(folder / JOB))
+        if not isinstance(job, dict) or not {"listing", "tables"} <= job.keys():
+            raise ValueError("it lacks what a job has")
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise ValueError(f"{folder / JOB} is damaged ({reason(error)}); give --out another folder") from None
-    return job if isinstance(job, dict) else {}
+    return job

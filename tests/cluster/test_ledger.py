@@ -31,7 +31,7 @@ def test_rows_come_back_in_order_of_their_portions(tmp_path, kind):
         ledger.write(0, first)
     with opened(tmp_path / "out", kind=kind) as ledger:
         assert ledger.done == {0, 1} and list(ledger.rows()) == [first, second]
-        assert list(ledger.table.recordings()) == RECORDINGS
+        assert list(ledger.tables[0].recordings()) == RECORDINGS
     if kind == "parquet":
         assert pq.read_schema(tmp_path / "out" / "part-0000000.parquet").equals(SCHEMA)
 
@@ -79,6 +79,25 @@ def test_the_folder_of_another_job_is_refused_and_left_alone(tmp_path, changes, 
     ):
         pass
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_new_recordings_become_further_portions(tmp_path):
+    new = [Recording(f"/new-{i}.wav", 10, i) for i in range(70)]
+    with opened(tmp_path) as ledger:
+        first = list(ledger.portions())
+        ledger.write(1, [row("/a")])
+    listing = [*new[:35], *RECORDINGS[::-1], *new[35:]]
+    for _ in range(2):
+        with opened(tmp_path, listing) as ledger:
+            found = list(ledger.portions())
+            assert found[: len(first)] == first and ledger.done == {1} and ledger.bytes == 1700
+            assert [portion.number for portion in found] == [0, 1, 2, 3]
+            assert [x for portion in found[2:] for x in portion.recordings] == new
+    with opened(tmp_path, listing[::-1]) as ledger:
+        assert list(ledger.portions()) == found
+    changed = [Recording(x.path, x.size, 99) if x.path == "/0.wav" else x for x in listing]
+    with pytest.raises(ValueError, match="holds a job with other recordings"), opened(tmp_path, changed):
+        pass
 
 
 def test_folders_that_cannot_be_gone_on_with(tmp_path):
