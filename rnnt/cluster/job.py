@@ -18,7 +18,7 @@ from rnnt.cluster.pool import Pool
 from rnnt.cluster.progress_line import ProgressLine
 from rnnt.cluster.reading import WINDOW_SECONDS
 from rnnt.cluster.schedule import Schedule, Work
-from rnnt.cluster.session import check_address, connected, versions
+from rnnt.cluster.session import versions
 from rnnt.cluster.summary import JobSummary, run_facts, summarize, write_page
 from rnnt.cluster.transcribing import TranscribeWork
 from rnnt.model.joint import require_no_durations
@@ -28,7 +28,7 @@ from rnnt.text import reason
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for. kind: parquet or json. device: auto, cpu or cuda. address: see `connected`."""
+    """What is asked for. kind: parquet or json. device: auto, cpu or cuda."""
 
     models: Sequence[Path]
     options: LoadOptions
@@ -37,11 +37,13 @@ class Order:
     kind: str = "parquet"
     batch_size: int = 16
     device: str = "auto"
-    address: str = "local"
 
 
 def transcribe_archive(order: Order) -> JobSummary:
-    """Transcribe recordings on a cluster, or go on with it. Raises ValueError or OSError with one line."""
+    """Transcribe recordings on the cluster that this process is `connected` to, or go on with it.
+
+    Raises ValueError or OSError with one line.
+    """
     return _archive(order, "transcribe")
 
 
@@ -51,8 +53,8 @@ def align_archive(order: Order) -> JobSummary:
 
 
 def _archive(order: Order, task: str) -> JobSummary:
-    check_address(order.address)
-    recognizer = order.options.load(order.models, "cpu")  # so that mistakes show before anything is started
+    gpus = wants_gpus(order.device)
+    recognizer = order.options.load(order.models, "cpu")  # so that mistakes show before anything is read
     recognizer.require_input("audio")
     grid = Grid.of(recognizer)
     files = ModelFiles.read(order.models, order.options)
@@ -67,12 +69,10 @@ def _archive(order: Order, task: str) -> JobSummary:
     with open_ledger(order.out, find_recordings(order.inputs), job, order.kind) as ledger:
         facts = {"time": "nothing was left to do"}
         if any(portion.number not in ledger.done for portion in ledger.portions()):
-            with connected(order.address):
-                gpus = wants_gpus(order.device)
-                make = TranscribeWork if task == "transcribe" else AlignWork
-                device = "cuda" if gpus else "cpu"
-                work = make(ray.put(files), grid, order.batch_size, device, files.digest, shown)
-                facts = run_job(ledger, work, gpus)
+            make = TranscribeWork if task == "transcribe" else AlignWork
+            device = "cuda" if gpus else "cpu"
+            work = make(ray.put(files), grid, order.batch_size, device, files.digest, shown)
+            facts = run_job(ledger, work, gpus)
         summary = summarize(ledger, scored=task == "transcribe")
         described = {"task": task, "model": files.digest, "settings": shown}
         write_page(ledger, summary, f"{order.out.resolve().name}: {summary.recordings:,} recordings", described, facts)

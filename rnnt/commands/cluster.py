@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,19 +42,20 @@ def archive_on_cluster(
 
     task: transcribe or align. options: those of `rnnt.cluster.model_files.LoadOptions`.
     """
-    from rnnt.cluster.session import require_ray
+    from rnnt.cluster.session import check_address, connected, require_ray
 
     require_ray()
     if out is None:
         raise ValueError("--cluster writes a folder of shards; name it with --out DIR")
     if kind not in _KINDS:
         raise ValueError("--cluster writes Parquet, or JSON lines with --format json; leave --format out")
-    from rnnt.cluster.job import Order, align_archive, transcribe_archive
-    from rnnt.cluster.model_files import LoadOptions
-
-    order = Order(models, LoadOptions(**options), inputs, out, _KINDS[kind], batch_size or 16, device, address)
-    with warnings_shown():
-        summary = transcribe_archive(order) if task == "transcribe" else align_archive(order)
+    check_address(address)
+    with ThreadPoolExecutor(1) as background:
+        loading = background.submit(import_module, "rnnt.cluster.job")  # with torch: seconds, like the start of Ray
+        with connected(address), warnings_shown():
+            job = loading.result()
+            order = job.Order(models, job.LoadOptions(**options), inputs, out, _KINDS[kind], batch_size or 16, device)
+            summary = job.transcribe_archive(order) if task == "transcribe" else job.align_archive(order)
     show(f"{out}: {summary.recordings:,} recordings, {summary.hours}, {summary.errors:,} errors")
     if summary.scored:
         show(summary.word_error_rate)
