@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, OutOfMemoryError, WorkerCrashedError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, ObjectLostError, RayError, RayTaskError
 
 from rnnt.cluster.inputs import Portion, Recording
 from rnnt.cluster.pool import QUEUE, READING, Pool
@@ -28,7 +28,7 @@ _DEATHS = 2  # of the workers of one window or one portion
 _TOGETHER = 3  # times that a portion is tried before the rows of recordings alone are taken
 _AHEAD = 2  # windows that a reader makes before they are wanted
 _WAIT_SECONDS = 1.0
-_READER_DIED = (WorkerCrashedError, OutOfMemoryError)
+_MACHINE_DIED = (NodeDiedError, ObjectLostError)
 _ACTOR_DIED = (ActorDiedError, ActorUnavailableError)
 
 
@@ -73,6 +73,7 @@ class _Job:
     alone: bool
     reading: Any = None  # the windows to come; None at the end
     read: int = 0  # windows so far
+    attempt: int = 0  # of reading
     crashes: int = 0  # of readers
     results: dict[int, Any] = field(default_factory=dict)  # by window
     waiting: set[int] = field(default_factory=set)  # windows that are not decoded yet
@@ -178,7 +179,7 @@ class Schedule:
             job.reading = None
             self._finish_if_done(job)
             return
-        window = _Window(job, job.crashes, job.read, content)
+        window = _Window(job, job.attempt, job.read, content)
         job.read += 1
         job.waiting.add(window.number)
         self._give(window, actor)
@@ -190,53 +191,65 @@ class Schedule:
 
     def _current(self, window: _Window) -> bool:
         """Whether the results of a window are still wanted."""
-        return not window.job.dropped and window.attempt == window.job.crashes
+        return not window.job.dropped and window.attempt == window.job.attempt
 
     def _receive(self, reference: Any) -> None:
-        """Take the results of a window, or find out who died."""
+        """Take the results of a window, or find out what went wrong."""
         try:
             result = ray.get(reference)
         except _ACTOR_DIED:
             self._lose(reference)
-        except ray.exceptions.RayError as error:
-            self._pool.done(reference)
-            self._reading_failed(self._given.pop(reference), error)
+        except RayError as error:
+            window, cause = self._given[reference], _cause(error)
+            if isinstance(cause, RayError):
+                self._given.pop(reference)
+                self._pool.done(reference)
+                self._read_again(window, cause)
+            else:
+                self._raised(reference, window, cause)
         else:
             self._pool.done(reference)
             self._take(self._given.pop(reference), result)
 
     def _lose(self, reference: Any) -> None:
         """Give the windows of a dead actor to others. Each of them may be what it died of."""
-        for owed in self._pool.lost(reference):
-            window = self._given.pop(owed)
-            try:
-                self._take(window, ray.get(owed, timeout=0))
-                continue
-            except ray.exceptions.RayError:
-                window.deaths += 1
+        for window in self._owed(reference):
+            window.deaths += 1
             if window.deaths < _DEATHS:
                 self._again.append(window)
             elif self._current(window):
                 self._fail(window.job, "ends every worker that decodes it")
 
-    def _reading_failed(self, window: _Window, error: Exception) -> None:
-        """Read a portion again if its reader died. An exception would only be raised again."""
+    def _raised(self, reference: Any, window: _Window, error: Exception) -> None:
+        """Try the recordings of a window alone after an exception, without this actor: its GPU may be at fault."""
+        self._again += [other for other in self._owed(reference) if other is not window]
+        if self._current(window):
+            self._fail(window.job, f"cannot be decoded ({type(error).__name__}: {reason(error)})")
+
+    def _owed(self, reference: Any) -> list[_Window]:
+        """Give an actor up. Take the results that it still delivered, and return its other windows."""
+        windows = []
+        for owed in self._pool.lost(reference):
+            window = self._given.pop(owed)
+            try:
+                self._take(window, ray.get(owed, timeout=0))
+            except RayError:
+                windows.append(window)
+        return windows
+
+    def _read_again(self, window: _Window, error: RayError) -> None:
+        """Read a portion again after its reader died, or what it had read was lost with a machine."""
+        job = window.job
         if not self._current(window):
             return
-        job = window.job
-        if isinstance(error, _READER_DIED):
+        job.attempt += 1
+        if not isinstance(error, _MACHINE_DIED):
             self.reader_deaths += 1
             job.crashes += 1
-            if job.crashes >= _DEATHS:
-                self._fail(job, "ends every worker that reads it")
-                return
-        elif isinstance(error, ObjectLostError):  # with the machine that it was on
-            job.crashes += 1
+        if job.crashes < _DEATHS:
+            self._begin(job)
         else:
-            cause = getattr(error, "cause", None) or error
-            self._fail(job, f"cannot be transcribed ({type(cause).__name__}: {reason(cause)})")
-            return
-        self._begin(job)
+            self._fail(job, "ends every worker that reads it")
 
     def _take(self, window: _Window, result: Any) -> None:
         if self._current(window):
@@ -295,3 +308,10 @@ class Schedule:
         if job.reading is not None:
             ray.cancel(job.reading)
             job.reading = None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the exception that a task raised, or the error of Ray that kept it from its end."""
+    while isinstance(error, RayTaskError) and error.cause is not None:
+        error = error.cause
+    return error

@@ -116,8 +116,8 @@ def test_recordings_that_end_their_workers_become_error_rows(schedule, tmp_path)
     errors = {
         "actor-dies": "ends every worker that decodes it",
         "reader-dies": "ends every worker that reads it",
-        "actor-raises": "cannot be transcribed (KeyError: 'actor-raises is odd')",
-        "reader-raises": "cannot be transcribed (KeyError: 'reader-raises is odd')",
+        "actor-raises": "cannot be decoded (KeyError: 'actor-raises is odd')",
+        "reader-raises": "cannot be decoded (KeyError: 'reader-raises is odd')",
     }
     for names, found in zip(portions, rows, strict=True):
         good = iter(together(*(name for name in names if name not in errors)))  # as if the bad ones were not there
