@@ -278,7 +278,7 @@ def main() -> None:
             model = Path(folder) / "model"
             random_recognizer(args.model, inputs[:8], args.changes).save(model)
         recognizer = rnnt.load(model)
-        about = {"model": args.model, "parameters": sum(x.numel() for x in recognizer.model.parameters())}
+        about = {"model": Path(args.model).name, "parameters": sum(x.numel() for x in recognizer.model.parameters())}
         about |= {"changes": " ".join(args.changes)}
         with serving(model, "--streams", str(max([64, *args.streams]))) as (address, pid):
             for count in args.streams:
