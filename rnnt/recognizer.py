@@ -67,8 +67,7 @@ class Recognizer(nn.Module):
         self.config = config
         self.tokenizer = tokenizer
         self.alphabet = alphabet
-        with torch.device("cpu"):  # arithmetic on the device "meta" imports torch's compiler, which takes seconds
-            self.features = make_input(config)
+        self.features = make_input(config)
         embedding = None if alphabet is None else SymbolEmbedding(len(alphabet), config.symbols)
         self.model = Transducer(self.features.width, len(tokenizer) + 1, config.model, embedding)
         self.calibration = Calibration()

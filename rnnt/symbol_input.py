@@ -44,5 +44,6 @@ Input = Features | SymbolInput
 
 
 def make_input(config: Config) -> Input:
-    """Return the front end that `config.input` names."""
-    return SymbolInput(config.symbols) if config.input == "symbols" else Features(config.features)
+    """Return the front end that `config.input` names, on the CPU."""
+    with torch.device("cpu"):  # arithmetic on the device "meta" imports torch's compiler, which takes seconds
+        return SymbolInput(config.symbols) if config.input == "symbols" else Features(config.features)
