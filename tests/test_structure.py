@@ -24,7 +24,7 @@ LAYERS = [
     "scene",
     "conditions",
     "prepare sampler loader splice segments recordings",
-    "augment mfcc shapes running_statistics features feature_stream loss",
+    "page_files augment mfcc shapes running_statistics features feature_stream loss",
     "symbol_input",
     "model",
     "decoding",

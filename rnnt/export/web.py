@@ -19,17 +19,14 @@ from typing import Any
 from rnnt.export.format import Format, Graphs
 from rnnt.export.plain_onnx import ENCODER, STREAM, plain_engines, plain_graphs, write_plain
 from rnnt.files import write_file
+from rnnt.page_files import PAGE, page_policy
 from rnnt.recognizer import Recognizer
 
-PAGE = Path(__file__).parents[1] / "page"
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 VARIABLE = "ONNXRUNTIME_WEB"  # of the environment: the unpacked npm package, or its folder dist
 _RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 # A static server sends no policy, so the page brings one. A worker has the policy of its own response: none.
-_POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'"
-)
+_POLICY = page_policy(script_src="'self' 'wasm-unsafe-eval'", worker_src="'self'")
 
 
 def web_graphs(recognizer: Recognizer) -> dict[str, Any]:

@@ -8,27 +8,16 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-FOLDER = Path(__file__).parents[1] / "page"
+from rnnt.page_files import PAGE, page_policy
+
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# 'self' is the server itself, and covers its WebSockets. blob: is the recording that the page itself holds.
-_POLICY = {
-    "default-src": "'none'",
-    "script-src": "'self'",
-    "style-src": "'self'",
-    "img-src": "'self'",
-    "connect-src": "'self'",
-    "media-src": "blob:",
-    "base-uri": "'none'",
-    "form-action": "'none'",
-    "frame-ancestors": "'none'",
-}
 HEADERS = {
-    "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in _POLICY.items()),
+    "Content-Security-Policy": page_policy(frame_ancestors="'none'"),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "microphone=(self)",
@@ -38,8 +27,8 @@ HEADERS = {
 
 def page_routes() -> list[Route]:
     """Return the routes of the page: `/`, and its files under `/page/`. Those in `local` are for exported models."""
-    files = sorted(path for folder in (FOLDER, FOLDER / "server") for path in folder.iterdir() if path.suffix in _TYPES)
-    names = {path.relative_to(FOLDER).as_posix(): path for path in files}
+    files = sorted(path for folder in (PAGE, PAGE / "server") for path in folder.iterdir() if path.suffix in _TYPES)
+    names = {path.relative_to(PAGE).as_posix(): path for path in files}
     index = names.pop("index.html")
     return [Route("/", _answer(index)), *(Route(f"/page/{name}", _answer(path)) for name, path in names.items())]
 

@@ -15,14 +15,12 @@ from serve_clients import post, wav
 from tones import tones, train_listener
 
 from rnnt.formats import to_srt, to_vtt
+from rnnt.page_files import PAGE
 from rnnt.serve.audio import decode_upload
-from rnnt.serve.page import FOLDER
 from rnnt.transcript import Transcript, Word
 
 FILES = sorted(
-    path.relative_to(FOLDER).as_posix()
-    for path in FOLDER.rglob("*.*")
-    if path.is_file() and path.parent.name != "local"
+    path.relative_to(PAGE).as_posix() for path in PAGE.rglob("*.*") if path.is_file() and path.parent.name != "local"
 )
 
 
@@ -31,7 +29,7 @@ def test_every_file_has_its_type_and_a_policy_that_allows_no_other_host(address)
     for name in FILES:
         url = f"http://{address}/" + (f"page/{name}" if name != "index.html" else "")
         found = httpx.get(url)
-        assert found.status_code == 200 and found.text == (FOLDER / name).read_text()
+        assert found.status_code == 200 and found.text == (PAGE / name).read_text()
         assert found.headers["content-type"].split(";")[0] == types[name.rsplit(".", 1)[1]]
         assert found.headers["x-content-type-options"] == "nosniff"
         policy = dict(part.strip().split(" ", 1) for part in found.headers["content-security-policy"].split(";"))
@@ -58,15 +56,15 @@ class Parser(HTMLParser):
 
 def test_nothing_comes_from_elsewhere():
     parser = Parser()
-    parser.feed((FOLDER / "index.html").read_text())
+    parser.feed((PAGE / "index.html").read_text())
     assert not parser.inline and parser.loaded
     assert {path.removeprefix("page/") for path in parser.loaded} <= set(FILES)
     for name in FILES:
-        text = (FOLDER / name).read_text().replace('xmlns="http://www.w3.org/2000/svg"', "")
+        text = (PAGE / name).read_text().replace('xmlns="http://www.w3.org/2000/svg"', "")
         assert not re.search(r"""https?://|["'(]//|@import|\beval\b|innerHTML""", text), name
         for other in re.findall(r'from "(.*)"', text):
-            assert (FOLDER / name).parent.joinpath(other).resolve().is_relative_to(FOLDER)
-            assert (FOLDER / name).parent.joinpath(other).is_file()
+            assert (PAGE / name).parent.joinpath(other).resolve().is_relative_to(PAGE)
+            assert (PAGE / name).parent.joinpath(other).is_file()
 
 
 @pytest.fixture(scope="module")
