@@ -1,4 +1,4 @@
-"""What the workers of an alignment do: each recording of a list, with its text, goes to one actor as a whole."""
+"""The work of an alignment. A reader reads each recording whole, and one actor aligns it with its text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnt.audio import read_audio
 from rnnt.cluster.inputs import Recording
-from rnnt.cluster.storage import is_uri, local_copy
+from rnnt.cluster.storage import copied_name, local_copy
 from rnnt.cluster.transcribing import ModelWork, make_row
 from rnnt.recognizer import Recognizer
 from rnnt.text import complaint
@@ -30,8 +30,8 @@ class ReadWhole:
         for recording in recordings:
             try:
                 with local_copy(recording.path) as (file, digest):
-                    name = recording.path if is_uri(recording.path) else None
-                    yield read_audio(file, self.rate, name=name), digest, recording.text
+                    samples = read_audio(file, self.rate, name=copied_name(recording.path))
+                    yield samples, digest, recording.text
             except (ValueError, OSError) as error:
                 yield ValueError(complaint(error)), "", recording.text
 
@@ -42,7 +42,7 @@ class AlignWork(ModelWork):
 
     @property
     def read(self) -> ReadWhole:
-        """What readers do."""
+        """The function that readers run: recordings -> windows."""
         return ReadWhole(self.grid.rate)
 
     def decode(self, recognizer: Recognizer, window: Heard) -> tuple[Transcript | ValueError, str]:

@@ -28,8 +28,12 @@ from rnnt.text import reason
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for. kind: parquet or json. device: auto, cpu or cuda."""
+    """A job as a user asks for it.
 
+    task: transcribe or align. kind: of the shards, parquet or json. device: of the actors, auto, cpu or cuda.
+    """
+
+    task: str
     models: Sequence[Path]
     options: LoadOptions
     inputs: Sequence[str]
@@ -39,42 +43,34 @@ class Order:
     device: str = "auto"
 
 
-def transcribe_archive(order: Order) -> JobSummary:
-    """Transcribe recordings on the cluster that this process is `connected` to, or go on with it.
+def archive(order: Order) -> JobSummary:
+    """Transcribe recordings on the cluster that this process is `connected` to, or align them with their texts.
 
-    Raises ValueError or OSError with one line.
+    If the folder holds the same job unfinished, goes on with it. Raises ValueError or OSError with one line.
     """
-    return _archive(order, "transcribe")
-
-
-def align_archive(order: Order) -> JobSummary:
-    """Find the words of known texts in the recordings of lists, or go on with it. Raises as `transcribe_archive`."""
-    return _archive(order, "align")
-
-
-def _archive(order: Order, task: str) -> JobSummary:
     gpus = wants_gpus(order.device)
     recognizer = order.options.load(order.models, "cpu")  # so that mistakes show before anything is read
     recognizer.require_input("audio")
     grid = Grid.of(recognizer)
     files = ModelFiles.read(order.models, order.options)
     settings = files.settings | {"rnnt": versions()["rnnt"]}
-    if task == "transcribe":
+    transcribes = order.task == "transcribe"
+    if transcribes:
         settings |= asdict(recognizer.config.decoding) | {"batch": order.batch_size, "window": WINDOW_SECONDS}
     else:
         require_no_durations(recognizer.model.joint.durations)
     del recognizer
     shown = json.dumps(settings, sort_keys=True)
-    job = {"task": task, "model": files.digest, "settings": digest_of(settings), "shown": settings}
+    job = {"task": order.task, "model": files.digest, "settings": digest_of(settings), "shown": settings}
     with open_ledger(order.out, find_recordings(order.inputs), job, order.kind) as ledger:
         facts = {"time": "nothing was left to do"}
         if any(portion.number not in ledger.done for portion in ledger.portions()):
-            make = TranscribeWork if task == "transcribe" else AlignWork
+            make = TranscribeWork if transcribes else AlignWork
             device = "cuda" if gpus else "cpu"
             work = make(ray.put(files), grid, order.batch_size, device, files.digest, shown)
             facts = run_job(ledger, work, gpus)
-        summary = summarize(ledger, scored=task == "transcribe")
-        described = {"task": task, "model": files.digest, "settings": shown}
+        summary = summarize(ledger, scored=transcribes)
+        described = {"task": order.task, "model": files.digest, "settings": shown}
         write_page(ledger, summary, f"{order.out.resolve().name}: {summary.recordings:,} recordings", described, facts)
         return summary
 

@@ -45,7 +45,7 @@ class ModelFiles:
 
     @staticmethod
     def read(models: Sequence[Path], options: LoadOptions) -> ModelFiles:
-        """Read all files. Raises ValueError if there is no such model, OSError if a file cannot be read."""
+        """Read all files. Raises ValueError if a model is missing, and OSError if a file cannot be read."""
         members = tuple(
             {name: (folder / name).read_bytes() for name in _NAMES if (folder / name).is_file()}
             for folder in find_models(models)

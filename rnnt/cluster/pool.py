@@ -25,7 +25,7 @@ _STARTS = 3  # of actors of a machine that may fail one after the other
 
 
 class DecodingActor:
-    """What an actor is: a worker of the job, once this machine is known to have the right versions."""
+    """An actor: it checks the versions on its machine, loads the model, and decodes windows."""
 
     def __init__(self, wanted: dict[str, str], work: Any):
         require_versions(wanted)

@@ -1,4 +1,4 @@
-"""What the readers of a transcription do: files -> windows of segments. Without torch, so that a reader is small."""
+"""The work of readers in a transcription: files -> windows of segments. No torch is loaded, so a reader is small."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnt.audio import audio_blocks
 from rnnt.cluster.inputs import Recording
-from rnnt.cluster.storage import is_uri, local_copy
+from rnnt.cluster.storage import copied_name, local_copy
 from rnnt.recordings import End, Grid, Piece
 from rnnt.text import complaint
 
@@ -35,7 +35,7 @@ class ReadSegments:
     def _blocks(self, number: int, recording: Recording, digests: dict[int, str]) -> Iterator[np.ndarray]:
         with local_copy(recording.path) as (file, digest):
             digests[number] = digest
-            yield from audio_blocks(file, self.grid.rate, recording.path if is_uri(recording.path) else None)
+            yield from audio_blocks(file, self.grid.rate, copied_name(recording.path))
 
 
 def _plain(item: Piece | End) -> Piece | End:

@@ -1,4 +1,4 @@
-"""Portions of recordings -> rows, whoever dies on the way.
+"""Portions of recordings -> rows, even if readers, actors or machines die on the way.
 
 A reader, a task of Ray, reads the recordings of a portion and yields windows of segments. Actors decode the windows,
 those of one recording on several machines if it is long. This process only passes references on, and joins the results.
@@ -33,7 +33,7 @@ _ACTOR_DIED = (ActorDiedError, ActorUnavailableError)
 
 
 class Work(Protocol):
-    """What the workers of a job do.
+    """The steps of a job that depend on its task.
 
     read: a function that yields the windows of recordings, always the same ones. It runs in readers.
     """
@@ -190,7 +190,7 @@ class Schedule:
         self._given[self._pool.give(actor, window.content)] = window
 
     def _current(self, window: _Window) -> bool:
-        """Whether the results of a window are still wanted."""
+        """Return whether the results of a window are still wanted: its portion is neither given up nor read again."""
         return not window.job.dropped and window.attempt == window.job.attempt
 
     def _receive(self, reference: Any) -> None:

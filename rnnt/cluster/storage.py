@@ -32,7 +32,7 @@ class Found:
 
 
 def is_uri(path: str) -> bool:
-    """Whether a path is a URI: its file is not opened by its name on this machine.
+    """Return whether a path is a URI, which names a file in some storage and not on this machine.
 
     >>> is_uri("s3://archive/1950/a.wav"), is_uri("/archive/1950/a.wav")
     (True, False)
@@ -41,7 +41,7 @@ def is_uri(path: str) -> bool:
 
 
 def is_folder(path: str) -> bool:
-    """Whether a path or a URI names a folder. Raises ValueError if the storage cannot be asked."""
+    """Return whether a path or a URI names a folder. Raises ValueError if the storage cannot be asked."""
     if not is_uri(path):
         return os.path.isdir(path)
     with _readable(path) as (system, inner):
@@ -87,6 +87,11 @@ def look_up(paths: Sequence[str]) -> Iterator[Found | None]:
             yield None
             continue
         yield None if os.path.isdir(path) else Found(path, status.st_size, status.st_mtime_ns)
+
+
+def copied_name(path: str) -> str | None:
+    """Return the name for complaints about a `local_copy`; None if the file's own name is right."""
+    return path if is_uri(path) else None
 
 
 @contextmanager

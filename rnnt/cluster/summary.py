@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from rnnt.cluster.ledger import Ledger
-from rnnt.error_rate import Pair, align_words
+from rnnt.error_rate import Pair, count_errors
 from rnnt.files import write_file
 from rnnt.text import clock, duration, visible
 
@@ -68,9 +68,9 @@ def summarize(ledger: Ledger, scored: bool = True) -> JobSummary:
                 pairs.append(Pair(row["path"], row["reference"], row["text"]))
         if pairs:
             summary.scored += len(pairs)
-            for columns in align_words(pairs):
-                summary.words += sum(bool(said) for said, _ in columns)
-                summary.wrong += sum(said != heard for said, heard in columns)
+            errors, words = count_errors(pairs)
+            summary.wrong += int(errors.sum())
+            summary.words += int(words.sum())
     summary.digest = sha256.hexdigest()
     return summary
 

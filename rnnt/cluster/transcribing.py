@@ -1,4 +1,4 @@
-"""What the workers of a transcription do: the steps of `rnnt.transcription`, in different processes."""
+"""The work of a transcription: the steps of `rnnt.transcription`, divided among readers, actors and the driver."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TranscribeWork(ModelWork):
 
     @property
     def read(self) -> ReadSegments:
-        """What readers do."""
+        """The function that readers run: recordings -> windows."""
         return ReadSegments(self.grid, self.batch_size)
 
     def decode(

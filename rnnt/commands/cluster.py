@@ -54,8 +54,8 @@ def archive_on_cluster(
         loading = background.submit(import_module, "rnnt.cluster.job")  # with torch: seconds, like the start of Ray
         with connected(address), warnings_shown():
             job = loading.result()
-            order = job.Order(models, job.LoadOptions(**options), inputs, out, _KINDS[kind], batch_size or 16, device)
-            summary = job.transcribe_archive(order) if task == "transcribe" else job.align_archive(order)
+            asked = models, job.LoadOptions(**options), inputs, out, _KINDS[kind], batch_size or 16, device
+            summary = job.archive(job.Order(task, *asked))
     show(f"{out}: {summary.recordings:,} recordings, {summary.hours}, {summary.errors:,} errors")
     if summary.scored:
         show(summary.word_error_rate)
