@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -110,17 +110,13 @@ def measure_nodes(
     second = ["taskset", "-c", "1", *ray, "--address", f"127.0.0.1:{port}"]
     rows: list[dict[str, object]] = []
     os.environ["RAY_AUTH_MODE"] = "disabled"  # the machine's own token, if it has one, would have to be given to all
-    with started(head):
-        time.sleep(20)
-        for nodes in (1, 2):
-            if nodes == 2:
-                other = started(second)
-                other.__enter__()
-                time.sleep(20)
+    with ExitStack() as running:
+        for nodes, command in ((1, head), (2, second)):
+            running.enter_context(started(command))
+            time.sleep(20)
             out = folder / f"nodes-{nodes}"
             seconds = timed(["taskset", "-c", "0", *on_cluster(model, recordings, out, f"127.0.0.1:{port}")])
             rows.append({"case": f"{nodes} nodes", "hours": hours, "seconds": seconds, "rate": 3600 * hours / seconds})
-        other.__exit__(None, None, None)
     rows[1]["ratio"] = rows[0]["seconds"] / rows[1]["seconds"]
     rows[1]["same_tables"] = final_table(folder / "nodes-1").equals(final_table(folder / "nodes-2"))
     return rows
@@ -206,7 +202,7 @@ class Idle:
 
     @property
     def read(self):
-        """What readers do: yield numbers in place of windows."""
+        """The function that readers run. It reads nothing, and yields numbers in place of windows."""
         return partial(_no_reading, self.windows)
 
     def open(self):

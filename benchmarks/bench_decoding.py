@@ -19,6 +19,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from random_model import RATE, remember_kind
 from results import append_rows
 
 from rnnt.config import Config, DecodingConfig
@@ -33,8 +34,6 @@ from rnnt.ngram.kneser_ney import estimate_arpa
 from rnnt.ngram.tables import build_tables
 from rnnt.settings import load_config
 
-RATE = 3.8  # symbols a second: LibriSpeech in 1023 word pieces
-
 
 def speak(model: Transducer) -> None:
     """Let the model emit a symbol at frames whose first value is 1 or -1, and none at frames whose first value is 0.
@@ -42,16 +41,10 @@ def speak(model: Transducer) -> None:
     A 1 stands for the even symbols, a -1 for the odd ones. Unit 0 of the predictor tells of which kind the last symbol
     was, and the joint emits none of the same kind again. So one frame emits one symbol if the values alternate.
     """
-    lstm, joint = model.predictor.lstm, model.joint
+    joint = model.joint
     even = torch.arange(model.blank) % 2 == 0
     with torch.no_grad():
-        model.predictor.embedding.weight[:, 0] = torch.where(even, 1.0, -1.0)
-        for layer in range(lstm.num_layers):  # unit 0 forgets, and is open to unit 0 of the layer below alone
-            for kind in ("ih", "hh"):
-                getattr(lstm, f"weight_{kind}_l{layer}")[:: lstm.hidden_size] = 0.0
-                gates = torch.tensor([10.0, -10.0, 0.0, 10.0], device=even.device)  # input, forget, cell, output
-                getattr(lstm, f"bias_{kind}_l{layer}")[:: lstm.hidden_size] = gates
-            getattr(lstm, f"weight_ih_l{layer}")[2 * lstm.hidden_size, 0] = 5.0
+        remember_kind(model.predictor, torch.where(even, 1.0, -1.0))
         for layer in (joint.encoder, joint.predictor):
             layer.weight[:2] = 0.0
             layer.bias[:2] = 0.0

@@ -27,7 +27,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from results import append_rows
+from memory import status_kib
 
 SECONDS, THREADS, RATE = 12.0, 2, 16000
 FEATURES = {"torch": "sherpa-offline", "onnx": "sherpa-offline", "sherpa": "sherpa-offline", "onnx-asr": "nemo"}
@@ -46,7 +46,7 @@ def noises(count: int) -> list[np.ndarray]:
 
 def prepare(preset: str, folder: Path) -> None:
     """Write the model with the features of each program, and its exports in float32 and with 8 bits."""
-    from bench_live import random_recognizer
+    from random_model import random_recognizer
 
     from rnnt.export.exporting import FORMATS
     from rnnt.export.weights import quantize
@@ -65,6 +65,20 @@ def prepare(preset: str, folder: Path) -> None:
             kind.write(recognizer, changed, folder / f"{name}-{weights}", weights)
 
 
+def open_sherpa(folder: Path, online: bool, **options: int) -> Any:
+    """Return sherpa-onnx's recognizer of streams or of recordings. options: those that are not its own defaults."""
+    import sherpa_onnx
+
+    (encoder,) = folder.glob("encoder*.onnx")
+    files = {
+        part: str(encoder.with_name(encoder.name.replace("encoder", part))) for part in ("encoder", "decoder", "joiner")
+    }
+    files["tokens"] = str(folder / "tokens.txt")
+    if online:
+        return sherpa_onnx.OnlineRecognizer.from_transducer(**files, **options)
+    return sherpa_onnx.OfflineRecognizer.from_transducer(**files, model_type="nemo_transducer", **options)
+
+
 def opened(program: str, folder: Path) -> Callable[[Sequence[np.ndarray]], int]:
     """Return a function that transcribes a batch with a program, and returns the number of symbols."""
     name, _, weights = program.partition(" ")
@@ -79,14 +93,8 @@ def opened(program: str, folder: Path) -> Callable[[Sequence[np.ndarray]], int]:
             len(x.tokens) for x in recognizer.transcribe([np.round(x * 32767).astype(np.int16) for x in batch])
         )
     model = folder / f"{name}-{weights}"
-    end = ".int8.onnx" if weights == "int8" else ".onnx"
     if name == "sherpa":
-        import sherpa_onnx
-
-        files = {part: str(model / f"{part}{end}") for part in ("encoder", "decoder", "joiner")}
-        recognizer = sherpa_onnx.OfflineRecognizer.from_transducer(
-            **files, tokens=str(model / "tokens.txt"), model_type="nemo_transducer", feature_dim=80, num_threads=THREADS
-        )
+        recognizer = open_sherpa(model, False, num_threads=THREADS)
 
         def run_sherpa(batch: Sequence[np.ndarray]) -> int:
             streams = [recognizer.create_stream() for _ in batch]
@@ -131,9 +139,7 @@ def time_program(program: str, folder: Path, batch: int, count: int) -> dict:
     for first in range(0, count, batch):
         symbols += run(utterances[first : first + batch])
     seconds = time.perf_counter() - begin
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    peak = int(fields["VmHWM"].split()[0]) / 1024
-    return {"real_time": count * SECONDS / seconds, "symbols": symbols, "peak_mib": peak}
+    return {"real_time": count * SECONDS / seconds, "symbols": symbols, "peak_mib": status_kib("VmHWM") / 1024}
 
 
 def compare_speed(preset: str, batches: Sequence[int], count: int, repeats: int) -> list[dict]:
@@ -235,21 +241,16 @@ def _reader(kind: str, folder: Path, online: bool, mels: int) -> Callable[[np.nd
 
         loaded = onnx_asr.load_model("nemo-conformer-rnnt", folder)
         return lambda samples: loaded.recognize(samples, sample_rate=RATE)
-    import sherpa_onnx
-
-    files = {part: str(folder / f"{part}.onnx") for part in ("encoder", "decoder", "joiner")}
-    files |= {"tokens": str(folder / "tokens.txt"), "feature_dim": mels}
+    recognizer = open_sherpa(folder, online, feature_dim=mels)
     if not online:
-        offline = sherpa_onnx.OfflineRecognizer.from_transducer(**files, model_type="nemo_transducer")
 
         def read(samples: np.ndarray) -> str:
-            stream = offline.create_stream()
+            stream = recognizer.create_stream()
             stream.accept_waveform(RATE, samples)
-            offline.decode_stream(stream)
+            recognizer.decode_stream(stream)
             return stream.result.text
 
         return read
-    recognizer = sherpa_onnx.OnlineRecognizer.from_transducer(**files)
 
     def read_stream(samples: np.ndarray) -> str:
         stream = recognizer.create_stream()
@@ -290,6 +291,8 @@ def main() -> None:
     else:
         rows = compare_speed(args.preset, args.batch, args.count, args.repeats)
     if args.save:
+        from results import append_rows  # loads torch, which programs without it are measured without
+
         print("added to", os.path.relpath(append_rows("export", rows)))
 
 

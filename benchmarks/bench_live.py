@@ -34,73 +34,19 @@ from statistics import median
 import httpx
 import numpy as np
 import soundfile
-import torch
+from memory import status_kib
+from random_model import random_recognizer
 from results import append_rows
-from training_case import symbols
 from websockets.asyncio.client import connect
 
 import rnnt
 from rnnt.dataset import Dataset
-from rnnt.loader import collate
 from rnnt.recognizer import Recognizer
-from rnnt.settings import load_config
 from rnnt.transcription import transcribe_files
 
 CHUNK_SECONDS = 0.06
 HELD_SECONDS = 0.5  # the longest latency of streams that are held
-RATE = 3.8  # symbols a second of a network with random weights: LibriSpeech in 1023 word pieces
 CLIENTS = 8  # that send files
-_FORBIDS = 2e4  # keeps a unit of the joint from being positive
-
-
-def random_recognizer(preset: str, inputs: Sequence[np.ndarray], changes: Sequence[str] = ()) -> Recognizer:
-    """Return an untrained model of a preset that emits symbols of these utterances as `speak` says."""
-    config = load_config(preset, ["device=cpu", *changes])
-    torch.manual_seed(0)
-    recognizer = Recognizer(config, symbols(config)).eval()
-    with torch.no_grad():
-        for name, parameter in recognizer.model.named_parameters():
-            if "weight" in name:
-                parameter.mul_(4)  # else all frames would be alike
-        speak(recognizer, inputs)
-    return recognizer
-
-
-def speak(recognizer: Recognizer, inputs: Sequence[np.ndarray]) -> None:
-    """Let a model emit an even symbol when a unit of its encoder becomes positive, an odd one when it becomes negative.
-
-    It is the unit whose changes of sign come nearest to RATE a second of these utterances. Unit 0 of the predictor
-    tells whether the last symbol was even, and two units of the joint decide. The work is that of any other weights.
-    """
-    model, seconds = recognizer.model, sum(map(len, inputs)) / recognizer.config.features.sample_rate
-    frames = []
-    for samples in inputs:
-        with recognizer.inference():
-            encoder_BTD, _ = recognizer.encode(collate([samples], [[]], [""]))
-        frames.append(encoder_BTD[0].clone())
-    changes = sum(((x[1:] > 0) != (x[:-1] > 0)).sum(0) for x in frames) / seconds
-    unit = int((changes - RATE).abs().argmin())
-    lstm, joint, even = model.predictor.lstm, model.joint, torch.arange(model.blank) % 2 == 0
-    model.predictor.embedding.weight[:, 0] = even.float()
-    for layer in range(lstm.num_layers):  # unit 0 forgets, and is open to unit 0 of the layer below alone
-        for kind in ("ih", "hh"):
-            getattr(lstm, f"weight_{kind}_l{layer}")[:: lstm.hidden_size] = 0.0
-            getattr(lstm, f"bias_{kind}_l{layer}")[:: lstm.hidden_size] = torch.tensor([10.0, -10.0, 0.0, 10.0])
-        getattr(lstm, f"weight_ih_l{layer}")[2 * lstm.hidden_size, 0] = 5.0
-    _, state = model.predictor.start(1)
-    after_even = float(model.predictor.step(torch.tensor([0]), state)[0][0, 0])
-    for layer in (joint.encoder, joint.predictor):
-        layer.weight[:2] = 0.0
-        layer.bias[:2] = 0.0
-    size = 1000 / torch.cat(frames)[:, unit].abs().mean()
-    joint.encoder.weight[:2, unit] = torch.stack([size, -size])
-    joint.predictor.weight[:2, 0] = torch.tensor([-_FORBIDS, _FORBIDS])
-    joint.predictor.bias[1] = -_FORBIDS * after_even
-    joint.output.weight.zero_()
-    joint.output.weight[:-1, 0] = even * (1 + torch.rand(model.blank))
-    joint.output.weight[:-1, 1] = ~even * (1 + torch.rand(model.blank))
-    joint.output.bias.zero_()
-    joint.output.bias[-1] = 10.0
 
 
 def streams_of(inputs: Sequence[np.ndarray], least: int, seed: int = 0) -> Iterator[np.ndarray]:
@@ -191,12 +137,6 @@ async def crowd(
     }  # fmt: skip
 
 
-def memory_mb(pid: int) -> float:
-    """Return the memory of a process that is in RAM. Linux alone."""
-    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return int(fields["VmRSS"].split()[0]) / 1024
-
-
 def soak(address: str, pid: int, minutes: float, count: int, inputs: Sequence[np.ndarray], rate: int) -> dict:
     """Let clients of one to three seconds come and go. Return a row with the memory."""
     after: dict[float, float] = {}
@@ -205,7 +145,7 @@ def soak(address: str, pid: int, minutes: float, count: int, inputs: Sequence[np
         begin = time.perf_counter()
         for minute in sorted({min(2.0, minutes / 2), minutes}):
             await asyncio.sleep(begin + 60 * minute - time.perf_counter())
-            after[minute] = memory_mb(pid)
+            after[minute] = status_kib("VmRSS", pid) / 1024
 
     async def both() -> dict:
         row, _ = await asyncio.gather(crowd(address, count, 60 * minutes, inputs, rate, 1.0), watch())
@@ -278,7 +218,7 @@ def main() -> None:
             model = Path(folder) / "model"
             random_recognizer(args.model, inputs[:8], args.changes).save(model)
         recognizer = rnnt.load(model)
-        about = {"model": Path(args.model).name, "parameters": sum(x.numel() for x in recognizer.model.parameters())}
+        about = {"model": Path(args.model).name, "parameters": recognizer.model.num_parameters()}
         about |= {"changes": " ".join(args.changes)}
         with serving(model, "--streams", str(max([64, *args.streams]))) as (address, pid):
             for count in args.streams:
