@@ -19,8 +19,8 @@ from statistics import median
 
 import numpy as np
 import torch
-from random_model import RATE, remember_kind
 from results import append_rows
+from speaking_model import RATE, remember_kind
 
 from rnnt.config import Config, DecodingConfig
 from rnnt.decoding import beam, greedy

@@ -46,7 +46,7 @@ def noises(count: int) -> list[np.ndarray]:
 
 def prepare(preset: str, folder: Path) -> None:
     """Write the model with the features of each program, and its exports in float32 and with 8 bits."""
-    from random_model import random_recognizer
+    from speaking_model import random_recognizer
 
     from rnnt.export.exporting import FORMATS
     from rnnt.export.weights import quantize

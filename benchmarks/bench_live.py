@@ -35,8 +35,8 @@ import httpx
 import numpy as np
 import soundfile
 from memory import status_kib
-from random_model import random_recognizer
 from results import append_rows
+from speaking_model import random_recognizer
 from websockets.asyncio.client import connect
 
 import rnnt

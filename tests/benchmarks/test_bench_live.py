@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from memory import status_kib
-from random_model import random_recognizer
+from speaking_model import random_recognizer
 
 PRESET = ["demo-live", ["model.encoder.lstm.hidden=32", "model.joint.hidden=32"]]
 

@@ -1,6 +1,6 @@
-"""random_model makes models that emit symbols nearly as often as speech does."""
+"""speaking_model makes models that emit symbols nearly as often as speech does."""
 
-from random_model import RATE, random_recognizer
+from speaking_model import RATE, random_recognizer
 
 
 def test_a_random_model_speaks_nearly_as_fast_as_people(utterances):
