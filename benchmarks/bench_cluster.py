@@ -96,9 +96,12 @@ def started(command: Sequence[str]) -> Iterator[subprocess.Popen]:
     try:
         yield process
     finally:
-        for pid in [*descendants(process.pid), process.pid]:
+        killed = {*descendants(process.pid), process.pid}
+        for pid in killed:
             kill(pid)
         process.wait()
+        while killed & processes().keys():  # a kill takes effect a moment later
+            time.sleep(0.01)
 
 
 def measure_nodes(
