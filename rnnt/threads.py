@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,6 +65,24 @@ def adapting(iterable: Iterable[T], threads: Threads) -> Iterator[T]:
     for item in iterable:
         yield item
         threads.adapt()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch compute in the calling thread alone.
+
+    Threads that help a thread of Python remain when its work is done. If there are more of all of them than cores, they
+    no longer wait for the next operation, but sleep: each operation takes the time of waking them, and small ones then
+    take twice as long. So a thread that computes only once should do without.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def threads_for(cores: int, others: float, most: int) -> int:

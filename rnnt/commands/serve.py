@@ -64,12 +64,13 @@ def serve_command(
     from rnnt.decoding.fusion import make_fusion
     from rnnt.recognizer import load
     from rnnt.serve.limits import Limits
+    from rnnt.threads import one_thread
 
     token = _read_token(token_file) if token_file else None
     weights = {"lm_weight": lm_weight, "lodr_weight": lodr_weight, "ilm_weight": ilm_weight}
     lms = {name: make_fusion(file, **weights) for name, file in map(_named, lm or [])}
     listener = _listen(host, port)
-    with warnings_shown():
+    with warnings_shown(), one_thread():
         recognizer = load(model, device, decoding, hotwords)
         limits = Limits(
             streams=streams, files=files, file_seconds=timeout, idle_seconds=idle, upload_bytes=upload_mb << 20
@@ -99,10 +100,13 @@ def _read_token(file: Path) -> str:
 def _listen(host: str, port: int) -> socket.socket:
     """Open the port before the model, which takes longer to open."""
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        found = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         why = error.strerror or error
         raise ValueError(f"cannot listen at {host} port {port}: {why}; give another --host or --port") from None
+    # asyncio lets small messages leave at once only if a socket says that its protocol is TCP, and `create_server` does
+    # not say so. Otherwise the second part of each answer waits 40 ms, until the client has acknowledged the first.
+    return socket.socket(found.family, found.type, socket.IPPROTO_TCP, found.detach())
 
 
 def _named(text: str) -> tuple[str, Path]:

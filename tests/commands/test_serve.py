@@ -1,5 +1,6 @@
 """rnnt serve, as a user starts it."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,6 +10,8 @@ import time
 
 import httpx
 import pytest
+
+from rnnt.commands import serve
 
 
 def free_port():
@@ -57,3 +60,23 @@ def test_a_token_that_is_none(call, run, tmp_path, capsys, content):
 def test_a_language_model_without_a_name(call, run, capsys):
     assert call("serve", run, "--lm", "lm.arpa") == 2
     assert "--lm lm.arpa is not of the form NAME=FILE" in capsys.readouterr().err
+
+
+def test_small_messages_leave_at_once():
+    """Each connection has TCP_NODELAY, or the second part of each answer waits for 40 ms."""
+
+    async def option_of_a_connection():
+        found = asyncio.get_running_loop().create_future()
+
+        async def accept(reader, writer):
+            found.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = serve._listen("127.0.0.1", 0)
+        async with await asyncio.start_server(accept, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            option = await found
+            writer.close()
+        return option
+
+    assert asyncio.run(option_of_a_connection())
