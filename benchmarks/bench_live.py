@@ -13,6 +13,7 @@ small, the clients are what limits.
 
 --soak: clients come and go for some minutes; the memory of the server after 2 minutes and at the end.
 --files: 8 clients that send the split's utterances as WAV files, in turns with `transcribe_files` of the same files.
+Each file holds so many utterances that it lasts at least --file-seconds.
 """
 
 import argparse
@@ -156,6 +157,18 @@ def soak(address: str, pid: int, minutes: float, count: int, inputs: Sequence[np
     return row | {"minutes": minutes, "first_mb": first, "last_mb": last, "growth": last / first - 1}
 
 
+def write_files(inputs: Sequence[np.ndarray], rate: int, least: float, folder: Path) -> list[Path]:
+    """Write each utterance once, joined to recordings of at least so many seconds. Return their files."""
+    files, joined = [], []
+    for samples in inputs:
+        joined.append(samples)
+        if sum(map(len, joined)) >= least * rate:
+            files.append(folder / f"{len(files)}.wav")
+            soundfile.write(files[-1], np.concatenate(joined), rate)
+            joined = []
+    return files
+
+
 async def upload(address: str, files: Sequence[Path]) -> int:
     """Send files from CLIENTS clients. Return the number of words that came back."""
     waiting, words = iter(files), 0
@@ -206,11 +219,13 @@ def main() -> None:
     parser.add_argument("--least", type=float, default=6.0, help="seconds of a stream, at least")
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES")
     parser.add_argument("--files", action="store_true")
+    parser.add_argument("--file-seconds", type=float, default=0.0)
+    parser.add_argument("--utterances", type=int, default=500, help="of the split, at most")
     parser.add_argument("--repeats", type=int, default=3, help="turns of --files")
     parser.add_argument("--save", action="store_true", help="append the rows to benchmarks/results/live.csv")
     args = parser.parse_args()
     data = Dataset(args.split)
-    inputs, rate = [data.read(i)[0].input for i in range(min(len(data), 500))], data.sample_rate
+    inputs, rate = [data.read(i)[0].input for i in range(min(len(data), args.utterances))], data.sample_rate
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         model = Path(args.model)
@@ -231,10 +246,9 @@ def main() -> None:
                 rows.append(about | {"measured": "memory"} | soak(address, pid, args.soak, 8, inputs, rate))
                 print(rows[-1], flush=True)
             if args.files:
-                files = [Path(folder) / f"{number}.wav" for number in range(len(inputs))]
-                for file, samples in zip(files, inputs):
-                    soundfile.write(file, samples, rate)
-                rows.append(about | {"measured": "files"} | compare_files(address, recognizer, files, args.repeats))
+                files = write_files(inputs, rate, args.file_seconds, Path(folder))
+                row = {"measured": "files", "file_seconds": args.file_seconds}
+                rows.append(about | row | compare_files(address, recognizer, files, args.repeats))
                 print(rows[-1], flush=True)
     if args.save and rows:
         print("added to", os.path.relpath(append_rows("live", rows)))

@@ -72,6 +72,14 @@ class _Reading:
         return block
 
 
+def _pieces(reading: _Reading, sample_rate: int, hop: int, stride: int) -> Iterator[Piece | End]:
+    """Yield the segments of a recording and its end. One that is damaged and not long has no segments."""
+    for start, samples in cut(reading.blocks(), sample_rate, hop, stride):
+        if reading.error is None or reading.length > WHOLE_SECONDS * sample_rate:
+            yield Piece(reading.number, start, start + len(samples), samples)
+    yield End(reading.number, reading.length, reading.error)
+
+
 def windows(
     sources: Iterable[Callable[[], Iterable[np.ndarray]]],
     size: int,
@@ -91,10 +99,7 @@ def windows(
     def items() -> Iterator[Piece | End]:
         numbered = enumerate(sources)
         for reading in read_ahead(numbered, lambda item: _Reading(item[0], item[1](), whole), _AHEAD):
-            for start, samples in cut(reading.blocks(), sample_rate, hop, stride):
-                if reading.error is None or reading.length > whole:
-                    yield Piece(reading.number, start, start + len(samples), samples)
-            yield End(reading.number, reading.length, reading.error)
+            yield from _pieces(reading, sample_rate, hop, stride)
 
     def lists() -> Iterator[list[Piece | End]]:
         window: list[Piece | End] = []
@@ -124,6 +129,11 @@ class Grid:
         """Return the grid of a model that reads audio."""
         features = recognizer.config.features
         return Grid(features.sample_rate, features.hop, round(recognizer.frame_seconds * features.sample_rate))
+
+    def pieces(self, number: int, blocks: Iterable[np.ndarray]) -> list[Piece | End]:
+        """Return the segments of one recording, int16 blocks (N,), and at the end the `End`."""
+        reading = _Reading(number, blocks, round(WHOLE_SECONDS * self.rate))
+        return list(_pieces(reading, self.rate, self.hop, self.step // self.hop))
 
     def windows(
         self, sources: Sequence[Callable[[], Iterable[np.ndarray]]], batch_size: int, seconds: float

@@ -12,7 +12,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from rnnt.decoding.scorer import Scorer
 from rnnt.formats import to_record, to_srt, to_vtt
+from rnnt.recordings import End, Piece
 from rnnt.serve.audio import decode_upload
 from rnnt.serve.file_engine import FileEngine
 from rnnt.serve.limits import Limits
@@ -44,10 +46,12 @@ async def transcribe_request(request: Request, engine: FileEngine, steering: Ste
             raise ValueError("the request has no file; send the recording as the field `file`")
         name = one_line(PurePath(file.filename or "recording").name)[:100]
         data = await file.read()
-    scorers = await anyio.to_thread.run_sync(steering.scorers, wish.hotwords, wish.lm)
-    rate = steering.recognizer.config.features.sample_rate
-    samples = await anyio.to_thread.run_sync(decode_upload, data, rate, name, limits.recording_seconds)
-    transcript = await engine.transcribe(samples, scorers)
+
+    def read() -> tuple[list[Piece | End], dict[str, Scorer]]:
+        samples = decode_upload(data, engine.grid.rate, name, limits.recording_seconds)
+        return engine.grid.pieces(0, [samples]), steering.scorers(wish.hotwords, wish.lm)
+
+    transcript = await engine.transcribe(*await anyio.to_thread.run_sync(read))
     if wish.stream:
         return StreamingResponse(_events(transcript), media_type="text/event-stream")
     return _answer(transcript, wish)

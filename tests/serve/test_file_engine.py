@@ -1,9 +1,18 @@
 """Many recordings at once, and models that fail or take long."""
 
+import asyncio
 import threading
 import time
+from pathlib import Path
 
+import numpy as np
 from serve_clients import error_of, post, wav
+
+from rnnt.serve.file_engine import FileEngine
+from rnnt.serve.limits import Limits
+from rnnt.serve.metrics import Metrics
+from rnnt.serve.steering import Steering
+from rnnt.transcription import transcribe_pieces
 
 
 def test_many_at_once_have_the_results_that_they_have_alone(address, utterances, expected):
@@ -23,14 +32,13 @@ def test_many_at_once_have_the_results_that_they_have_alone(address, utterances,
 
 def test_too_many_recordings_are_refused_and_a_late_one_is_an_error(served, serving, utterances, monkeypatch):
     begun, go = threading.Event(), threading.Event()
-    original = type(served).transcribe_files
 
-    def slow(self, *args):
+    def slow(*args):
         begun.set()
         go.wait(20)
-        return original(self, *args)
+        return transcribe_pieces(*args)
 
-    monkeypatch.setattr(type(served), "transcribe_files", slow)
+    monkeypatch.setattr("rnnt.serve.file_engine.transcribe_pieces", slow)
     with serving(served, files=1, file_seconds=2.0) as address:
         found = []
         thread = threading.Thread(target=lambda: found.append(post(address, {"file": wav(utterances[0])})))
@@ -48,6 +56,102 @@ def test_too_many_recordings_are_refused_and_a_late_one_is_an_error(served, serv
 def test_a_model_that_fails_is_an_error_and_not_an_empty_text(served, serving, utterances, monkeypatch):
     with serving(served) as address:
         with monkeypatch.context() as patch:
-            patch.setattr(type(served), "transcribe_files", lambda *_: 1 / 0)
+            patch.setattr("rnnt.serve.file_engine.transcribe_pieces", lambda *_: 1 / 0)
             assert "the model failed" in error_of(post(address, {"file": wav(utterances[0])}), 500)
         assert post(address, {"file": wav(utterances[0])}).status_code == 200
+
+
+def test_a_long_recording_has_its_transcript_from_several_workers(address, served, speech):
+    samples = speech(100, 5)
+    (whole,) = served.transcribe([samples])
+    assert len(whole.segments) > 4
+    answer = post(address, {"file": wav(samples)}, response_format="verbose_json").json()
+    assert answer["text"] == whole.text and answer["duration"] == len(samples) / 16000
+    bounds = [(segment["start"], segment["end"]) for segment in answer["segments"]]
+    assert bounds == [(segment.start, segment.end) for segment in whole.segments]
+
+
+def test_silence_has_no_text(address):
+    assert post(address, {"file": wav(np.zeros(50 * 16000, np.int16))}).json()["text"] == ""
+
+
+def test_a_short_recording_waits_for_one_turn_of_a_long_one(served, serving, speech, utterances, monkeypatch):
+    turns = []
+
+    def slow(recognizer, pieces, size):
+        long = any(piece.start for piece in pieces)  # later segments of a long recording
+        turns.append("long" if long else "short")
+        time.sleep(0.5 * long)
+        return transcribe_pieces(recognizer, pieces, size)
+
+    monkeypatch.setattr("rnnt.serve.file_engine.transcribe_pieces", slow)
+    with serving(served) as address:
+        found, long = [], {"file": wav(speech(200, 5))}
+        thread = threading.Thread(target=lambda: found.append(post(address, long)))
+        thread.start()
+        while "long" not in turns:
+            time.sleep(0.01)
+        before = len(turns)
+        assert post(address, {"file": wav(utterances[0])}).status_code == 200
+        assert turns[before:][:2].count("long") <= 1 and not found
+        thread.join(60)
+    assert found[0].json()["text"] == served.transcribe([speech(200, 5)])[0].text
+
+
+def test_clients_that_come_back_share_batches(served, utterances, monkeypatch):
+    """Eight clients are one batch of eight soon, though the first one began alone; and one client waits for nobody."""
+    sizes, begun = [], []
+
+    def noted(recognizer, pieces, size):
+        sizes.append(len(pieces))
+        begun.append(time.monotonic())
+        return transcribe_pieces(recognizer, pieces, size)
+
+    monkeypatch.setattr("rnnt.serve.file_engine.transcribe_pieces", noted)
+    engine = FileEngine(Steering(served, Path("tiny")), Limits(gather_seconds=1.0), Metrics())
+
+    async def ask(clients, times):
+        async def client():
+            for _ in range(times):
+                await engine.transcribe(engine.grid.pieces(0, [utterances[2]]), {})
+
+        await asyncio.gather(*(client() for _ in range(clients)))
+
+    try:
+        asyncio.run(ask(8, 1))
+        assert sum(sizes) == 8
+        sizes.clear()
+        asyncio.run(ask(8, 4))
+        assert sum(sizes) == 32 and sizes.count(8) >= 3
+        asyncio.run(ask(1, 1))  # the first turn after a crowd waits in vain
+        since = time.monotonic()
+        asyncio.run(ask(1, 1))
+        assert begun[-1] - since < 0.7
+    finally:
+        engine.stop()
+
+
+def test_turns_of_long_recordings_are_short(served, speech, monkeypatch):
+    """A turn is as long as the speed allows, at least one segment, and recordings take turns."""
+    turns = []
+
+    def slow(recognizer, pieces, size):
+        turns.append([piece.start for piece in pieces])
+        time.sleep(0.1 * len(pieces))
+        return transcribe_pieces(recognizer, pieces, size)
+
+    monkeypatch.setattr("rnnt.serve.file_engine.transcribe_pieces", slow)
+    monkeypatch.setattr("rnnt.serve.file_engine._TURN_SECONDS", 0.4)
+    engine = FileEngine(Steering(served, Path("tiny")), Limits(), Metrics())
+
+    async def ask():
+        recordings = [engine.grid.pieces(0, [speech(130, seed)]) for seed in (5, 6)]
+        return await asyncio.gather(*(engine.transcribe(recording, {}) for recording in recordings))
+
+    try:
+        found = asyncio.run(ask())
+    finally:
+        engine.stop()
+    assert len(turns[0]) == 1 and 1 < max(map(len, turns)) <= 4
+    assert turns[0] == turns[1] == [0]  # the beginnings of both
+    assert [x.text for x in found] == [served.transcribe([speech(130, seed)])[0].text for seed in (5, 6)]
