@@ -70,8 +70,9 @@ def serve_command(
     weights = {"lm_weight": lm_weight, "lodr_weight": lodr_weight, "ilm_weight": ilm_weight}
     lms = {name: make_fusion(file, **weights) for name, file in map(_named, lm or [])}
     listener = _listen(host, port)
-    with warnings_shown(), one_thread():
-        recognizer = load(model, device, decoding, hotwords)
+    with warnings_shown():
+        with one_thread():
+            recognizer = load(model, device, decoding, hotwords)
         limits = Limits(
             streams=streams, files=files, file_seconds=timeout, idle_seconds=idle, upload_bytes=upload_mb << 20
         )

@@ -33,6 +33,7 @@ from rnnt.serve.steering import Steering
 from rnnt.serve.transcriptions import transcribe_request
 from rnnt.serve.vosk import serve_vosk
 from rnnt.text import complaint
+from rnnt.threads import one_thread
 
 if TYPE_CHECKING:
     from rnnt.decoding.fusion import Fusion
@@ -74,7 +75,8 @@ def make_app(
     """
     recognizer.require_input("audio")
     limits, counts = limits or Limits(), metrics.Metrics()
-    steering = Steering(recognizer, folder, lms)
+    with one_thread():
+        steering = Steering(recognizer, folder, lms)
     engines = (kind(steering, limits, counts) for kind in (LiveEngine, FileEngine))
     server = Server(folder.resolve().name, steering, *engines, limits, counts)
 

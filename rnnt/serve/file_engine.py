@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from rnnt.recordings import End, Grid, Piece
 from rnnt.serve.futures import settle
 from rnnt.serve.limits import Limits, OverloadedError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from rnnt.decoding.scorer import Scorer
 
 _SHORT_SECONDS = 60.0  # recordings up to this come before longer ones
+_IDLE_SECONDS = 2.0  # without work, after which the thread ends: see `rnnt.threads.one_thread`
 _TURN_SECONDS = 1.0  # of work on longer ones, about, after which a short one that has come gets its turn
 
 
@@ -66,8 +69,8 @@ class FileEngine:
         self._expected = 1  # segments for the next one
         self._speed = 0.0  # seconds of padded audio that were decoded in one second of the last turn
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="files", daemon=True)
-        self._thread.start()
+        self._threads = torch.get_num_threads()  # that help with an operation
+        self._thread: threading.Thread | None = None
 
     async def transcribe(self, recording: list[Piece | End], scorers: dict[str, Scorer]) -> Transcript:
         """Return the transcript of a recording, as `grid.pieces` returns it.
@@ -98,7 +101,9 @@ class FileEngine:
         with self._change:
             self._stopped = True
             self._change.notify()
-        self._thread.join()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def _add(self, job: _Job) -> None:
         if not job.waiting:  # silence
@@ -109,12 +114,16 @@ class FileEngine:
                 raise RuntimeError("the server is stopping")
             self._jobs.append(job)
             self._change.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="files", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
+        torch.set_num_threads(self._threads)
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._jobs or self._stopped)
-                if not self._stopped:
+                self._change.wait_for(lambda: self._jobs or self._stopped, _IDLE_SECONDS)
+                if self._jobs and not self._stopped:
                     since = max(min(job.since for job in self._jobs), self._ended)
                     left = since + self._limits.gather_seconds - time.monotonic()
                     self._change.wait_for(lambda: self._stopped or self._waiting() >= self._expected, max(left, 0))
@@ -122,8 +131,9 @@ class FileEngine:
                     for job in self._jobs:
                         settle(job.done, RuntimeError("the server is stopping"))
                     return
-                if not self._jobs:  # the clients have left meanwhile
-                    continue
+                if not self._jobs:  # for long, or the clients have left meanwhile
+                    self._thread = None
+                    return
                 taken = self._take()
             self._work(taken)
 

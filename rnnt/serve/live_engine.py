@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from rnnt.audio.sample_stream import check_samples
 from rnnt.decoding.endpoint import EndpointRules
@@ -16,6 +17,7 @@ from rnnt.serve.futures import settle
 from rnnt.serve.limits import Limits, OverloadedError
 from rnnt.serve.metrics import Metrics
 from rnnt.serve.steering import Steering
+from rnnt.threads import one_thread
 from rnnt.transcript import Transcript
 
 _RULES = EndpointRules()
@@ -89,8 +91,8 @@ class LiveEngine:
         self._open: set[Stream] = set()
         self._oldest: float | None = None  # when the oldest audio came that is waiting, or being worked on
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
-        self._thread.start()
+        self._threads = torch.get_num_threads()  # that help with an operation
+        self._thread: threading.Thread | None = None  # while streams are open: see `rnnt.threads.one_thread`
 
     def open(
         self,
@@ -110,7 +112,8 @@ class LiveEngine:
             )
         if self.lag() > self._limits.lag_seconds:
             raise OverloadedError("the server is behind with its streams; try again later")
-        stream = self.recognizer.stream(sample_rate, self._steering.decoder(hotwords, lm), rules)
+        with one_thread():
+            stream = self.recognizer.stream(sample_rate, self._steering.decoder(hotwords, lm), rules)
         self._open.add(stream)
         self.metrics.streams.set(len(self._open))
         return Session(self, stream, sample_rate, self._limits.stream_seconds)
@@ -125,7 +128,9 @@ class LiveEngine:
         with self._change:
             self._stopped = True
             self._change.notify()
-        self._thread.join()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
     async def _submit(self, stream: Stream, samples: np.ndarray, last: bool) -> Update:
         if stream not in self._open:
@@ -137,6 +142,9 @@ class LiveEngine:
             self._waiting.append(work)
             self._oldest = self._oldest or work.since
             self._change.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+                self._thread.start()
         return await work.done
 
     def _close(self, stream: Stream) -> None:
@@ -147,12 +155,16 @@ class LiveEngine:
         self.metrics.streams.set(len(self._open))
 
     def _run(self) -> None:
+        torch.set_num_threads(self._threads)
         while True:
             with self._change:
                 self._oldest = min((work.since for work in self._waiting), default=None)
-                self._change.wait_for(lambda: self._waiting or self._stopped)
+                self._change.wait_for(lambda: self._waiting or self._stopped or not self._open)
+                if not self._waiting:
+                    self._thread = None
+                    return
                 if not self._stopped:
-                    until = self._waiting[0].since + self._limits.gather_seconds if self._waiting else 0
+                    until = self._waiting[0].since + self._limits.gather_seconds
                     self._change.wait_for(
                         lambda: self._stopped or len(self._waiting) >= len(self._open),
                         max(until - time.monotonic(), 0),
