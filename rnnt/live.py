@@ -95,10 +95,18 @@ class Stream:
         The times of its words are estimated from the frames that emit their symbols, more roughly than those of
         finals, and a word's confidence is the probability with which its symbols were emitted.
         """
+        return self._partial(words=True)
+
+    @property
+    def partial_text(self) -> Transcript:
+        """The same as `partial` without its words and symbols, which take most of the time."""
+        return self._partial(words=False)
+
+    def _partial(self, words: bool) -> Transcript:
         if self._result is not None:
             return Transcript("", [], [], [], [], self._result.seconds)
         (best,) = self.search.best(self._hypotheses)
-        return partial_transcript(self.recognizer, best, self._heard.start, self._num_samples)
+        return partial_transcript(self.recognizer, best, self._heard.start, self._num_samples, words)
 
     def finals(self) -> list[Transcript]:
         """Return the utterances that have ended since the last call, with text, in order. They will not change.

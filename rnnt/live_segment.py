@@ -54,13 +54,17 @@ class Heard:
                 chunks[:] = [rest.clone() if isinstance(rest, torch.Tensor) else rest.copy()] if len(rest) else []
 
 
-def partial_transcript(recognizer: Recognizer, best: Hypothesis, start: int, num_samples: int) -> Transcript:
+def partial_transcript(
+    recognizer: Recognizer, best: Hypothesis, start: int, num_samples: int, words: bool
+) -> Transcript:
     """Return the text of a stretch that goes on. The time of a symbol is that of its emission.
 
-    start: the stretch's first encoder frame; num_samples: of the stream so far. The confidence of a symbol is the
-    probability with which it was emitted.
+    start: the stretch's first encoder frame; num_samples: of the stream so far; words: whether to find the words and
+    symbols. The confidence of a symbol is the probability with which it was emitted.
     """
     step, rate = recognizer.frame_seconds, recognizer.config.features.sample_rate
+    if not words:
+        return _transcript(recognizer, best, start, num_samples / rate)
     frames = [float(frame - start) for frame in best.frames]
     probabilities = [math.exp(x) for x in best.log_probs]
     alignment = Alignment(best.frames, frames, best.log_probs, probabilities, best.score, best.score)
@@ -100,13 +104,19 @@ def final_transcript(recognizer: Recognizer, heard: Heard, best: Hypothesis, fra
 
 
 def _transcript(
-    recognizer: Recognizer, best: Hypothesis, start: int, end: float, alignment: Alignment, spoken: Spoken
+    recognizer: Recognizer,
+    best: Hypothesis,
+    start: int,
+    end: float,
+    alignment: Alignment | None = None,
+    spoken: Spoken | None = None,
 ) -> Transcript:
-    calibration = recognizer.calibration
-    if spoken.described is None:
-        calibration = replace(calibration, sounds=None)
+    """Return the text of a stretch; with its words if the alignment and the audio are given."""
     words, symbols = [], []
-    if best.tokens:
+    if best.tokens and alignment is not None and spoken is not None:
+        calibration = recognizer.calibration
+        if spoken.described is None:
+            calibration = replace(calibration, sounds=None)
         ((words, symbols),) = timed_words(recognizer, [best.tokens], [alignment], [spoken], calibration)
     text, step = recognizer.tokenizer.decode(best.tokens), recognizer.frame_seconds
     if start:

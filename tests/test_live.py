@@ -1,5 +1,6 @@
 """Streams give what the offline decoding of the whole gives, in any chunks, at any rate, and beside any others."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -263,6 +264,7 @@ def test_partials_have_words_and_become_final(model, utterances, whole):
         partial = stream.partial
         assert partial.seconds == pytest.approx(stream._num_samples / 16000)
         assert " ".join(word.word for word in partial.words) == partial.text
+        assert stream.partial_text == replace(partial, words=[], symbols=[])
         assert all(0 <= word.confidence <= 1 and word.start <= word.end for word in partial.words)
         seen.append(partial.tokens)
     assert not stream.finals() and stream.finish().tokens == expected.tokens

@@ -69,7 +69,7 @@ class FileEngine:
         self._expected = 1  # segments for the next one
         self._speed = 0.0  # seconds of padded audio that were decoded in one second of the last turn
         self._stopped = False
-        self._threads = torch.get_num_threads()  # that help with an operation
+        self._threads = torch.get_num_threads()  # that compute an operation
         self._thread: threading.Thread | None = None
 
     async def transcribe(self, recording: list[Piece | End], scorers: dict[str, Scorer]) -> Transcript:

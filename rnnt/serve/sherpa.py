@@ -11,6 +11,7 @@ import numpy as np
 from rnnt.serve.audio import samples_of
 from rnnt.serve.live_engine import LiveEngine
 from rnnt.serve.socket import Socket
+from rnnt.tokenizer import Tokenizer
 from rnnt.transcript import Transcript
 
 _DONE = "Done"
@@ -19,7 +20,7 @@ _DONE = "Done"
 async def serve_sherpa(socket: Socket, engine: LiveEngine) -> None:
     """Serve one client until the end of its stream. Raises ValueError for what is no message of the protocol."""
     session = engine.open(engine.recognizer.config.features.sample_rate)
-    segment, shown = 0, ""
+    tokenizer, segment, shown = engine.recognizer.tokenizer, 0, ""
     try:
         async for messages in socket.messages():
             chunks, ends = [], False
@@ -32,25 +33,25 @@ async def serve_sherpa(socket: Socket, engine: LiveEngine) -> None:
                     raise ValueError(f"a text message must be {_DONE}; audio belongs into binary messages")
             update = await session.accept(np.concatenate(chunks) if chunks else np.zeros(0, np.float32), ends)
             for final in update.finals:
-                await socket.send(_message(final, segment, True, False))
+                await socket.send(_message(final, tokenizer, segment, True, False))
                 segment, shown = segment + 1, ""
             if ends:
                 end = Transcript("", [], [], [], [], update.partial.seconds)
-                await socket.send(_message(end, segment, True, True))
+                await socket.send(_message(end, tokenizer, segment, True, True))
                 await socket.send(f"{_DONE}!")
                 return
             if update.partial.text != shown:
                 shown = update.partial.text
-                await socket.send(_message(update.partial, segment, False, False))
+                await socket.send(_message(update.partial, tokenizer, segment, False, False))
     finally:
         session.close()
 
 
-def _message(transcript: Transcript, segment: int, final: bool, last: bool) -> dict:
+def _message(transcript: Transcript, tokenizer: Tokenizer, segment: int, final: bool, last: bool) -> dict:
     start = transcript.segments[0].start if transcript.segments else 0.0
     return {
         "text": transcript.text,
-        "tokens": [symbol.symbol for symbol in transcript.symbols],
+        "tokens": [tokenizer.symbols[token] for token in transcript.tokens],
         "timestamps": [round(time - start, 3) for time in transcript.times],
         "words": [[word.word, word.start, word.end, round(word.confidence, 6)] for word in transcript.words],
         "segment": segment,
