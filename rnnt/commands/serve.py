@@ -54,8 +54,8 @@ def serve_command(
 
     Example: rnnt serve runs/mine --port 8000
     """
-    # Read when NumPy is imported. After each product of matrices its threads would look for more work for a while, and so
-    # keep the cores from PyTorch and from the event loop.
+    # Read when NumPy is imported. After each product of matrices its threads would look for more work for a while, and
+    # so keep the cores from PyTorch and from the event loop.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         import uvicorn
