@@ -1,4 +1,4 @@
-"""Recordings of many clients: a thread that decodes segments of all that wait in one batch, short recordings first."""
+"""Recordings of many clients: a thread that decodes segments of all that wait in one batch, long and short apart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rnnt.transcription import join_pieces, named_error, transcribe_pieces
 if TYPE_CHECKING:
     from rnnt.decoding.scorer import Scorer
 
-_SHORT_SECONDS = 60.0  # recordings up to this come before longer ones
+_SHORT_SECONDS = 60.0  # recordings up to this share batches
 _IDLE_SECONDS = 2.0  # without work, after which the thread ends: see `rnnt.threads.one_thread`
 _TURN_SECONDS = 1.0  # of work on longer ones, about, after which a short one that has come gets its turn
 
@@ -55,8 +55,9 @@ class FileEngine:
     """Transcribes recordings in turns. A batch of a turn has segments of several recordings.
 
     A turn begins when as many segments wait as the last one had and left, since clients that send one recording after
-    another come back together; at the latest `gather_seconds` after the first one came or the last turn ended. One
-    thread does all, since the operations of PyTorch use all cores already.
+    another come back together; at the latest `gather_seconds` after the first one came or the last turn ended. If both
+    short and long recordings wait, each kind gets half of the time. One thread does all, since the operations of
+    PyTorch use all cores already.
     """
 
     def __init__(self, steering: Steering, limits: Limits, metrics: Metrics):
@@ -67,6 +68,7 @@ class FileEngine:
         self._jobs: list[_Job] = []  # that have segments which wait
         self._ended = 0.0  # when the last turn was over
         self._expected = 1  # segments for the next one
+        self._long_rests = 0.0  # until this time short recordings come first, and then long ones
         self._speed = 0.0  # seconds of padded audio that were decoded in one second of the last turn
         self._stopped = False
         self._threads = torch.get_num_threads()  # that compute an operation
@@ -141,8 +143,9 @@ class FileEngine:
         return sum(len(job.waiting) for job in self._jobs)
 
     def _take(self) -> list[tuple[_Job, Piece]]:
-        """Take segments for a turn: short recordings first, and of the others that of which the fewest are decoded."""
-        jobs = sorted(self._jobs, key=lambda job: (not job.short, len(job.parts), job.since))
+        """Take segments for a turn, first those of the recordings of which the fewest are decoded."""
+        first = time.monotonic() < self._long_rests  # whether short ones come first
+        jobs = sorted(self._jobs, key=lambda job: (job.short != first, len(job.parts), job.since))
         jobs = [job for job in jobs if job.kind == jobs[0].kind]
         most = self._most
         if not jobs[0].short:
@@ -178,6 +181,8 @@ class FileEngine:
         self._metrics.computed.labels(kind).observe(seconds)
         with self._change:
             self._ended = time.monotonic()
+            if kind == "long":
+                self._long_rests = self._ended + seconds
             self._expected = min(len(taken) + self._waiting(), self._most)
 
     def _receive(self, job: _Job, piece: Piece, result: Transcript | ValueError) -> None:

@@ -12,6 +12,7 @@ from rnnt.serve.file_engine import FileEngine
 from rnnt.serve.limits import Limits
 from rnnt.serve.metrics import Metrics
 from rnnt.serve.steering import Steering
+from rnnt.transcript import Transcript
 from rnnt.transcription import transcribe_pieces
 
 
@@ -137,21 +138,44 @@ def test_turns_of_long_recordings_are_short(served, speech, monkeypatch):
 
     def slow(recognizer, pieces, size):
         turns.append([piece.start for piece in pieces])
-        time.sleep(0.1 * len(pieces))
-        return transcribe_pieces(recognizer, pieces, size)
+        time.sleep(0.2 * len(pieces))
+        yield [(piece.without_samples(), Transcript("", [], [], [], [], 0.0)) for piece in pieces]
 
     monkeypatch.setattr("rnnt.serve.file_engine.transcribe_pieces", slow)
-    monkeypatch.setattr("rnnt.serve.file_engine._TURN_SECONDS", 0.4)
     engine = FileEngine(Steering(served, Path("tiny")), Limits(), Metrics())
 
     async def ask():
-        recordings = [engine.grid.pieces(0, [speech(130, seed)]) for seed in (5, 6)]
-        return await asyncio.gather(*(engine.transcribe(recording, {}) for recording in recordings))
+        recordings = [engine.grid.pieces(0, [speech(250, seed)]) for seed in (5, 6)]
+        await asyncio.gather(*(engine.transcribe(recording, {}) for recording in recordings))
+        return sum(map(len, recordings)) - 2
 
     try:
-        found = asyncio.run(ask())
+        assert asyncio.run(ask()) == sum(map(len, turns)) > 20
     finally:
         engine.stop()
-    assert len(turns[0]) == 1 and 1 < max(map(len, turns)) <= 4
-    assert turns[0] == turns[1] == [0]  # the beginnings of both
-    assert [x.text for x in found] == [served.transcribe([speech(130, seed)])[0].text for seed in (5, 6)]
+    assert turns[0] == [0] and turns[1][0] == 0  # the beginnings of both
+    assert 1 < max(map(len, turns)) <= 10  # segments last 10 to 20 s, and a turn has at most 5 of the same length
+
+
+def test_a_crowd_of_short_recordings_does_not_keep_a_long_one_waiting(served, speech, utterances, monkeypatch):
+    def slow(recognizer, pieces, size):
+        time.sleep(0.05)
+        return transcribe_pieces(recognizer, pieces, size)
+
+    monkeypatch.setattr("rnnt.serve.file_engine.transcribe_pieces", slow)
+    engine = FileEngine(Steering(served, Path("tiny")), Limits(gather_seconds=0.001), Metrics())
+    short, long = (engine.grid.pieces(0, [samples]) for samples in (utterances[1], speech(130, 5)))
+
+    async def ask():
+        async def client():
+            while not done.done():
+                await engine.transcribe(list(short), {})
+
+        done = asyncio.ensure_future(engine.transcribe(long, {}))
+        await asyncio.wait_for(asyncio.gather(*(client() for _ in range(8)), done), 60)
+        return done.result()
+
+    try:
+        assert asyncio.run(ask()).text == served.transcribe([speech(130, 5)])[0].text
+    finally:
+        engine.stop()
