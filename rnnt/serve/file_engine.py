@@ -168,13 +168,17 @@ class FileEngine:
         self._metrics.batch.labels(kind).observe(len(taken))
         recognizer = self._steering.steered(jobs[0].scorers)
         pieces = [replace(piece, recording=number) for number, (_, piece) in enumerate(taken)]
+        ready: list[tuple[_Job, Transcript | Exception]] = []
         try:
             for decoded in transcribe_pieces(recognizer, pieces, len(pieces)):
                 for piece, result in decoded:
-                    self._receive(jobs[piece.recording], piece, result)
+                    job = jobs[piece.recording]
+                    job.parts.append((piece, result))
+                    if len(job.parts) == job.count:
+                        whole = join_pieces(job.end, job.parts, self.grid)
+                        ready.append((job, named_error(whole, "the recording")))
         except Exception as error:
-            for job in dict.fromkeys(jobs):
-                settle(job.done, RuntimeError(f"the model failed: {error}"))
+            ready += [(job, RuntimeError(f"the model failed: {error}")) for job in dict.fromkeys(jobs)]
             self._metrics.errors.labels("engine").inc(len(set(jobs)))
         seconds = time.monotonic() - begin
         self._speed = len(pieces) * max(piece.end - piece.start for piece in pieces) / self.grid.rate / seconds
@@ -184,8 +188,5 @@ class FileEngine:
             if kind == "long":
                 self._long_rests = self._ended + seconds
             self._expected = min(len(taken) + self._waiting(), self._most)
-
-    def _receive(self, job: _Job, piece: Piece, result: Transcript | ValueError) -> None:
-        job.parts.append((piece, result))
-        if len(job.parts) == job.count:
-            settle(job.done, named_error(join_pieces(job.end, job.parts, self.grid), "the recording"))
+        for job, found in ready:  # now, or clients that come back would be counted twice
+            settle(job.done, found)
