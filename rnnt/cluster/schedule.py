@@ -95,7 +95,8 @@ class _Window:
 
 def read_portion(read: Callable[[Sequence[Recording]], Iterator[Any]], recordings: list[Recording]) -> Iterator[Any]:
     """Yield the windows of recordings. This is what a reader is."""
-    yield from read(recordings)
+    for window in read(recordings):  # noqa: UP028  Ray sends values, which `yield from` gives to iterators that take none
+        yield window
 
 
 class Schedule:

@@ -122,3 +122,11 @@ def test_recordings_that_end_their_workers_become_error_rows(schedule, tmp_path)
     for names, found in zip(portions, rows, strict=True):
         good = iter(together(*(name for name in names if name not in errors)))  # as if the bad ones were not there
         assert found == [{"path": x, "error": errors[x]} if x in errors else next(good) for x in names]
+
+
+def test_a_reader_may_be_any_iterator():
+    """Ray sends values to the generator of a task."""
+    from rnnt.cluster.schedule import read_portion
+
+    windows = read_portion(iter, ["a", "b"])
+    assert [next(windows), windows.send("anything")] == ["a", "b"]
