@@ -76,27 +76,34 @@ def test_silence_has_no_text(address):
     assert post(address, {"file": wav(np.zeros(50 * 16000, np.int16))}).json()["text"] == ""
 
 
-def test_a_short_recording_waits_for_one_turn_of_a_long_one(served, serving, speech, utterances, monkeypatch):
-    turns = []
+def test_a_short_recording_waits_for_one_turn_of_a_long_one(served, speech, utterances, monkeypatch):
+    turns, asked = [], []
 
-    def slow(recognizer, pieces, size):
-        long = any(piece.start for piece in pieces)  # later segments of a long recording
-        turns.append("long" if long else "short")
-        time.sleep(0.5 * long)
+    def noted(recognizer, pieces, size):
+        turns.append([piece.end - piece.start for piece in pieces])
+        if len(turns) == 1:  # the short one comes while the first turn goes on
+            loop.call_soon_threadsafe(lambda: asked.append(asyncio.ensure_future(engine.transcribe(short, {}))))
+            while not any(job.short for job in engine._jobs):
+                time.sleep(0.01)
         return transcribe_pieces(recognizer, pieces, size)
 
-    monkeypatch.setattr("rnnt.serve.file_engine.transcribe_pieces", slow)
-    with serving(served) as address:
-        found, long = [], {"file": wav(speech(200, 5))}
-        thread = threading.Thread(target=lambda: found.append(post(address, long)))
-        thread.start()
-        while "long" not in turns:
-            time.sleep(0.01)
-        before = len(turns)
-        assert post(address, {"file": wav(utterances[0])}).status_code == 200
-        assert turns[before:][:2].count("long") <= 1 and not found
-        thread.join(60)
-    assert found[0].json()["text"] == served.transcribe([speech(200, 5)])[0].text
+    monkeypatch.setattr("rnnt.serve.file_engine.transcribe_pieces", noted)
+    engine = FileEngine(Steering(served, Path("tiny")), Limits(), Metrics())
+    short, long = (engine.grid.pieces(0, [samples]) for samples in (utterances[0], speech(200, 5)))
+
+    async def ask():
+        nonlocal loop
+        loop = asyncio.get_running_loop()
+        found = await engine.transcribe(long, {})
+        return found.text, (await asked[0]).text
+
+    loop = None
+    try:
+        found = asyncio.run(ask())
+    finally:
+        engine.stop()
+    assert turns[1] == [len(utterances[0])] and len(turns) > 2
+    assert found == tuple(served.transcribe([x])[0].text for x in (speech(200, 5), utterances[0]))
 
 
 def test_clients_that_come_back_share_batches(served, utterances, monkeypatch):
