@@ -48,8 +48,9 @@ async def transcribe_request(request: Request, engine: FileEngine, steering: Ste
         data = await file.read()
 
     def read() -> tuple[list[Piece | End], dict[str, Scorer]]:
+        scorers = steering.scorers(wish.hotwords, wish.lm)
         samples = decode_upload(data, engine.grid.rate, name, limits.recording_seconds)
-        return engine.grid.pieces(0, [samples]), steering.scorers(wish.hotwords, wish.lm)
+        return engine.grid.pieces(0, [samples]), scorers
 
     transcript = await engine.transcribe(*await anyio.to_thread.run_sync(read))
     if wish.stream:
