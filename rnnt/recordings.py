@@ -44,13 +44,19 @@ class End:
 class _Reading:
     """The blocks of a recording, up to its end or to the error that ends it early."""
 
-    def __init__(self, number: int, opened: Iterable[np.ndarray], begin: int):
-        """Read the first `begin` samples, or a little more."""
+    def __init__(self, number: int, opened: Iterable[np.ndarray], sample_rate: int):
+        """Read what may be a whole short recording, or a little more."""
         self.number, self.length, self.error = number, 0, None
+        self._whole = round(WHOLE_SECONDS * sample_rate)
         self._opened = iter(opened)
         self._first: list[np.ndarray] = []
-        while self.length <= begin and (block := self._next()) is not None:
+        while not self.is_long and (block := self._next()) is not None:
             self._first.append(block)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether what has been read is more than a short recording."""
+        return self.length > self._whole
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield all blocks, once."""
@@ -75,7 +81,7 @@ class _Reading:
 def _pieces(reading: _Reading, sample_rate: int, hop: int, stride: int) -> Iterator[Piece | End]:
     """Yield the segments of a recording and its end. One that is damaged and not long has no segments."""
     for start, samples in cut(reading.blocks(), sample_rate, hop, stride):
-        if reading.error is None or reading.length > WHOLE_SECONDS * sample_rate:
+        if reading.error is None or reading.is_long:
             yield Piece(reading.number, start, start + len(samples), samples)
     yield End(reading.number, reading.length, reading.error)
 
@@ -94,11 +100,10 @@ def windows(
     times as many, so that the first results come soon. longest: samples of a list, apart from its last segment. hop and
     stride: see `cut`.
     """
-    whole = round(WHOLE_SECONDS * sample_rate)
 
     def items() -> Iterator[Piece | End]:
         numbered = enumerate(sources)
-        for reading in read_ahead(numbered, lambda item: _Reading(item[0], item[1](), whole), _AHEAD):
+        for reading in read_ahead(numbered, lambda item: _Reading(item[0], item[1](), sample_rate), _AHEAD):
             yield from _pieces(reading, sample_rate, hop, stride)
 
     def lists() -> Iterator[list[Piece | End]]:
@@ -132,7 +137,7 @@ class Grid:
 
     def pieces(self, number: int, blocks: Iterable[np.ndarray]) -> list[Piece | End]:
         """Return the segments of one recording, int16 blocks (N,), and at the end the `End`."""
-        reading = _Reading(number, blocks, round(WHOLE_SECONDS * self.rate))
+        reading = _Reading(number, blocks, self.rate)
         return list(_pieces(reading, self.rate, self.hop, self.step // self.hop))
 
     def windows(
