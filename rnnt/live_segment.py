@@ -18,7 +18,7 @@ import torch
 from rnnt.decoding.alignment import Alignment, align, band_around
 from rnnt.decoding.durations import align_durations
 from rnnt.decoding.hypothesis import Hypothesis
-from rnnt.transcript import Segment, Transcript
+from rnnt.transcript import Segment, Symbol, Transcript, Word
 from rnnt.word_times import MARGIN, Spoken, spoken_audio, timed_words
 
 if TYPE_CHECKING:
@@ -64,12 +64,13 @@ def partial_transcript(
     """
     step, rate = recognizer.frame_seconds, recognizer.config.features.sample_rate
     if not words:
-        return _transcript(recognizer, best, start, num_samples / rate)
+        return _transcript(recognizer, best, start, num_samples / rate, [], [])
     frames = [float(frame - start) for frame in best.frames]
     probabilities = [math.exp(x) for x in best.log_probs]
     alignment = Alignment(best.frames, frames, best.log_probs, probabilities, best.score, best.score)
     first = round(start * step * rate)
-    return _transcript(recognizer, best, start, num_samples / rate, alignment, Spoken(first, num_samples - first, None))
+    spoken = Spoken(first, num_samples - first, None)
+    return _transcript(recognizer, best, start, num_samples / rate, *_words(recognizer, best, alignment, spoken))
 
 
 def final_transcript(recognizer: Recognizer, heard: Heard, best: Hypothesis, frames: int, end: float) -> Transcript:
@@ -100,24 +101,24 @@ def final_transcript(recognizer: Recognizer, heard: Heard, best: Hypothesis, fra
         samples = np.concatenate(heard.samples)[: spoken.num_samples]
         features_1TF = torch.cat(heard.features)[None, : frames * model.encoder.stride]
         (spoken,) = spoken_audio(recognizer, features_1TF, [samples], [first])
-    return _transcript(recognizer, best, heard.start, end, alignment, spoken)
+    return _transcript(recognizer, best, heard.start, end, *_words(recognizer, best, alignment, spoken))
+
+
+def _words(
+    recognizer: Recognizer, best: Hypothesis, alignment: Alignment, spoken: Spoken
+) -> tuple[list[Word], list[Symbol]]:
+    if not best.tokens:
+        return [], []
+    calibration = recognizer.calibration
+    if spoken.described is None:
+        calibration = replace(calibration, sounds=None)
+    (found,) = timed_words(recognizer, [best.tokens], [alignment], [spoken], calibration)
+    return found
 
 
 def _transcript(
-    recognizer: Recognizer,
-    best: Hypothesis,
-    start: int,
-    end: float,
-    alignment: Alignment | None = None,
-    spoken: Spoken | None = None,
+    recognizer: Recognizer, best: Hypothesis, start: int, end: float, words: list[Word], symbols: list[Symbol]
 ) -> Transcript:
-    """Return the text of a stretch; with its words if the alignment and the audio are given."""
-    words, symbols = [], []
-    if best.tokens and alignment is not None and spoken is not None:
-        calibration = recognizer.calibration
-        if spoken.described is None:
-            calibration = replace(calibration, sounds=None)
-        ((words, symbols),) = timed_words(recognizer, [best.tokens], [alignment], [spoken], calibration)
     text, step = recognizer.tokenizer.decode(best.tokens), recognizer.frame_seconds
     if start:
         text = text.lstrip()  # the space between two utterances belongs to neither
