@@ -144,8 +144,8 @@ class FileEngine:
 
     def _take(self) -> list[tuple[_Job, Piece]]:
         """Take segments for a turn, first those of the recordings of which the fewest are decoded."""
-        first = time.monotonic() < self._long_rests  # whether short ones come first
-        jobs = sorted(self._jobs, key=lambda job: (job.short != first, len(job.parts), job.since))
+        short_first = time.monotonic() < self._long_rests
+        jobs = sorted(self._jobs, key=lambda job: (job.short != short_first, len(job.parts), job.since))
         jobs = [job for job in jobs if job.kind == jobs[0].kind]
         most = self._most
         if not jobs[0].short:

@@ -62,7 +62,7 @@ def test_a_model_that_fails_is_an_error_and_not_an_empty_text(served, serving, u
         assert post(address, {"file": wav(utterances[0])}).status_code == 200
 
 
-def test_a_long_recording_has_its_transcript_from_several_workers(address, served, speech):
+def test_a_long_recording_has_its_transcript_from_several_turns(address, served, speech):
     samples = speech(100, 5)
     (whole,) = served.transcribe([samples])
     assert len(whole.segments) > 4
@@ -81,7 +81,7 @@ def test_a_short_recording_waits_for_one_turn_of_a_long_one(served, speech, utte
 
     def noted(recognizer, pieces, size):
         turns.append([piece.end - piece.start for piece in pieces])
-        if len(turns) == 1:  # the short one comes while the first turn goes on
+        if len(turns) == 1:  # send the short recording during the first turn
             loop.call_soon_threadsafe(lambda: asked.append(asyncio.ensure_future(engine.transcribe(short, {}))))
             while not any(job.short for job in engine._jobs):
                 time.sleep(0.01)
@@ -176,7 +176,7 @@ def test_a_crowd_of_short_recordings_does_not_keep_a_long_one_waiting(served, sp
     async def ask():
         async def client():
             while not done.done():
-                await engine.transcribe(list(short), {})
+                await engine.transcribe(short, {})
 
         done = asyncio.ensure_future(engine.transcribe(long, {}))
         await asyncio.wait_for(asyncio.gather(*(client() for _ in range(8)), done), 60)
