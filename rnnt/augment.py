@@ -1,4 +1,4 @@
-"""Random changes of a training batch: speed, pitch, gain, noise, SpecAugment.
+"""Random changes of a training batch: speed, tempo, pitch, gain, noise, SpecAugment.
 
 Each utterance has its own draws. Shapes:
 
@@ -55,17 +55,18 @@ NO_AUGMENTATION = NoAugmentation()
 class Augmentation:
     """The random changes of one batch. All draws come from the generator alone, so that a seed repeats them.
 
-    tempo: (B,), on the CPU, how much faster each utterance is played. warp: (B,), the factor on its frequencies. Speed
-    perturbation (Ko et al. 2015) changes both together. `pitch` changes the warp alone, which is vocal tract length
-    perturbation (Jaitly and Hinton 2013).
+    tempo: (B,), on the CPU, how much faster each utterance is spoken. speed: (B,), on the CPU, the part of the tempo
+    that comes from playing it faster. warp: (B,), the factor on its frequencies. Speed perturbation (Ko et al. 2015)
+    changes tempo and warp together. `pitch` changes the warp alone, which is vocal tract length perturbation (Jaitly
+    and Hinton 2013), and `tempo` the tempo alone: frames are farther apart, and each is what it would have been.
     """
 
     def __init__(self, config: AugmentConfig, batch: int, generator: torch.Generator):
         self.config = config
         self._generator = generator
         self._device = generator.device
-        self.tempo = self._draw_tempo(batch)
-        self.warp = self._moved_tempo() * self._uniform(batch, config.pitch_min, config.pitch_max)
+        self.speed, self.tempo = self._draw_tempo(batch)
+        self.warp = self._moved(self.speed) * self._uniform(batch, config.pitch_min, config.pitch_max)
 
     def twice(self) -> "Augmentation":
         """Return the changes of `Batch.twice`: both views of an utterance have its speed and its frequencies.
@@ -73,21 +74,26 @@ class Augmentation:
         Their frames then belong to the same sounds. The other changes are drawn for each view.
         """
         both = copy.copy(self)
-        both.tempo, both.warp = self.tempo.repeat(2), self.warp.repeat(2)
+        both.speed, both.tempo, both.warp = self.speed.repeat(2), self.tempo.repeat(2), self.warp.repeat(2)
         return both
 
     def _uniform(self, shape, low: float, high: float) -> torch.Tensor:
         return torch.rand(shape, generator=self._generator, device=self._device) * (high - low) + low
 
-    def _draw_tempo(self, batch: int) -> torch.Tensor:
-        """Draw the tempo on the CPU: the lengths follow from it, and to ask a GPU for them would be to wait for it."""
-        generator, low, high = self._generator, self.config.speed_min, self.config.speed_max
+    def _draw_tempo(self, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw speed and tempo on the CPU: the lengths follow from them, and to ask a GPU would be to wait for it."""
+        generator, config = self._generator, self.config
         if self._device.type != "cpu":
             generator = torch.Generator().manual_seed(self._generator.initial_seed())
-        return torch.rand(batch, generator=generator) * (high - low) + low
+        speed = torch.rand(batch, generator=generator) * (config.speed_max - config.speed_min) + config.speed_min
+        if config.tempo_min == config.tempo_max == 1:
+            return speed, speed
+        return speed, speed * (
+            torch.rand(batch, generator=generator) * (config.tempo_max - config.tempo_min) + config.tempo_min
+        )
 
-    def _moved_tempo(self) -> torch.Tensor:
-        return self.tempo.to(self._device, non_blocking=True)
+    def _moved(self, values: torch.Tensor) -> torch.Tensor:
+        return values.to(self._device, non_blocking=True)
 
     def num_samples(self, num_samples: torch.Tensor) -> torch.Tensor:
         """Count the samples (B,) that utterances of this many samples (B,) have when played at their tempo.
@@ -98,11 +104,11 @@ class Augmentation:
 
     def starts(self, starts_S: torch.Tensor) -> torch.Tensor:
         """Return the samples (B, S) of the recording that are played when its frames start."""
-        return torch.round(starts_S * self._moved_tempo()[:, None]).long()
+        return torch.round(starts_S * self._moved(self.tempo)[:, None]).long()
 
     def window_offsets(self, offsets_W: torch.Tensor) -> torch.Tensor:
         """Scale offsets from the middle of the window, in samples of the recording, to samples as played: (B, W)."""
-        return offsets_W / self._moved_tempo()[:, None]
+        return offsets_W / self._moved(self.speed)[:, None]
 
     def frequencies(self, hz_K1: torch.Tensor) -> torch.Tensor:
         """Scale the frequencies of the Fourier bins of each utterance: (B, K, 1)."""
@@ -110,7 +116,7 @@ class Augmentation:
 
     def change_power(self, mel_BSF: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Change the level as the speed does, then the gain, then add noise."""
-        mel_BSF = mel_BSF * (self.warp / self._moved_tempo() ** 2)[:, None, None]
+        mel_BSF = mel_BSF * (self.warp / self._moved(self.speed) ** 2)[:, None, None]
         return self.add_noise(self.vary_gain(mel_BSF), num_frames)
 
     def vary_gain(self, mel_BSF: torch.Tensor) -> torch.Tensor:

@@ -47,6 +47,8 @@ class AugmentConfig:
 
     speed_min: float = setting(1.0, "slowest random speed (tempo and pitch together); 1 is unchanged", between(0.5, 2))
     speed_max: float = setting(1.0, "fastest random speed (tempo and pitch together); 1 is unchanged", between(0.5, 2))
+    tempo_min: float = setting(1.0, "slowest random tempo, at the same frequencies; 1 is unchanged", between(0.5, 2))
+    tempo_max: float = setting(1.0, "fastest random tempo, at the same frequencies; 1 is unchanged", between(0.5, 2))
     pitch_min: float = setting(1.0, "lowest random factor on all frequencies; 1 is unchanged", between(0.5, 2))
     pitch_max: float = setting(1.0, "highest random factor on all frequencies; 1 is unchanged", between(0.5, 2))
     gain: float = setting(0.0, "dB by which the loudness varies up and down within an utterance", finite(0))
@@ -79,7 +81,7 @@ class AugmentConfig:
 
     def __post_init__(self):
         check("augment.", self)
-        for name in ("speed", "pitch", "noise_snr", "rooms_rt60"):
+        for name in ("speed", "tempo", "pitch", "noise_snr", "rooms_rt60"):
             check_order("augment.", self, f"{name}_min", f"{name}_max")
 
 

@@ -40,9 +40,35 @@ def test_speed_and_pitch_lie_in_their_ranges_and_fill_them():
     assert torch.equal(both.tempo, both.warp)
 
 
+def test_tempo_changes_neither_the_frequencies_nor_the_other_draws():
+    ranges = dict(speed_min=0.85, speed_max=1.15, pitch_min=0.9, pitch_max=1.3)
+    augmentation = draw(5000, tempo_min=0.8, tempo_max=1.5, **ranges)
+    tempo, pitch = augmentation.tempo / augmentation.speed, augmentation.warp / augmentation.speed
+    for values, low, high in ((tempo, 0.8, 1.5), (augmentation.speed, 0.85, 1.15), (pitch, 0.9, 1.3)):
+        assert low - 1e-6 <= values.min() < low + 0.01 and high - 0.01 < values.max() <= high + 1e-6
+    for other in (pitch, augmentation.speed):
+        assert abs(np.corrcoef(tempo, other)[0, 1]) < 0.05
+    without = draw(5000, **ranges)
+    assert torch.equal(without.speed, augmentation.speed) and torch.equal(without.tempo, without.speed)
+
+
+@pytest.mark.parametrize("tempo", [0.5, 2.0])
+def test_frames_at_another_tempo_are_those_of_other_places_of_the_recording(tempo):
+    features = Features(FeaturesConfig(stack=1, normalization="none", dither=0.0))
+    audio, lengths = torch.randn(2, 16000, generator=torch.Generator().manual_seed(1)), torch.tensor([16000, 8000])
+    changed, frames = features(audio, lengths, draw(2, tempo_min=tempo, tempo_max=tempo))
+    assert frames.tolist() == [round(100 / tempo), round(50 / tempo)]
+    plain, _ = features(audio, lengths)
+    step = int(max(tempo, 1))  # of the frames that both have
+    other = int(step / tempo)
+    for row, count in enumerate(frames.tolist()):
+        np.testing.assert_allclose(changed[row, :count:other], plain[row, ::step][: len(changed[row, :count:other])])
+
+
 def test_the_seed_decides_everything():
     settings = dict(
-        speed_min=0.8, speed_max=1.2, pitch_min=0.9, pitch_max=1.1, gain=6, tilt=3, noise_probability=0.7,
+        speed_min=0.8, speed_max=1.2, tempo_min=0.9, tempo_max=1.2, pitch_min=0.9, pitch_max=1.1, gain=6, tilt=3,
+        noise_probability=0.7,
         frequency_masks=2, frequency_width=10, time_masks=3, time_width=0.1,
     )  # fmt: skip
     features = Features(FeaturesConfig())

@@ -37,6 +37,8 @@ RANGES = {
     "symbols.unknown": "[0, 1]",
     "augment.speed_min": "[0.5, 1]",
     "augment.speed_max": "[1, 1.6]",
+    "augment.tempo_min": "[0.5, 1]",
+    "augment.tempo_max": "[1, 2]",
     "augment.pitch_min": "[0.5, 1]",
     "augment.pitch_max": "[1, 2]",
     "augment.gain": "[0, inf)",
