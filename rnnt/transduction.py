@@ -8,17 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from rnnt.alphabet import Alphabet
+from rnnt.decoding import Hypothesis
 from rnnt.decoding.decoder import Decoder, configured_decoder
 from rnnt.decoding.rescoring import WHOLE
 from rnnt.loader import collate, pad_symbols
 from rnnt.sampler import batches_by_length
 from rnnt.text import visible
+from rnnt.threads import side_by_side
 from rnnt.transcription import BATCH_SYMBOLS
 
 if TYPE_CHECKING:
@@ -94,16 +97,15 @@ def transduce(
     ['A B', 'A B B', 'A A B']
     """
     recognizer.require_input("symbols")
-    decoder = _decoder(recognizer, nbest)
+    decode = partial(_candidates, recognizer, _decoder(recognizer, nbest), nbest, probabilities)
     alphabet = recognizer.alphabet
     given = [split_input(alphabet, item, number) for number, item in enumerate(_several_texts(inputs), 1)]
     numbers = [recognizer.numbers(symbols) for _, symbols in given]
     found: dict[int, list[Candidate]] = {}
     size = batch_size or recognizer.config.decoding.batch
-    with recognizer.inference():
-        for indices in batches_by_length([len(each) for each in numbers], size, BATCH_SYMBOLS):
-            outputs = _candidates(recognizer, [numbers[i] for i in indices], decoder, probabilities)
-            found |= zip(indices, [each[:nbest] for each in outputs])
+    batches = list(batches_by_length([len(each) for each in numbers], size, BATCH_SYMBOLS))
+    for indices, outputs in zip(batches, side_by_side(decode, [[numbers[i] for i in batch] for batch in batches])):
+        found |= zip(indices, outputs)
     return [
         Transduction(text, found[i], alphabet.lacking(symbols) if alphabet.unknown in numbers[i] else [])
         for i, (text, symbols) in enumerate(given)
@@ -175,29 +177,50 @@ def _decoder(recognizer: Recognizer, nbest: int) -> Decoder:
 
 
 def _candidates(
-    recognizer: Recognizer, inputs: list[np.ndarray], decoder: Decoder, probabilities: bool
+    recognizer: Recognizer, decoder: Decoder, nbest: int, probabilities: bool, inputs: list[np.ndarray]
 ) -> list[list[Candidate]]:
     """Decode inputs together. Return the outputs of each, the best first."""
-    batch = collate(inputs, [[]] * len(inputs), [""] * len(inputs)).to(recognizer.device)
-    encoder_BTD, lengths = recognizer.encode(batch)
-    found = recognizer.search(batch, encoder_BTD, lengths, decoder)
-    # Greedy search has the score of one alignment, and beam search sums up short lattices alone.
-    inexact = decoder.config.method == "greedy" or lengths > WHOLE
-    scored = lengths.new_full(lengths.shape, probabilities, dtype=torch.bool) & inexact
-    rows = [row for row, hypotheses in enumerate(found) if scored[row] for _ in hypotheses]
-    tokens = [hypothesis.tokens for row, hypotheses in enumerate(found) if scored[row] for hypothesis in hypotheses]
-    log_probs = iter(log_probabilities(recognizer, encoder_BTD, lengths, rows, tokens))
+    with recognizer.inference():
+        batch = collate(inputs, [[]] * len(inputs), [""] * len(inputs)).to(recognizer.device)
+        encoder_BTD, lengths = recognizer.encode(batch)
+        limits = recognizer.symbol_limits(batch.input_lengths)
+        if nbest == 1 and not probabilities:
+            best = decoder.winners(recognizer.model, encoder_BTD, lengths, limits)
+            return [[_candidate(recognizer, each, None)] for each in best]
+        found = decoder.search(recognizer.model, encoder_BTD, lengths, limits)
+        scores = _scores(recognizer, decoder, encoder_BTD, lengths, found) if probabilities else None
     results = []
-    for hypotheses, unscored in zip(found, (~scored).tolist()):
+    for row, hypotheses in enumerate(found):
         ranked = []
-        for each in hypotheses:
-            log_prob = each.score if unscored else next(log_probs)
+        for number, each in enumerate(hypotheses):
+            log_prob = each.score if scores is None else scores[row][number]
             steering = 0.0 if each.total is None else each.total - each.score
-            probability = math.exp(min(log_prob, 0.0)) if probabilities else None  # rounding may leave more than 1
-            text = recognizer.tokenizer.decode(each.tokens)
-            ranked.append((log_prob + steering, Candidate(text, each.tokens, probability, each.truncated)))
-        results.append([candidate for _, candidate in sorted(ranked, key=lambda pair: -pair[0])])
+            ranked.append((log_prob + steering, _candidate(recognizer, each, log_prob if probabilities else None)))
+        ranked.sort(key=lambda pair: -pair[0])
+        results.append([candidate for _, candidate in ranked[:nbest]])
     return results
+
+
+def _scores(
+    recognizer: Recognizer,
+    decoder: Decoder,
+    encoder_BTD: torch.Tensor,
+    lengths: torch.Tensor,
+    found: list[list[Hypothesis]],
+) -> list[list[float]]:
+    """Return the log-probability of each hypothesis of each input."""
+    # Greedy search has the score of one alignment, and beam search sums up short lattices alone.
+    inexact = (lengths > (0 if decoder.config.method == "greedy" else WHOLE)).tolist()
+    rows = [row for row, hypotheses in enumerate(found) if inexact[row] for _ in hypotheses]
+    tokens = [each.tokens for row, hypotheses in enumerate(found) if inexact[row] for each in hypotheses]
+    exact = iter(log_probabilities(recognizer, encoder_BTD, lengths, rows, tokens))
+    return [[next(exact) if inexact[row] else each.score for each in line] for row, line in enumerate(found)]
+
+
+def _candidate(recognizer: Recognizer, hypothesis: Hypothesis, log_prob: float | None) -> Candidate:
+    text = recognizer.tokenizer.decode(hypothesis.tokens)
+    probability = None if log_prob is None else math.exp(min(log_prob, 0.0))  # rounding may leave more than 1
+    return Candidate(text, hypothesis.tokens, probability, hypothesis.truncated)
 
 
 def _several_texts(inputs: str | Iterable[str | Sequence[str]]) -> Iterable[str | Sequence[str]]:

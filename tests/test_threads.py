@@ -5,12 +5,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Barrier, get_ident
 
 import pytest
 import torch
 
 from rnnt import threads
-from rnnt.threads import Threads, adapting
+from rnnt.threads import Threads, adapting, side_by_side
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -126,6 +127,44 @@ def test_threads_are_adapted_before_each_item(machine):
 
     assert list(adapting(items(), adapted)) == [1, 2, 3]
     assert seen == [4, 3, 2] and torch.get_num_threads() == 1
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_items_are_worked_on_side_by_side_and_come_in_order(two_threads):
+    both = Barrier(2, timeout=20)
+    seen = []
+
+    def work(number):
+        if number < 2:
+            both.wait()  # broken unless two threads are here
+        seen.append((get_ident(), torch.get_num_threads()))
+        return -number
+
+    assert list(side_by_side(work, range(9))) == [-number for number in range(9)]
+    idents, threads = zip(*seen)
+    assert len(set(idents)) == 2 and get_ident() not in idents and set(threads) == {1}
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(("count", "items"), [(1, [1, 2, 3]), (2, [5]), (2, [])])
+def test_a_single_thread_or_item_is_worked_on_by_the_caller(two_threads, count, items):
+    torch.set_num_threads(count)
+    assert list(side_by_side(lambda item: (item, get_ident()), items)) == [(item, get_ident()) for item in items]
+
+
+def test_an_error_of_an_item_is_that_of_its_place_and_leaves_the_threads_as_they_were(two_threads):
+    found = side_by_side(lambda number: 6 // number, [3, 2, 0, 1])
+    assert [next(found), next(found)] == [2, 3]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    assert torch.get_num_threads() == 2
 
 
 GRADIENTS = """

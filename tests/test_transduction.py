@@ -88,6 +88,22 @@ def test_no_result_depends_on_its_batch(spell, monkeypatch):
     check(recognizer.transduce(WORDS, nbest=3), alone)
 
 
+@pytest.mark.parametrize("decoding", [{"method": "greedy"}, {"method": "beam"}], ids=str)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_outputs_without_probabilities_are_the_same(spell, speller, decoding, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for recognizer in (spell(decoding=decoding), speller):  # hardly sure of anything, and of nearly all
+            wanted = recognizer.transduce(WORDS)
+            for size in (None, 2):
+                found = recognizer.transduce(WORDS, batch_size=size, probabilities=False)
+                assert [(x.input, x.text) for x in found] == [(x.input, x.text) for x in wanted]
+                assert all(x.probability is None for x in found)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_trained_model_is_sure(speller):
     (found,) = speller.transduce("cab", nbest=3)
     assert found.text == "C A B" and found.probability > 0.8 and not found.unknown

@@ -55,6 +55,14 @@ class Decoder:
         search = self.make_search(model)
         return search.finish(search.advance(search.start(len(encoder_BTD), max_symbols), encoder_BTD, lengths))
 
+    def winners(
+        self, model: Transducer, encoder_BTD: torch.Tensor, lengths: torch.Tensor, max_symbols: torch.Tensor
+    ) -> list[Hypothesis]:
+        """Do as `search`, and return the best hypothesis of each utterance. Its score may be too low."""
+        search = self.make_search(model)
+        state = search.advance(search.start(len(encoder_BTD), max_symbols), encoder_BTD, lengths)
+        return search.winners(state) if isinstance(search, Beam) else [best for best, *_ in search.finish(state)]
+
 
 def configured_decoder(config: DecodingConfig, scorers: Mapping[str, Scorer] | None = None) -> Decoder:
     """Return the decoder of the settings, with scorers by their names (lm, hotwords)."""

@@ -397,6 +397,28 @@ def test_a_blank_penalty_finds_more_symbols_without_scorers():
     assert counts[0] + 4 < counts[1] < counts[2] - 4
 
 
+@pytest.mark.parametrize("steer", ["nothing", "scorer", "penalty"])
+@pytest.mark.parametrize("chunk", [3, 30])
+def test_winners_are_the_hypotheses_that_finish_puts_first(steer, chunk):
+    sure = 0
+    for seed in range(6):
+        model = make_model(seed, 4, blank_bias=3.0 * seed)
+        with torch.no_grad():
+            model.joint.output.weight *= 3.0
+        scorers = [Favour(0, 2.0, 3)] if steer == "scorer" else []
+        search = Beam(model, DecodingConfig(3, beam=3, blank_penalty=6.0 if steer == "penalty" else 0.0), scorers)
+        frames, lengths = encoded([14, 9, 1, 14, 3, 6], seed)
+        state = search.start(6)
+        for first in range(0, 14, chunk):
+            state = search.advance(state, frames[:, first : first + chunk], (lengths - first).clamp(0, chunk))
+        winners, finished = search.winners(state), search.finish(state)
+        for found, (best, *_) in zip(winners, finished, strict=True):
+            assert (found.tokens, found.frames, found.log_probs) == (best.tokens, best.frames, best.log_probs)
+            assert found.truncated == best.truncated and found.score <= best.score + 1e-9
+            sure += best.score > math.log(0.5) and len(best.tokens) > 0
+    assert 0 < sure < 36
+
+
 def test_a_language_model_that_weighs_blank_loses_fewer_symbols():
     """With equal scores for all symbols it says nothing, but makes each less probable than blank."""
     model = make_model(5, 20, blank_bias=9.0)
