@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -87,19 +90,21 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+def side_by_side(work: Callable[[T], R], items: Sequence[T], device: "torch.device") -> Iterator[R]:
     """Yield work(item) for each item, in order. Several items are worked on at a time, each by a thread of its own.
 
-    There are as many threads as PyTorch computes with. Small operations gain little if PyTorch spreads each over its
-    threads, which then wait for each other; here none waits for another. The work must be free to happen in any order.
+    There are as many threads as PyTorch computes with; for a GPU the caller works alone. Small operations gain little
+    if PyTorch spreads each over its threads, which then wait for each other; here none waits for another. The work must
+    be free to happen in any order.
 
-    >>> list(side_by_side(lambda number: number**2, [3, 1, 2]))
+    >>> import torch
+    >>> list(side_by_side(lambda number: number**2, [3, 1, 2], torch.device("cpu")))
     [9, 1, 4]
     """
     import torch
 
     threads = torch.get_num_threads()
-    workers = min(threads, len(items))
+    workers = min(threads, len(items)) if device.type == "cpu" else 1
     if workers < 2:
         yield from map(work, items)
         return

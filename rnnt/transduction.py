@@ -104,7 +104,8 @@ def transduce(
     found: dict[int, list[Candidate]] = {}
     size = batch_size or recognizer.config.decoding.batch
     batches = list(batches_by_length([len(each) for each in numbers], size, BATCH_SYMBOLS))
-    for indices, outputs in zip(batches, side_by_side(decode, [[numbers[i] for i in batch] for batch in batches])):
+    inputs = [[numbers[i] for i in indices] for indices in batches]
+    for indices, outputs in zip(batches, side_by_side(decode, inputs, recognizer.device)):
         found |= zip(indices, outputs)
     return [
         Transduction(text, found[i], alphabet.lacking(symbols) if alphabet.unknown in numbers[i] else [])

@@ -13,6 +13,7 @@ import torch
 from rnnt import threads
 from rnnt.threads import Threads, adapting, side_by_side
 
+CPU = torch.device("cpu")
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -147,7 +148,7 @@ def test_items_are_worked_on_side_by_side_and_come_in_order(two_threads):
         seen.append((get_ident(), torch.get_num_threads()))
         return -number
 
-    assert list(side_by_side(work, range(9))) == [-number for number in range(9)]
+    assert list(side_by_side(work, range(9), CPU)) == [-number for number in range(9)]
     idents, threads = zip(*seen)
     assert len(set(idents)) == 2 and get_ident() not in idents and set(threads) == {1}
     assert torch.get_num_threads() == 2
@@ -156,11 +157,16 @@ def test_items_are_worked_on_side_by_side_and_come_in_order(two_threads):
 @pytest.mark.parametrize(("count", "items"), [(1, [1, 2, 3]), (2, [5]), (2, [])])
 def test_a_single_thread_or_item_is_worked_on_by_the_caller(two_threads, count, items):
     torch.set_num_threads(count)
-    assert list(side_by_side(lambda item: (item, get_ident()), items)) == [(item, get_ident()) for item in items]
+    assert list(side_by_side(lambda item: (item, get_ident()), items, CPU)) == [(item, get_ident()) for item in items]
+
+
+def test_a_gpu_is_fed_by_the_caller_alone(two_threads):
+    gpu = torch.device("cuda")
+    assert list(side_by_side(lambda item: (item, get_ident()), [1, 2, 3], gpu)) == [(x, get_ident()) for x in (1, 2, 3)]
 
 
 def test_an_error_of_an_item_is_that_of_its_place_and_leaves_the_threads_as_they_were(two_threads):
-    found = side_by_side(lambda number: 6 // number, [3, 2, 0, 1])
+    found = side_by_side(lambda number: 6 // number, [3, 2, 0, 1], CPU)
     assert [next(found), next(found)] == [2, 3]
     with pytest.raises(ZeroDivisionError):
         next(found)
