@@ -167,7 +167,7 @@ def test_batch_and_order_do_not_matter(augmented, settings):
         if not augmented:
             return None
         augmentation = Augmentation(AugmentConfig(), len(rows), torch.Generator())
-        augmentation.tempo = augmentation.warp = tempo[list(rows)]
+        augmentation.speed = augmentation.tempo = augmentation.warp = tempo[list(rows)]
         return augmentation
 
     together = run(features, *utterances, augmentation=draw(0, 1, 2, 3, 4))
@@ -199,7 +199,8 @@ def test_dither_is_small_repeats_and_hides_digital_silence():
 
 def augmentation(tempo, warp, batch=1):
     draw = Augmentation(AugmentConfig(), batch, torch.Generator())
-    draw.tempo, draw.warp = torch.full((batch,), tempo), torch.full((batch,), warp)
+    draw.speed = draw.tempo = torch.full((batch,), tempo)
+    draw.warp = torch.full((batch,), warp)
     return draw
 
 
