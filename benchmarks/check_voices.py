@@ -9,7 +9,6 @@ higher ones if a lower pitch does. Then widen `augment.tempo_max` or `augment.pi
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,7 +25,7 @@ from rnnt.sampler import batches_by_length
 
 def changed(tempo: float, pitch: float) -> AugmentConfig:
     """Return the settings that change every utterance by these factors."""
-    return replace(AugmentConfig(), tempo_min=tempo, tempo_max=tempo, pitch_min=pitch, pitch_max=pitch)
+    return AugmentConfig(tempo_min=tempo, tempo_max=tempo, pitch_min=pitch, pitch_max=pitch)
 
 
 def decode(recognizer: Recognizer, dataset: Dataset, config: AugmentConfig, batch: int) -> Iterator[Pair]:

@@ -244,7 +244,7 @@ class Features(nn.Module):
         return spectrum.square_().sum(-1)
 
     def window(self, augmentation: Augmentation | NoAugmentation = NO_AUGMENTATION) -> torch.Tensor:
-        """Return the symmetric window: (W,), or (B, W) if every utterance has its own tempo."""
+        """Return the symmetric window: (W,), or (B, W) if every utterance has its own speed."""
         n_fft, last = self.config.n_fft, self.config.window - 1
         middle = last / 2
         start = (n_fft - last - 1) // 2  # as in torch.stft

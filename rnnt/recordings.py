@@ -55,7 +55,7 @@ class _Reading:
 
     @property
     def is_long(self) -> bool:
-        """Whether what has been read is more than a short recording."""
+        """Whether the blocks read so far are longer than a short recording."""
         return self.length > self._whole
 
     def blocks(self) -> Iterator[np.ndarray]:

@@ -91,7 +91,7 @@ def one_thread() -> Iterator[None]:
 
 
 def side_by_side(work: Callable[[T], R], items: Sequence[T], device: "torch.device") -> Iterator[R]:
-    """Yield work(item) for each item, in order. Several items are worked on at a time, each by a thread of its own.
+    """Yield work(item) for each item, in order, while several threads work on different items.
 
     There are as many threads as PyTorch computes with; for a GPU the caller works alone. Small operations gain little
     if PyTorch spreads each over its threads, which then wait for each other; here none waits for another. The work must

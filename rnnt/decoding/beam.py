@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from rnnt.config import DecodingConfig
-from rnnt.decoding.beam_state import BeamState, emission_of, ranked, settle_beam, to_frontier, to_state
+from rnnt.decoding.beam_state import BeamState, emission_of, places_of, ranked, settle_beam, to_frontier, to_state
 from rnnt.decoding.frontier import Frontier, Newcomers, Window
 from rnnt.decoding.hypothesis import Hypothesis
-from rnnt.decoding.paths import Path, path_symbols
+from rnnt.decoding.paths import path_symbols
 from rnnt.decoding.rescoring import Emission, rescore
 from rnnt.decoding.scorer import Scorer, Scorers, map_state, state_tensors
 from rnnt.model import Transducer
@@ -75,7 +75,7 @@ class Beam:
         scores are sums over all alignments near it (see `rescoring`): the search finds hypotheses, but misses
         alignments through prefixes that left the beam.
         """
-        return self._finish(state, [_places(paths) for paths in state.paths])
+        return self._finish(state, [places_of(paths) for paths in state.paths])
 
     @torch.inference_mode()
     def winners(self, state: BeamState) -> list[Hypothesis]:
@@ -86,7 +86,7 @@ class Beam:
         """
         lead, place = state.score[..., 0].max(1)
         sure = (lead > _HALF) & (not (self.scorers or self.scorers.weighs_blank))
-        found = self._finish(state, [[] if done else _places(paths) for done, paths in zip(sure, state.paths)])
+        found = self._finish(state, [[] if done else places_of(paths) for done, paths in zip(sure, state.paths)])
         for b in sure.nonzero()[:, 0].tolist():
             emission = Emission(*path_symbols(state.paths[b][place[b]]), [])
             found[b] = [self._hypothesis(emission, 0, float(lead[b]), float(lead[b]), state, b)]
@@ -276,11 +276,6 @@ def beam(
         raise ValueError("this is a token-and-duration model; decode it with DurationBeam, or with its recognizer")
     search = Beam(model, config, scorers)
     return search.finish(search.advance(search.start(len(encoder_BTD), max_symbols), encoder_BTD, encoder_lengths))
-
-
-def _places(paths: Sequence[Path]) -> list[int]:
-    """Return the places of a stream's hypotheses."""
-    return [place for place, path in enumerate(paths) if path is not None]
 
 
 def _to_host(tensors: list[torch.Tensor]) -> list[np.ndarray]:

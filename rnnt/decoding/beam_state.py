@@ -53,11 +53,15 @@ def to_frontier(state: BeamState) -> Frontier:
     return Frontier(**{name: paths if name == "paths" else getattr(state, name).numpy().copy() for name in names})
 
 
+def places_of(paths: Sequence[Path]) -> list[int]:
+    """Return the places of a stream's hypotheses."""
+    return [place for place, path in enumerate(paths) if path is not None]
+
+
 def ranked(state: BeamState) -> list[tuple[list[int], list[float]]]:
     """Return, for each stream, the places of its hypotheses, the best first, and the rank of each place."""
     ranks = (state.score[..., -1] + state.bonus).tolist()
-    rows = [[place for place, path in enumerate(paths) if path is not None] for paths in state.paths]
-    return [(sorted(places, key=lambda place: -rank[place]), rank) for places, rank in zip(rows, ranks)]
+    return [(sorted(places_of(paths), key=lambda p: -rank[p]), rank) for paths, rank in zip(state.paths, ranks)]
 
 
 def settle_beam(state: BeamState, tokens: Sequence[int], alone: bool) -> BeamState:

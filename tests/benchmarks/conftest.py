@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
@@ -26,3 +27,12 @@ def shapes_csv(tmp_path, monkeypatch):
 def loss_options():
     """Options of bench_loss for tests: three timed calls, on one thread of a CPU."""
     return argparse.Namespace(device="cpu", threads=1, seed=0, repeats=3, seconds=0.0)
+
+
+@pytest.fixture(scope="module")
+def talkative(make):
+    """A random model of plain features that emits more symbols than `make` alone gives it."""
+    recognizer = make(features={"normalization": "none"})
+    with torch.no_grad():
+        recognizer.model.joint.output.bias[-1] -= 2
+    return recognizer

@@ -5,7 +5,6 @@ import random
 
 import check_streams
 import pytest
-import torch
 
 from rnnt.dataset import write_split
 from rnnt.known_times import TIMES
@@ -13,26 +12,18 @@ from rnnt.shard import StoredUtterance
 
 
 @pytest.fixture(scope="module")
-def model(make):
-    recognizer = make(features={"normalization": "none"})
-    with torch.no_grad():
-        recognizer.model.joint.output.bias[-1] -= 2
-    return recognizer
+def transcripts(talkative, utterances):
+    return [talkative.transcribe([samples])[0] for samples in utterances]
 
 
-@pytest.fixture(scope="module")
-def transcripts(model, utterances):
-    return [model.transcribe([samples])[0] for samples in utterances]
-
-
-def test_streams_have_the_transcripts_of_files(model, utterances, transcripts):
-    found = check_streams.streamed(model, utterances, random.Random(0))
-    assert [x.tokens for x in found] == [x.tokens for x in transcripts] == check_streams.offline(model, utterances)
+def test_streams_have_the_transcripts_of_files(talkative, utterances, transcripts):
+    found = check_streams.streamed(talkative, utterances, random.Random(0))
+    assert [x.tokens for x in found] == [x.tokens for x in transcripts] == check_streams.offline(talkative, utterances)
     assert sum(len(x.tokens) for x in found) > 15
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_last_words_are_counted(model, utterances, transcripts, known, tmp_path):
+def test_last_words_are_counted(talkative, utterances, transcripts, known, tmp_path):
     pairs = [(x, t.text) for x, t in zip(utterances, transcripts) if t.text]
     rows = [StoredUtterance(f"u{n}", x, text) for n, (x, text) in enumerate(pairs)]
     write_split(tmp_path / "test", rows, 16000)
@@ -42,7 +33,7 @@ def test_last_words_are_counted(model, utterances, transcripts, known, tmp_path)
             for row in rows[1:]
         ]
         (tmp_path / "test" / TIMES).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    counts = check_streams.check(model, tmp_path / "test", 2, 0)
+    counts = check_streams.check(talkative, tmp_path / "test", 2, 0)
     assert counts["equal"] == counts["utterances"] == len(rows) > 3
     assert counts["truncated"] == counts["equal, truncated"] == len(rows) - known
     if known:

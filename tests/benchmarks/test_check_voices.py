@@ -5,45 +5,36 @@ import sys
 import check_voices
 import numpy as np
 import pytest
-import torch
 
 from rnnt.dataset import Dataset, write_split
 from rnnt.shard import StoredUtterance
 
 
 @pytest.fixture(scope="module")
-def model(make):
-    recognizer = make(features={"normalization": "none"})
-    with torch.no_grad():
-        recognizer.model.joint.output.bias[-1] -= 2
-    return recognizer
-
-
-@pytest.fixture(scope="module")
-def split(model, utterances, tmp_path_factory):
+def split(talkative, utterances, tmp_path_factory):
     folder = tmp_path_factory.mktemp("voices") / "dev"
-    texts = [transcript.text for transcript in model.transcribe(utterances)]
+    texts = [transcript.text for transcript in talkative.transcribe(utterances)]
     rows = [StoredUtterance(f"u{n}", x, text) for n, (x, text) in enumerate(zip(utterances, texts)) if text]
     write_split(folder, rows, 16000)
     return folder
 
 
 @pytest.mark.parametrize("batch", [1, 16])
-def test_without_a_change_the_texts_are_those_of_transcripts(model, split, batch):
-    pairs = list(check_voices.decode(model, Dataset(split), check_voices.changed(1.0, 1.0), batch))
+def test_without_a_change_the_texts_are_those_of_transcripts(talkative, split, batch):
+    pairs = list(check_voices.decode(talkative, Dataset(split), check_voices.changed(1.0, 1.0), batch))
     assert sorted(pair.id for pair in pairs) == sorted(row.id for row in Dataset(split)) and len(pairs) > 3
     assert all(pair.hypothesis == pair.reference for pair in pairs)
 
 
-def test_each_change_has_its_own_errors(model, split):
-    found = check_voices.check(model, Dataset(split), [0.5, 2.0], [0.7], 4)
+def test_each_change_has_its_own_errors(talkative, split):
+    found = check_voices.check(talkative, Dataset(split), [0.5, 2.0], [0.7], 4)
     assert list(found) == [(1.0, 1.0), (0.5, 1.0), (2.0, 1.0), (1.0, 0.7)]
     (plain, slow, fast, low) = found.values()
     assert plain.errors == 0 < min(slow.errors, fast.errors, low.errors)
 
 
-def test_it_prints_a_line_for_each(model, split, tmp_path, monkeypatch, capsys):
-    model.save(tmp_path / "model")
+def test_it_prints_a_line_for_each(talkative, split, tmp_path, monkeypatch, capsys):
+    talkative.save(tmp_path / "model")
     monkeypatch.setattr(sys, "argv", ["check_voices", str(tmp_path / "model"), str(split), "--tempo", "--pitch", "0.8"])
     check_voices.main()
     lines = capsys.readouterr().out.splitlines()
