@@ -93,7 +93,7 @@ def test_a_file_of_settings_with_a_tokenizer_that_exists(tmp_path):
 
 def test_a_folder_that_is_called_like_a_preset_comes_first(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert call("small")[1].startswith("small: A small model for a few hours")
+    assert call("small")[1].startswith("small: A small model for 30 minutes")
     (tmp_path / "small").mkdir()
     code, out, err = call("small")
     assert (code, out) == (2, "") and err.startswith("error: small is no run, no model and no prepared data; ")
