@@ -184,7 +184,8 @@ _PITCH = {"low": 300.0, "mid": 900.0, "high": 2700.0}
 _SMALL = [
     "model.encoder.hidden=24", "model.predictor.hidden=16", "model.predictor.embedding=8", "model.joint.hidden=24",
     "model.encoder.lstm.time_stack=2", "model.encoder.lstm.dropout=0.2", "model.predictor.dropout=0.2",
-    "model.predictor.masking=0", "model.joint.dropout=0.1", "features.mels=80", "augment.tempo_min=1", "augment.tempo_max=1",
+    "model.predictor.masking=0", "model.joint.dropout=0.1", "features.mels=80",
+    "augment.tempo_min=1", "augment.tempo_max=1",
     "data.valid=[valid]", "train.batch=8", "train.ctc_weight=0.3", "train.curriculum_epochs=0", "optim.lr=0.0015",
 ]  # fmt: skip
 
