@@ -16,7 +16,9 @@ from rnnt.loader import Batch, Loader, TooMuchTextError, encode_text, most_symbo
 from rnnt.sampler import Sampler
 from rnnt.scene import Surroundings
 from rnnt.splice import splice
+from rnnt.symbol_input import Input
 from rnnt.tokenizer import Tokenizer
+from rnnt.training.density import dense_texts
 from rnnt.training.distributed import Processes
 from rnnt.training.position import Position
 from rnnt.training.share import Share, own_shares
@@ -161,12 +163,24 @@ class TrainingData:
         self.usable = np.delete(np.arange(len(dataset), dtype=np.int32), self.omitted.indices)
         if len(self.usable) == 0:
             raise ValueError(f"no utterance to train on: {self.left_out}")
+        self._tokenizer, self._augment = tokenizer, config.augment
         train, rate = config.train, dataset.sample_rate
         self.sampler = Sampler(
             dataset.lengths, self.usable, train.batch, config.data.buckets, config.seed, train.curriculum_epochs,
             train.curriculum_seconds * rate, config.data.max_seconds * rate,
         )  # fmt: skip
         self._train, self._seed, self._splice_epoch = train, config.seed, config.augment.splice_epoch
+
+    def notes(self, features: Input, stride: int, listing: Path) -> list[str]:
+        """Return lines about the utterances of which a run learns nothing, or not all it could.
+
+        features, stride: those of the model and its encoder. listing: the file that lists the utterances left out.
+        """
+        found = [f"{self.left_out}; {listing} lists them"] if self.left_out else []
+        if self._train.ctc_weight:
+            lengths = self.dataset.lengths[np.sort(self.usable)]
+            found.append(dense_texts(self.texts(), lengths, self._tokenizer, features, stride, self._augment))
+        return [line for line in found if line]
 
     def texts(self) -> Iterator[str]:
         """Yield the texts of the utterances that the run trains on."""

@@ -76,11 +76,10 @@ class Trainer:
         tokenizer = self.folder.open_tokenizer(train_split.texts())
         alphabet = self.folder.open_alphabet(train_split.inputs())
         self.data = TrainingData(train_split, tokenizer, config, self.device, alphabet, surroundings)
-        if self.data.left_out:
-            self.notes.append(f"{self.data.left_out}; {out / LEFT_OUT} lists them")
         torch.manual_seed(config.seed)
         self.recognizer = Recognizer(config, tokenizer, alphabet).to(self.device)
         self.model = self.recognizer.model
+        self.notes += self.data.notes(self.recognizer.features, self.model.encoder.stride, out / LEFT_OUT)
         self.stepper = Stepper(self.recognizer.features, self.model, config, self.processes)
         self.position = Position()
         state, problems = self.folder.load_newest(self._check_state)
