@@ -179,7 +179,7 @@ from rnnt.model import Transducer
 from rnnt.settings import load_config
 
 torch.manual_seed(0)
-model = Transducer(160, 29, load_config("demo").model)
+model = Transducer(160, 29, load_config("demo", ["model.encoder.lstm.time_stack=2"]).model)
 for batch, length in ((16, 150), (16, 61), (7, 400)):
     inputs, lengths = torch.randn(batch, length, 160), torch.randint(length // 2, length + 1, (batch,))
     targets, target_lengths = torch.randint(28, (batch, 30)), torch.randint(10, 31, (batch,))

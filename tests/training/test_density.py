@@ -36,7 +36,7 @@ def test_frames_are_those_of_the_encoder(preset):
 
 
 def test_the_line_counts_utterances_as_they_are_and_at_their_fastest():
-    config = load_config("demo", [])  # frames of 60 ms
+    config = load_config("demo", ["features.stack=3", "model.encoder.lstm.time_stack=2"])  # frames of 60 ms
     tokenizer = Symbols("characters", ["a", "b"])
     features = Recognizer(config, tokenizer).features
     lengths = np.full(200, 960 * 10)  # ten frames
