@@ -9,6 +9,16 @@ def valid_places(lengths: torch.Tensor, size: int) -> torch.Tensor:
     return torch.arange(size, device=lengths.device)[None] < lengths[:, None]
 
 
+def stacked_lengths(lengths: torch.Tensor, *stacks: int) -> torch.Tensor:
+    """Count the frames (B,) that are left of `lengths` (B,) when every `stack` of them are joined to one.
+
+    A last frame that is not full counts too. With several stacks, they are joined once for each.
+    """
+    for stack in stacks:
+        lengths = torch.div(lengths + stack - 1, stack, rounding_mode="floor")
+    return lengths
+
+
 def stack_frames(x_BSF: torch.Tensor, lengths: torch.Tensor, stack: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Join every `stack` neighbouring frames to one: (B, S, F) -> (B, ceil(S / stack), F stack) and their lengths (B,).
 
@@ -16,8 +26,7 @@ def stack_frames(x_BSF: torch.Tensor, lengths: torch.Tensor, stack: int) -> tupl
     """
     batch, frames, width = x_BSF.shape
     x_BSF = F.pad(x_BSF, (0, 0, 0, -frames % stack))
-    lengths = torch.div(lengths + stack - 1, stack, rounding_mode="floor")
-    return x_BSF.reshape(batch, -1, width * stack), lengths
+    return x_BSF.reshape(batch, -1, width * stack), stacked_lengths(lengths, stack)
 
 
 def reverse_frames(x_BSF: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -55,7 +55,7 @@ class _Reading:
 
     @property
     def is_long(self) -> bool:
-        """Whether the blocks read so far are longer than a short recording."""
+        """True once more samples have been read than a short recording has."""
         return self.length > self._whole
 
     def blocks(self) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rnnt.export.frontend import ChunkFrontEnd, FrontEnd
-from rnnt.frames import valid_places
+from rnnt.frames import stacked_lengths, valid_places
 from rnnt.model import Transducer
 from rnnt.model.lstm import LstmEncoder, LstmStack, start_lstm
 from rnnt.model.predictor import OneHot
@@ -75,16 +75,15 @@ class StreamEncoder(nn.Module):
         done = torch.div(received, self.step // stride, rounding_mode="floor")  # stacked frames before
         owed = torch.ones_like(received) * size
         ended = (num_samples >= 0).long()
-        joined = self.frontend.config.stack
         frames = self.frontend.features.num_frames(num_samples.clamp(min=0))
-        inputs = torch.div(frames + joined - 1, joined, rounding_mode="floor")
+        inputs = stacked_lengths(frames, self.frontend.config.stack)
         left = (inputs + self.encoder.lookahead - done).clamp(min=0)
         x_BSD = x_BSD.masked_fill(~valid_places(torch.where(ended > 0, left, owed), size)[:, :, None], 0.0)
         x_BTD = x_BSD.reshape(x_BSD.shape[0], -1, x_BSD.shape[2] * stride)
         x_BTD, after_states = _run(post, x_BTD, lstm[-2:] if post.lstm is not None else [])
         rows = torch.div(size, stride, rounding_mode="floor")
         before = torch.div(received, self.step, rounding_mode="floor") - self.late  # the number of the first row
-        outputs = torch.div(inputs + stride - 1, stride, rounding_mode="floor")
+        outputs = stacked_lengths(inputs, stride)
         whole = torch.ones_like(received) * rows
         first = torch.minimum((-before).clamp(min=0), whole)
         end = torch.where(ended > 0, torch.minimum((outputs - before).clamp(min=0), whole), whole)

@@ -163,13 +163,12 @@ class TrainingData:
         self.usable = np.delete(np.arange(len(dataset), dtype=np.int32), self.omitted.indices)
         if len(self.usable) == 0:
             raise ValueError(f"no utterance to train on: {self.left_out}")
-        self._tokenizer, self._augment = tokenizer, config.augment
         train, rate = config.train, dataset.sample_rate
         self.sampler = Sampler(
             dataset.lengths, self.usable, train.batch, config.data.buckets, config.seed, train.curriculum_epochs,
             train.curriculum_seconds * rate, config.data.max_seconds * rate,
         )  # fmt: skip
-        self._train, self._seed, self._splice_epoch = train, config.seed, config.augment.splice_epoch
+        self._train, self._seed, self._augment = train, config.seed, config.augment
 
     def notes(self, features: Input, stride: int, listing: Path) -> list[str]:
         """Return lines about the utterances of which a run learns nothing, or not all it could.
@@ -178,8 +177,8 @@ class TrainingData:
         """
         found = [f"{self.left_out}; {listing} lists them"] if self.left_out else []
         if self._train.ctc_weight:
-            lengths = self.dataset.lengths[np.sort(self.usable)]
-            found.append(dense_texts(self.texts(), lengths, self._tokenizer, features, stride, self._augment))
+            lengths = self.dataset.lengths[self.usable]  # in the order of the texts
+            found.append(dense_texts(self.texts(), lengths, self.loader.tokenizer, features, stride, self._augment))
         return [line for line in found if line]
 
     def texts(self) -> Iterator[str]:
@@ -207,6 +206,6 @@ class TrainingData:
         steps = enumerate(todo, position.step)
         seeds = ((self._seed, step, share.number) for step, batch in steps for share in split(batch))
         plan = (share.indices for batch in todo for share in split(batch))
-        loaded = self.loader.batches(plan, seeds, spliced=position.epoch >= self._splice_epoch)
+        loaded = self.loader.batches(plan, seeds, spliced=position.epoch >= self._augment.splice_epoch)
         for batch in todo:
             yield len(batch), [(share, next(loaded)) for share in split(batch)]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rnnt.augment import Augmentation
 from rnnt.config import Config
 from rnnt.device import autocast
-from rnnt.frames import valid_places
+from rnnt.frames import stacked_lengths, valid_places
 from rnnt.loader import Batch
 from rnnt.loss import Penalties
 from rnnt.model import Transducer
@@ -92,9 +92,7 @@ class Objective(nn.Module):
     def _num_encoder_frames(self, batch: Batch, augmentation: Augmentation) -> Tensor:
         """Count the encoder's frames (B,) on the CPU. The losses need them there, and must not wait for a GPU."""
         num_frames = self._num_frames(augmentation.num_samples(batch.input_lengths))
-        for stack in (self._stack, self.model.encoder.stride):
-            num_frames = torch.div(num_frames + stack - 1, stack, rounding_mode="floor")
-        return num_frames
+        return stacked_lengths(num_frames, self._stack, self.model.encoder.stride)
 
     def _ctc_loss(self, encoder_BTD: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         log_probs_BTV = torch.log_softmax(self.ctc_head(encoder_BTD).float(), -1)

@@ -79,7 +79,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.recognizer = Recognizer(config, tokenizer, alphabet).to(self.device)
         self.model = self.recognizer.model
-        self.notes += self.data.notes(self.recognizer.features, self.model.encoder.stride, out / LEFT_OUT)
+        if self.processes.main:  # the others tell nothing
+            self.notes += self.data.notes(self.recognizer.features, self.model.encoder.stride, out / LEFT_OUT)
         self.stepper = Stepper(self.recognizer.features, self.model, config, self.processes)
         self.position = Position()
         state, problems = self.folder.load_newest(self._check_state)

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from rnnt.config import AugmentConfig
+from rnnt.frames import stacked_lengths
 from rnnt.recognizer import Recognizer
 from rnnt.settings import load_config
 from rnnt.tokenizer import Symbols
-from rnnt.training.density import ctc_frames, dense_texts, encoder_frames
+from rnnt.training.density import ctc_frames, dense_texts
 from rnnt.training.trainer import Trainer
 
 
@@ -29,10 +30,11 @@ def test_one_frame_less_makes_the_ctc_loss_infinite(symbols):
 def test_frames_are_those_of_the_encoder(preset):
     recognizer = Recognizer(load_config(preset, []), Symbols("characters", ["a", "b"]))
     features, encoder = recognizer.features.eval(), recognizer.model.encoder.eval()
-    samples = np.array([100, 1600, 4799, 4800, 4801, 16000])
+    samples = torch.tensor([100, 1600, 4799, 4800, 4801, 16000])
     with torch.no_grad():
-        lengths = encoder(*features(torch.zeros(len(samples), 16000), torch.from_numpy(samples)))[1]
-    assert encoder_frames(features, encoder.stride, samples).tolist() == lengths.tolist()
+        lengths = encoder(*features(torch.zeros(len(samples), 16000), samples))[1]
+    num_frames = features.num_frames(samples)
+    assert stacked_lengths(num_frames, features.joined, encoder.stride).tolist() == lengths.tolist()
 
 
 def test_the_line_counts_utterances_as_they_are_and_at_their_fastest():
