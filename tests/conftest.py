@@ -35,8 +35,8 @@ def shared_data() -> Path:
     return folder
 
 
-def make_recognizer(**changes):
-    """A random model that emits a symbol now and then."""
+def make_recognizer(blank=2.0, **changes):
+    """A random model that emits a symbol now and then; the lower the bias of its blank, the more. changes: sections."""
     from rnnt.config import TokenizerConfig
     from rnnt.recognizer import Recognizer
     from rnnt.settings import from_tree
@@ -63,7 +63,7 @@ def make_recognizer(**changes):
         joint = recognizer.model.joint
         for layer in filter(None, (joint.encoder, joint.predictor, joint.output)):  # an additive joint has no output
             layer.weight.mul_(6)
-        (joint.output or joint.encoder).bias[-1] += 2
+        (joint.output or joint.encoder).bias[-1] += blank
     return recognizer.eval()
 
 
@@ -115,7 +115,7 @@ def noise_in_bursts(seconds, seed):
 
 @pytest.fixture(scope="session")
 def make():
-    """A function that makes a random recognizer of the words a, b and c; its arguments are sections of settings."""
+    """A function that makes a random recognizer of the words a, b and c, as `make_recognizer`."""
     return make_recognizer
 
 
