@@ -1,6 +1,7 @@
 """Lets these tests import the benchmarks, which are scripts in a folder and not a package."""
 
 import argparse
+import mmap
 import sys
 from pathlib import Path
 
@@ -32,3 +33,12 @@ def loss_options():
 def talkative(make):
     """A random model of plain features that emits more symbols than `make` alone gives it."""
     return make(blank=0.0, features={"normalization": "none"})
+
+
+@pytest.fixture
+def pages():
+    """A function that takes so many MiB of resident memory straight from Linux, given back by `close`.
+
+    malloc may put a block where earlier tests have freed memory, and may keep it when the block is freed.
+    """
+    return lambda mib: mmap.mmap(-1, mib * 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)

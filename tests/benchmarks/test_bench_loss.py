@@ -41,10 +41,10 @@ def test_the_errors_of_exact_losses_are_small_and_those_of_wrong_ones_are_not(lo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_extra_memory_is_the_peak_minus_the_memory_held_before():
+def test_extra_memory_is_the_peak_minus_the_memory_held_before(pages):
     with bench_loss._ExtraMemory("cpu") as memory:
-        torch.ones(64 * 2**20, dtype=torch.uint8)
-        torch.ones(16 * 2**20, dtype=torch.uint8)
+        pages(64).close()
+        pages(16).close()
     assert 60 < memory.mib < 72
 
 
