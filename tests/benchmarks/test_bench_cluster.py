@@ -29,7 +29,7 @@ def test_recordings_are_short_and_long(bench, tmp_path):
 
 
 def test_processes_below_a_process_are_ended_with_it(bench):
-    program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
     with bench.started([sys.executable, "-c", program]) as process:
         while not (below := bench.descendants(process.pid)):
             assert process.poll() is None
