@@ -80,7 +80,7 @@ def test_the_state_keeps_its_type_under_autocast(frames):
     torch.manual_seed(0)
     lstm = nn.LSTM(4, 5, 2, batch_first=True)
     x = torch.randn(3, frames, 4)
-    with autocast("bfloat16", x.device):  # plain float32 on a processor without such LSTMs
+    with autocast("bfloat16", x.device):  # float32 where the processor has no LSTMs in bfloat16
         _, state = run_lstm(lstm, x, start_lstm(lstm, 3))
     _, expected = lstm(x)
     for got, want in zip(state, expected):
